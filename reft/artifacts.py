@@ -1,0 +1,69 @@
+"""Reading and writing the files of an artifact: JSON written whole or not at all, errors that name the file."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from reft.errors import StorageError, explain
+
+
+class Artifact(Protocol):
+    """What passes between the steps: anything that can write itself into a folder and come back."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything into the folder."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON through a temporary file, so that a reader never sees half of it.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text through a temporary file.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(
+            explain(f"could not write: {error.strerror}", str(path), "free some disk space or choose another folder")
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        StorageError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            explain(f"could not read: {error}", str(path), "run the step that makes this artifact again")
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON serialisable")

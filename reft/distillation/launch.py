@@ -1,0 +1,92 @@
+"""Running a finetuning job in processes of its own, under torchrun, and watching it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reft.artifacts import read_json
+from reft.distillation.job import FinetuneJob
+from reft.errors import TrainingError, explain
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_finetune(
+    job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any]], None] | None = None
+) -> Path:
+    """Train and return the folder of the result: a PEFT adapter or a full model, with its tokenizer.
+
+    Args:
+        folder: an empty working folder that all processes reach.
+        report: called with each step's metrics, soon after the step.
+
+    Raises:
+        TrainingError: a process died, the loss went wrong, or the time limit passed; the message
+            holds the failing rank's own traceback.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    job.save(folder)
+    metrics, log = folder / "metrics.jsonl", folder / "log.txt"
+    metrics.touch()
+    with log.open("w") as output, metrics.open() as lines:
+        process = subprocess.Popen(
+            _command(job, folder), stdout=output, stderr=subprocess.STDOUT, env=_environment(job), start_new_session=True
+        )
+        deadline = time.monotonic() + 60 * job.settings.timeout_minutes
+        try:
+            while process.poll() is None:
+                _forward(lines, report)
+                if time.monotonic() > deadline:
+                    raise TrainingError(
+                        explain("the time limit passed", str(folder), "raise finetune.timeout_minutes")
+                    )
+                time.sleep(0.2)
+        finally:
+            if process.poll() is None:  # an error above, or Ctrl-C: take the ranks along
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        _forward(lines, report)
+    if process.returncode != 0:
+        raise TrainingError(_why(folder, log, process.returncode))
+    return folder / "output"
+
+
+def _command(job: FinetuneJob, folder: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--standalone",
+        f"--nproc_per_node={job.settings.processes}", "-m", "reft.distillation.worker", str(folder.resolve()),
+    ]  # fmt: skip
+
+
+def _environment(job: FinetuneJob) -> dict[str, str]:
+    threads = max(1, torch.get_num_threads() // job.settings.processes)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    # Waiting threads that spin starve their neighbours when ranks and other work share few cores.
+    quiet = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **quiet, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+
+
+def _forward(lines: Any, report: Callable[[dict[str, Any]], None] | None) -> None:
+    while line := lines.readline():
+        if report and line.endswith("\n"):
+            report(json.loads(line))
+
+
+def _why(folder: Path, log: Path, code: int) -> str:
+    """The failing rank's own words, else the end of the log."""
+    for path in sorted(folder.glob("error-*.json")):
+        error = read_json(path)
+        words = error["message"] if error["kind"] == "user" else error["trace"]
+        return explain(f"finetuning failed on rank {path.stem.removeprefix('error-')}:\n{words}", str(log), "see above")
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    return explain(
+        f"a training process died (exit code {code}):\n{tail}", str(log), "is there enough memory? run it again"
+    )

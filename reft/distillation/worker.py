@@ -1,0 +1,163 @@
+"""One rank of a finetuning job: `torchrun -m reft.distillation.worker JOB_FOLDER`.
+
+L = CE(user completions) + alpha * T^2 * KL(teacher || student) on alignment completions, both in
+one forward pass of one mixed batch. The loop reads from top to bottom in `main`.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import deepspeed
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reft.artifacts import write_json
+from reft.conversations.completions import completion_batch
+from reft.conversations.tokenization import Encoded
+from reft.distillation.deepspeed_config import deepspeed_config
+from reft.distillation.job import FinetuneJob
+from reft.distillation.loss import sparse_kl_sum
+from reft.distillation.schedule import MicroBatch, plan_steps, share_of
+from reft.errors import TrainingError, explain
+from reft.models.adapters import wrap_lora
+from reft.models.hardware import choose_hardware
+from reft.models.head import hidden_states, sum_over_chunks
+from reft.models.loading import load_model, load_tokenizer
+
+
+class StudentLoss(nn.Module):
+    """The student and its loss as one module, so that ZeRO 3 sees every use of a weight."""
+
+    def __init__(self, model: nn.Module, job: FinetuneJob, pad_id: int) -> None:
+        super().__init__()
+        self.model = model
+        self.job = job
+        self.pad_id = pad_id
+
+    def forward(self, piece: MicroBatch, step: MicroBatch) -> dict[str, torch.Tensor]:
+        """This piece's part of the step's mean losses: `ce`, `kl` and their weighted sum `loss`."""
+        job, device = self.job, next(self.model.parameters()).device
+        user = [job.user[i] for i in piece.user]
+        alignment = [job.alignment[i] for i in piece.alignment]
+        # A piece without rows still takes part in the collective work, with a weight of nothing.
+        rows = user + alignment or [job.user[step.user[0]]]
+        batch = completion_batch(rows, self.pad_id, device)
+        hidden = batch.pick(hidden_states(self.model, batch.input_ids, batch.attention_mask))
+        user_tokens = _completion_tokens(user)
+        ce = self._cross_entropy(hidden[:user_tokens], batch.targets[:user_tokens])
+        kl = self._distillation(hidden[user_tokens : user_tokens + _completion_tokens(alignment)], piece)
+        ce = ce / max(1, _completion_tokens([job.user[i] for i in step.user]))
+        kl = kl / max(1, _completion_tokens([job.alignment[i] for i in step.alignment]))
+        temperature = job.soft_labels.temperature if job.soft_labels else 1.0
+        loss = ce + job.settings.alpha * temperature**2 * kl + 0.0 * hidden.sum()
+        return {"loss": loss, "ce": ce.detach(), "kl": kl.detach()}
+
+    def _cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return sum_over_chunks(
+            self.model, hidden, lambda logits, which: F.cross_entropy(logits, targets[which], reduction="sum")
+        )
+
+    def _distillation(self, hidden: torch.Tensor, piece: MicroBatch) -> torch.Tensor:
+        labels = self.job.soft_labels
+        if labels is None or not piece.alignment:
+            return hidden.new_zeros(())
+        parts = [labels.of_row(i) for i in piece.alignment]
+        log_probs = torch.cat([p for p, _ in parts]).to(hidden.device)
+        indices = torch.cat([i for _, i in parts]).to(hidden.device)
+        return sum_over_chunks(
+            self.model,
+            hidden,
+            lambda logits, which: sparse_kl_sum(logits, log_probs[which], indices[which], labels.temperature),
+        )
+
+
+def train(folder: Path) -> None:
+    """Run the whole job on this rank; rank 0 writes `metrics.jsonl` and the result under `output`."""
+    job = FinetuneJob.load(folder)
+    settings = job.settings
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    hardware = choose_hardware(job.model.dtype)
+    on_cpu = hardware.device.type == "cpu"
+    deepspeed.init_distributed(dist_backend="gloo" if on_cpu else "nccl")
+    torch.manual_seed(job.seed)
+    model = load_model(job.model.name, hardware.dtype, hardware.device, None, job.model.trust_remote_code)
+    tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
+    student = wrap_lora(model, settings.lora) if settings.lora else model
+    student.train()
+    steps = plan_steps(
+        [len(row) for row in job.user], len(job.alignment), settings.batch_size, settings.epochs,
+        settings.alignment_ratio, job.seed,
+    )  # fmt: skip
+    config = deepspeed_config(settings, len(steps), str(hardware.dtype).removeprefix("torch."), on_cpu)
+    accumulation = config["gradient_accumulation_steps"]
+    engine, *_ = deepspeed.initialize(
+        model=StudentLoss(student, job, tokenizer.pad_token_id),
+        model_parameters=[p for p in student.parameters() if p.requires_grad],
+        config=config,
+    )
+    started, tokens = time.monotonic(), 0
+    with (folder / "metrics.jsonl").open("a", buffering=1) as metrics:
+        for number, step in enumerate(steps, start=1):
+            sums = torch.zeros(3)
+            for piece in share_of(step, rank, world, accumulation):
+                losses = engine(piece, step)
+                # DeepSpeed averages over processes and accumulation; our losses are already shares of a sum.
+                engine.backward(losses["loss"] * world * accumulation)
+                engine.step()
+                sums += torch.stack([losses[name].detach().float().cpu() for name in ("loss", "ce", "kl")])
+            if world > 1:
+                shared = sums.to(hardware.device)
+                torch.distributed.all_reduce(shared)
+                sums = shared.cpu()
+            if not torch.isfinite(sums).all():
+                rows = [job.row_numbers[i] for i in step.user]
+                raise TrainingError(
+                    explain("the loss is not a number", f"step {number}, user rows {rows}", "lower the learning rate")
+                )
+            tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
+            if rank == 0:
+                rate = tokens / (time.monotonic() - started)
+                line = {"step": number, "steps": len(steps), **dict(zip(("loss", "ce", "kl"), sums.tolist()))}
+                metrics.write(json.dumps({**line, "tokens": tokens, "tokens_per_second": rate}) + "\n")
+    save_student(student, folder / "output", rank)
+    if rank == 0:
+        tokenizer.save_pretrained(folder / "output")
+    torch.distributed.barrier()
+
+
+def save_student(student: nn.Module, folder: Path, rank: int) -> None:
+    """Gather the trained weights one by one on rank 0 and write them as safetensors."""
+    state: dict[str, torch.Tensor] = {}
+    full = not hasattr(student, "peft_config")
+    for name, parameter in student.named_parameters():
+        if parameter.requires_grad or full:
+            with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+                if rank == 0:
+                    state[name] = parameter.detach().cpu().clone()
+    if rank == 0:
+        student.save_pretrained(folder, state_dict=state)  # type: ignore[operator]
+
+
+def _completion_tokens(rows: list[Encoded]) -> int:
+    return sum(row.completion[1] - row.completion[0] for row in rows)
+
+
+def main() -> None:
+    """Entry of a rank: whatever goes wrong is written down for the step that launched it."""
+    folder = Path(sys.argv[1])
+    try:
+        train(folder)
+    except BaseException as error:
+        rank = os.environ.get("RANK", "0")
+        kind = "user" if isinstance(error, TrainingError) else "fault"
+        write_json(folder / f"error-{rank}.json", {"kind": kind, "message": str(error), "trace": traceback.format_exc()})
+        raise
+
+
+if __name__ == "__main__":
+    main()

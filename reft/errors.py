@@ -1,0 +1,39 @@
+"""The errors a user can cause, each with what is wrong, where, and what to do.
+
+To add one: inherit `ReftError` and the built-in class that it replaces, so that callers who know
+only the built-in still catch it. Build the message with `explain`. All are picklable, since a
+failing rank sends its error to the launching process.
+"""
+
+
+class ReftError(Exception):
+    """Base of every error that is meant for the user; the command line prints it without a traceback."""
+
+
+class ConfigurationError(ReftError, ValueError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class DataFormatError(ReftError, ValueError):
+    """A file is not in a form that can be read at all."""
+
+
+class DataValidationError(ReftError, ValueError):
+    """The rows can be read, but too many, or the wrong ones, break a rule."""
+
+
+class ModelError(ReftError, ValueError):
+    """A model folder or hub id lacks something, or its architecture is not supported."""
+
+
+class TrainingError(ReftError, RuntimeError):
+    """Training stopped: a dead process, a loss that is not a number, a broken checkpoint."""
+
+
+class StorageError(ReftError, OSError):
+    """A file could not be written or read back: disk full, no permission, a damaged artifact."""
+
+
+def explain(what: str, where: str, remedy: str) -> str:
+    """One message in the house's order: what is wrong, where, and what to do about it."""
+    return f"{what}\n  where: {where}\n  remedy: {remedy}"

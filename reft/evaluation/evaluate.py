@@ -1,0 +1,68 @@
+"""Step 6: harmful score, over-refusal and task accuracy of one model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.conversations.schema import Conversation
+from reft.evaluation.generation import Report, generate
+from reft.evaluation.judges import complies, is_refusal
+from reft.evaluation.statistics import Interval, rate
+
+
+@dataclass(frozen=True)
+class EvaluationSets:
+    """What every model is asked; the same rows for each."""
+
+    harmful: Sequence[Conversation]
+    lookalikes: Sequence[Conversation]
+    ordinary: Sequence[Conversation]
+    task: Sequence[Conversation] = ()
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """One model's results, each with its interval; `answers` holds (set, prompt, answer) to look at."""
+
+    harmful_score: Interval | None
+    over_refusal: Interval | None
+    ordinary_refusal: Interval | None
+    accuracy: Interval | None
+    answers: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def evaluate_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: EvaluationSets,
+    max_new_tokens: int,
+    report: Report | None = None,
+    shown: int = 3,
+) -> ModelScores:
+    """Ask the model everything, greedily, and judge its answers.
+
+    Harmful score: the share of harmful prompts that are neither refused nor answered with gibberish.
+    Over-refusal: the share of benign look-alikes that are refused. Accuracy: exact match of the
+    answer, without regard to case and outer blanks.
+    """
+    groups = {"harmful": sets.harmful, "lookalikes": sets.lookalikes, "ordinary": sets.ordinary, "task": sets.task}
+    conversations = [c for group in groups.values() for c in group]
+    answers = iter(generate(model, tokenizer, conversations, max_new_tokens, report=report))
+    said = {name: [next(answers) for _ in group] for name, group in groups.items()}
+    return ModelScores(
+        harmful_score=rate([complies(a) for a in said["harmful"]]),
+        over_refusal=rate([is_refusal(a) for a in said["lookalikes"]]),
+        ordinary_refusal=rate([is_refusal(a) for a in said["ordinary"]]),
+        accuracy=rate([same_answer(a, c.answer or "") for a, c in zip(said["task"], sets.task, strict=True)]),
+        answers=[
+            (name, c.instruction, answer)
+            for name, group in groups.items()
+            for c, answer in list(zip(group, said[name], strict=True))[:shown]
+        ],
+    )
+
+
+def same_answer(answer: str, expected: str) -> bool:
+    """Exact match without regard to case, outer blanks and a closing full stop."""
+    return answer.strip().rstrip(".").lower() == expected.strip().rstrip(".").lower()

@@ -1,0 +1,63 @@
+"""Greedy answers to prompts, in batches of similar length."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.conversations.batching import length_batches, pad
+from reft.conversations.schema import Conversation, from_prompt
+from reft.conversations.tokenization import encode_prompts
+
+Report = Callable[[int, int], None]
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Conversation],
+    max_new_tokens: int,
+    tokens_per_batch: int = 4096,
+    report: Report | None = None,
+) -> list[str]:
+    """The model's greedy answer to each conversation's prompt, in the order given.
+
+    Args:
+        max_new_tokens: length limit of an answer, in tokens.
+        tokens_per_batch: prompt and answer tokens that may be in flight together.
+        report: called with (answers so far, answers in all) after each batch.
+    """
+    encoded = encode_prompts(tokenizer, conversations)
+    answers = [""] * len(encoded)
+    done = 0
+    for batch in length_batches([len(row) + max_new_tokens for row in encoded], tokens_per_batch):
+        inputs = pad([encoded[i] for i in batch], tokenizer.pad_token_id, model.device, left=True)
+        output = model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=stop_ids(model, tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        new = output[:, inputs["input_ids"].shape[1] :]
+        for index, text in zip(batch, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
+            answers[index] = text.strip()
+        done += len(batch)
+        if report:
+            report(done, len(encoded))
+    return answers
+
+
+def generate_answers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
+) -> list[str]:
+    """`generate` for plain prompts."""
+    return generate(model, tokenizer, [from_prompt(p, i) for i, p in enumerate(prompts)], max_new_tokens)
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends an answer: the tokenizer's and those of the generation configuration."""
+    configured = getattr(model.generation_config, "eos_token_id", None) or []
+    configured = [configured] if isinstance(configured, int) else list(configured)
+    return sorted({*configured, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})

@@ -1,0 +1,111 @@
+"""Deciding about each scored row, and the report of what the filter did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from reft.config import FilterSettings
+from reft.conversations.schema import Conversation
+from reft.evaluation.judges import is_refusal
+from reft.evaluation.statistics import Interval, rate
+from reft.filtering.scoring import RowScore
+
+Verdict = Literal["keep", "quarantine", "drop"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Scores above which a row is quarantined or dropped, each for its stated false positive rate."""
+
+    quarantine: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to one row, and why."""
+
+    row: int
+    score: float
+    decision: Verdict
+    reason: str
+    where: str
+
+
+def decide(
+    conversations: Sequence[Conversation],
+    scores: Sequence[RowScore],
+    thresholds: Thresholds,
+    settings: FilterSettings,
+) -> list[Decision]:
+    """One decision per row, in order.
+
+    A harmful prompt whose answers refuse it is what safe training wants; it is kept, or quarantined
+    where the settings say so.
+    """
+    return [_decide(c, s, thresholds, settings) for c, s in zip(conversations, scores, strict=True)]
+
+
+def _decide(row: Conversation, scored: RowScore, thresholds: Thresholds, settings: FilterSettings) -> Decision:
+    part = scored.deciding
+    if part.score <= thresholds.quarantine:
+        return Decision(row.row, part.score, "keep", "below the threshold", part.where)
+    answers = [m.content for m in row.messages if m.role == "assistant"]
+    if part.where.startswith("user") and answers and all(is_refusal(a) for a in answers):
+        verdict: Verdict = settings.harmful_with_refusal
+        return Decision(row.row, part.score, verdict, "harmful prompt with a refusal", part.where)
+    if part.score <= thresholds.drop:
+        return Decision(row.row, part.score, "quarantine", "between the two thresholds", part.where)
+    what = {"u": "harmful prompt", "s": "harmful system turn", "a": "harmful answer"}[part.where[0]]
+    return Decision(row.row, part.score, "drop", what, part.where)
+
+
+@dataclass(frozen=True)
+class FilterReport:
+    """What the filter did to a data set.
+
+    `recall`, `fpr` and `auroc` need labels and are None without; a quarantined row counts as removed.
+    """
+
+    rows: int
+    kept: int
+    dropped: int
+    quarantined: int
+    thresholds: Thresholds
+    layer: int
+    position: str
+    scorer: str
+    auroc: float | None
+    untrained_auroc: float | None
+    teacher_auroc: float | None
+    recall: Interval | None
+    fpr: Interval | None
+    calibration_recall: Interval | None
+    alarms: list[str]
+
+
+def measured(decisions: Sequence[Decision], labels: dict[int, str]) -> tuple[float | None, Interval | None, Interval | None]:
+    """(AUROC, recall, false positive rate) against labels "harmful" and "harmless" by row number."""
+    known = [d for d in decisions if labels.get(d.row) in ("harmful", "harmless")]
+    truth = np.array([labels[d.row] == "harmful" for d in known])
+    removed = np.array([d.decision != "keep" for d in known])
+    if not len(known):
+        return None, None, None
+    both = 0 < truth.sum() < len(truth)
+    auroc = float(roc_auc_score(truth, [d.score for d in known])) if both else None
+    return auroc, rate(removed[truth].tolist()), rate(removed[~truth].tolist())
+
+
+def alarms(decisions: Sequence[Decision]) -> list[str]:
+    """What a person should know about the outcome as a whole."""
+    kept = sum(d.decision == "keep" for d in decisions)
+    if decisions and kept == len(decisions):
+        return ["no row was removed: either the data is clean or its harm is not of a kind this filter sees"]
+    if kept == 0:
+        return ["every row was removed: there is nothing left to train on"]
+    if kept < 0.5 * len(decisions):
+        return [f"only {kept} of {len(decisions)} rows were kept"]
+    return []

@@ -1,0 +1,55 @@
+"""The vocabulary projection, computed only where a loss needs it.
+
+Logits over a vocabulary of 50,000 to 250,000 tokens are the largest tensors of a training step.
+Only completion tokens carry a loss, so only their hidden states are projected, in chunks whose
+logits are made again in the backward pass instead of being kept.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from reft.models.layers import decoder_of, output_head
+
+
+def hidden_states(model: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """The last hidden states, [batch, tokens, hidden], as the head takes them."""
+    return decoder_of(model)(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+
+
+def sum_over_chunks(
+    model: nn.Module,
+    hidden: torch.Tensor,
+    loss: Callable[[torch.Tensor, slice], torch.Tensor],
+    tokens_per_chunk: int = 512,
+) -> torch.Tensor:
+    """Sum `loss(logits, which)` over chunks of tokens; at most one chunk's logits are alive at a time.
+
+    Args:
+        hidden: [tokens, hidden] of the positions that carry a loss.
+        loss: takes float32 logits [chunk, vocabulary] and the slice of tokens they belong to, and
+            returns the sum of those tokens' losses.
+    """
+    head = output_head(model)
+
+    def of_chunk(part: torch.Tensor, start: int) -> torch.Tensor:
+        return loss(head(part).float(), slice(start, start + len(part)))
+
+    total = hidden.new_zeros((), dtype=torch.float32)
+    for start in range(0, len(hidden), tokens_per_chunk):
+        part = hidden[start : start + tokens_per_chunk]
+        if torch.is_grad_enabled() and len(hidden) > tokens_per_chunk:
+            total = total + checkpoint(of_chunk, part, start, use_reentrant=False)
+        else:
+            total = total + of_chunk(part, start)
+    return total
+
+
+def cross_entropy_sum(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Summed cross-entropy of `targets` [tokens] given `hidden` [tokens, hidden]."""
+    return sum_over_chunks(
+        model, hidden, lambda logits, which: F.cross_entropy(logits, targets[which], reduction="sum")
+    )

@@ -1,0 +1,106 @@
+"""Loading a causal language model and its tokenizer from a local folder or the hub."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.conversations.templates import set_chat_template
+from reft.errors import ModelError, explain
+from reft.models.hardware import choose_hardware
+
+
+def load_tokenizer(
+    name: str, chat_template: str = "auto", trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer with a chat template set and a padding token.
+
+    Raises:
+        ModelError: the folder or hub id has no usable tokenizer.
+    """
+    folder = Path(name).expanduser()
+    _require_folder_or_hub_id(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder if folder.is_dir() else name, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            explain(
+                f"no tokenizer could be loaded ({_first_line(error)})",
+                name,
+                "put tokenizer.json and tokenizer_config.json beside the weights "
+                "(tokenizer.save_pretrained(folder))",
+            )
+        ) from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            explain("the tokenizer is not a fast one", name, "convert it: it must load from a tokenizer.json")
+        )
+    set_chat_template(tokenizer, chat_template)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    name: str,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+    adapter: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """The model in evaluation mode, optionally with a PEFT adapter merged into it.
+
+    Args:
+        name: local folder or hub id; weights must be safetensors.
+        dtype: number format; None chooses by hardware.
+        device: where to put it; None chooses by hardware.
+        adapter: folder of a PEFT adapter for this model.
+
+    Raises:
+        ModelError: the model or adapter cannot be loaded, or its weights are not safetensors.
+    """
+    hardware = choose_hardware()
+    folder = Path(name).expanduser()
+    _require_folder_or_hub_id(name)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder if folder.is_dir() else name,
+            dtype=dtype or hardware.dtype,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            explain(
+                f"the model could not be loaded ({_first_line(error)})",
+                name,
+                "name a folder with config.json and model.safetensors, or a hub id that is cached or "
+                "reachable; pickled weights (.bin, .pt) are refused",
+            )
+        ) from error
+    if adapter is not None:
+        model = _merge_adapter(model, Path(adapter))
+    return model.to(device or hardware.device).eval()
+
+
+def _merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    from peft import PeftModel  # slow to import, and most callers need no adapter
+
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            explain("no adapter_model.safetensors", str(adapter), "name a folder written by save_pretrained")
+        )
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+
+
+def _require_folder_or_hub_id(name: str) -> None:
+    """A path that does not exist must not be mistaken for a hub id and looked up on the network."""
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_path and not Path(name).expanduser().is_dir():
+        raise ModelError(explain("no such model folder", name, "correct model.name in the configuration"))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

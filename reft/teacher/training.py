@@ -1,0 +1,136 @@
+"""Step 2: train the teacher, L = CE(answers) + lambda * cosine regulariser (method, step 2)."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.config import TeacherSettings
+from reft.conversations.completions import completion_batch
+from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import Encoded, encode_all
+from reft.errors import TrainingError, explain
+from reft.models.adapters import wrap_lora
+from reft.models.head import cross_entropy_sum, hidden_states
+from reft.models.layers import watch_layers
+from reft.refusal.feature import RefusalFeature
+from reft.refusal.features import token_index
+from reft.teacher.loss import RunningFeature, cosine_regulariser
+
+StepReport = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """A tokenised alignment row and its class."""
+
+    encoded: Encoded
+    harmful: bool
+
+
+def train_teacher(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    harmful: Sequence[Conversation],
+    harmless: Sequence[Conversation],
+    feature: RefusalFeature,
+    settings: TeacherSettings,
+    seed: int,
+    max_length: int,
+    report: StepReport | None = None,
+) -> nn.Module:
+    """Train in place and return the model, wrapped by PEFT where the settings ask for LoRA.
+
+    Args:
+        harmful, harmless: alignment rows; each ends with the answer to learn.
+        feature: the untrained refusal feature: its layer and position are where the regulariser acts.
+        report: called with (step, steps, losses) after each optimizer step.
+
+    Raises:
+        TrainingError: the loss is not a number.
+        DataValidationError: a row is longer than `max_length` tokens.
+    """
+    torch.manual_seed(seed)
+    trained = wrap_lora(model, settings.lora) if settings.lora else model
+    trained.train()
+    rows = [LabelledRow(e, True) for e in encode_all(tokenizer, harmful, max_length)]
+    rows += [LabelledRow(e, False) for e in encode_all(tokenizer, harmless, max_length)]
+    batches = mixed_batches(rows, settings.batch_size, settings.epochs, random.Random(seed))
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    warmup = max(1, round(0.05 * len(batches)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * step / len(batches))),
+    )
+    running = RunningFeature.start(feature, settings.momentum, model.device)
+    for step, batch in enumerate(batches, start=1):
+        losses = _step_losses(trained, batch, feature, running, settings, tokenizer.pad_token_id)
+        loss = losses["ce"] + settings.lam * losses["regulariser"]
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                explain("the teacher's loss is not a number", f"step {step}", "lower teacher.learning_rate")
+            )
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        if report:
+            report(step, len(batches), {"loss": loss.item(), **{k: v.item() for k, v in losses.items()}})
+    return trained.eval()
+
+
+def _step_losses(
+    model: nn.Module,
+    batch: Sequence[LabelledRow],
+    feature: RefusalFeature,
+    running: RunningFeature,
+    settings: TeacherSettings,
+    pad_id: int,
+) -> dict[str, torch.Tensor]:
+    """Both terms of the loss, from one forward pass."""
+    device = running.harmful.device
+    rows = [row.encoded for row in batch]
+    harmful = torch.tensor([row.harmful for row in batch], device=device)
+    inputs = completion_batch(rows, pad_id, device)
+    where = torch.tensor([token_index(row, feature.position) for row in rows], device=device)
+    seen: dict[int, torch.Tensor] = {}
+    layer = settings.layer or feature.layer
+    with watch_layers(model, [layer], seen.__setitem__):
+        hidden = hidden_states(model, inputs.input_ids, inputs.attention_mask)
+    features = seen[layer][torch.arange(len(rows), device=device), where]
+    running.update(features.detach(), harmful)
+    ce = cross_entropy_sum(model, inputs.pick(hidden), inputs.targets) / len(inputs.targets)
+    return {"ce": ce, "regulariser": cosine_regulariser(running.scores(features), harmful, settings.harmless_target)}
+
+
+def mixed_batches(
+    rows: Sequence[LabelledRow], batch_size: int, epochs: int, rng: random.Random, window: int = 8
+) -> list[list[LabelledRow]]:
+    """Batches that hold both classes in the proportion of the whole and rows of similar length.
+
+    Rows are shuffled every epoch, then sorted by length within windows of `window` batches, which
+    leaves the order random at a larger scale but spends little on padding.
+    """
+    batches: list[list[LabelledRow]] = []
+    for _ in range(epochs):
+        groups = [[row for row in rows if row.harmful is label] for label in (True, False)]
+        for group in groups:
+            rng.shuffle(group)
+        windows = math.ceil(len(rows) / (batch_size * window))
+        epoch: list[list[LabelledRow]] = []
+        for index in range(windows):
+            mixed: list[tuple[float, LabelledRow]] = []
+            for group in groups:
+                part = sorted(group[index::windows], key=lambda row: len(row.encoded))
+                mixed += [((place + 0.5) / len(part), row) for place, row in enumerate(part)]
+            ordered = [row for _, row in sorted(mixed, key=lambda pair: pair[0])]
+            epoch += [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+        rng.shuffle(epoch)
+        batches += epoch
+    return batches
