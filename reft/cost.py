@@ -1,0 +1,53 @@
+"""What a stage costs: seconds, the peak memory of this process and its children, and tokens."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass
+class Cost:
+    """Seconds of wall clock, peak resident memory in MB, and tokens that went through a model."""
+
+    seconds: float = 0.0
+    peak_rss_mb: float = 0.0
+    tokens: int = 0
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return {"seconds": self.seconds, "peak_rss_mb": self.peak_rss_mb, "tokens": self.tokens}
+
+
+@contextmanager
+def measured(every_seconds: float = 0.25) -> Iterator[Cost]:
+    """Measure the body; the caller sets `tokens`."""
+    cost, stop, started = Cost(), threading.Event(), time.monotonic()
+
+    def sample() -> None:
+        while True:
+            cost.peak_rss_mb = max(cost.peak_rss_mb, _resident_mb())
+            if stop.wait(every_seconds):
+                return
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    try:
+        yield cost
+    finally:
+        stop.set()
+        sampler.join()
+        cost.seconds = time.monotonic() - started
+
+
+def _resident_mb() -> float:
+    total, this = 0, psutil.Process()
+    for process in [this, *this.children(recursive=True)]:
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:  # it ended between listing and reading
+            continue
+    return total / 2**20

@@ -1,0 +1,44 @@
+"""The filtered data set: kept rows, a decision for every row, and the report."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from reft.artifacts import read_json, write_json, write_text
+from reft.conversations.reading import parse_row
+from reft.conversations.schema import Conversation
+from reft.evaluation.statistics import Interval
+from reft.filtering.decisions import Decision, FilterReport, Thresholds
+
+
+@dataclass(frozen=True)
+class FilteredData:
+    """Rows that may be trained on, and what happened to the rest."""
+
+    kept: list[Conversation]
+    decisions: list[Decision]
+    report: FilterReport
+    curves: dict[str, list[float]]
+
+    def save(self, folder: Path) -> None:
+        """Write `kept.jsonl` (lines as uploaded), `decisions.jsonl` and `report.json`."""
+        kept = [json.dumps({"row": c.row, "line": c.original}, ensure_ascii=False) for c in self.kept]
+        write_text(folder / "kept.jsonl", "".join(line + "\n" for line in kept))
+        write_text(folder / "decisions.jsonl", "".join(json.dumps(asdict(d)) + "\n" for d in self.decisions))
+        write_json(folder / "report.json", {"report": self.report, "curves": self.curves})
+
+    @classmethod
+    def load(cls, folder: Path) -> "FilteredData":
+        """Read what `save` wrote."""
+        kept = []
+        for line in (folder / "kept.jsonl").read_text(encoding="utf-8").splitlines():
+            value = json.loads(line)
+            kept.append(parse_row(value["line"], value["row"], len(value["line"])))
+        lines = (folder / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
+        stored = read_json(folder / "report.json")
+        report: dict[str, Any] = stored["report"]
+        report["thresholds"] = Thresholds(**report["thresholds"])
+        for name in ("recall", "fpr", "calibration_recall"):
+            report[name] = Interval(**report[name]) if report[name] else None
+        return cls(kept, [Decision(**json.loads(line)) for line in lines], FilterReport(**report), stored["curves"])

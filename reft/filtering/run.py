@@ -1,0 +1,83 @@
+"""Step 4 as a whole: score, calibrate, decide, measure."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.config import FilterSettings
+from reft.conversations.schema import Conversation
+from reft.errors import DataValidationError, explain
+from reft.evaluation.generation import Report
+from reft.evaluation.statistics import rate
+from reft.filtering.artifact import FilteredData
+from reft.filtering.decisions import FilterReport, Thresholds, alarms, decide, measured
+from reft.filtering.scoring import score_rows
+from reft.refusal.calibration import conformal_threshold
+from reft.refusal.extraction import LabelledPrompts
+from reft.refusal.feature import RefusalFeature
+
+
+def filter_rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Conversation],
+    feature: RefusalFeature,
+    calibration: LabelledPrompts,
+    settings: FilterSettings,
+    scorer: str,
+    teacher_auroc: float | None = None,
+    untrained_auroc: float | None = None,
+    labels: dict[int, str] | None = None,
+    report: Report | None = None,
+) -> FilteredData:
+    """Filter the rows with a scorer that is the teacher or the untrained model.
+
+    Args:
+        calibration: harmless rows set the thresholds; harmful ones estimate the recall beforehand.
+        scorer: "teacher" or "untrained", for the report.
+        labels: which rows are harmful, where that is known, only to measure.
+
+    Raises:
+        DataValidationError: too few calibration rows, or no row is left to train on.
+    """
+    scored = score_rows(
+        model, tokenizer, [*rows, *calibration.harmless, *calibration.harmful], feature, report=report
+    )
+    user = scored[: len(rows)]
+    harmless = [s.deciding.score for s in scored[len(rows) : len(rows) + len(calibration.harmless)]]
+    harmful = [s.deciding.score for s in scored[len(rows) + len(calibration.harmless) :]]
+    thresholds = Thresholds(
+        conformal_threshold(harmless, max(settings.fpr, settings.quarantine_fpr)),
+        conformal_threshold(harmless, settings.fpr),
+    )
+    decisions = decide(rows, user, thresholds, settings)
+    kept = [row for row, d in zip(rows, decisions, strict=True) if d.decision == "keep"]
+    if not kept:
+        raise DataValidationError(
+            explain(
+                f"the filter removed all {len(rows)} rows",
+                "the user data",
+                "look at the decisions: is the data harmful throughout, or unlike the calibration rows?",
+            )
+        )
+    auroc, recall, fpr = measured(decisions, labels or {})
+    counts = {v: sum(d.decision == v for d in decisions) for v in ("drop", "quarantine")}
+    summary = FilterReport(
+        rows=len(rows),
+        kept=len(kept),
+        dropped=counts["drop"],
+        quarantined=counts["quarantine"],
+        thresholds=thresholds,
+        layer=feature.layer,
+        position=feature.position,
+        scorer=scorer,
+        auroc=auroc,
+        untrained_auroc=untrained_auroc,
+        teacher_auroc=teacher_auroc,
+        recall=recall,
+        fpr=fpr,
+        calibration_recall=rate([score > thresholds.quarantine for score in harmful]),
+        alarms=alarms(decisions),
+    )
+    curves = {"calibration_harmless": harmless, "calibration_harmful": harmful}
+    return FilteredData(kept, decisions, summary, curves)

@@ -1,0 +1,29 @@
+"""Progress on long work: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Callable
+
+
+def progress(stage: str, every_seconds: float = 10.0) -> Callable[[int, int], None]:
+    """A function to call with (done, total); it prints how far the stage is and how long it still takes."""
+    started = last = time.monotonic()
+    terminal = sys.stderr.isatty()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        finished = done >= total
+        if not finished and now - last < (0.5 if terminal else every_seconds):
+            return
+        last = now
+        left = (now - started) / max(done, 1) * (total - done)
+        line = f"  {stage}: {done}/{total}, {_duration(now - started)} so far, about {_duration(left)} left"
+        end = "\n" if finished or not terminal else "\r"
+        print(line.ljust(90) if terminal else line, end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _duration(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

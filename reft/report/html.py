@@ -1,0 +1,79 @@
+"""The report: one HTML file that needs nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reft.conversations.reading import BadRow
+from reft.conversations.schema import Conversation
+from reft.evaluation.artifact import EvaluationReport
+from reft.filtering.artifact import FilteredData
+from reft.refusal.feature import Separation
+from reft.report import plots
+from reft.report.summary import LABELS, percent
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything the report shows."""
+
+    summary: Mapping[str, Any]
+    rows: list[Conversation]
+    quarantined: list[BadRow]
+    checks: list[dict[str, Any]]
+    filtered: FilteredData
+    evaluation: EvaluationReport
+    untrained: tuple[Separation, ...]
+    trained: tuple[Separation, ...]
+    histories: Mapping[str, list[dict[str, float]]]
+    labels: Mapping[int, str]
+    examples: int
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """The whole page. Everything that users wrote is escaped; only our own plots are not."""
+    environment = Environment(loader=PackageLoader("reft.report", "."), autoescape=True, undefined=StrictUndefined)
+    found, summary = inputs.filtered, inputs.summary
+    texts = {row.row: row.instruction[:160] for row in inputs.rows}
+    removed = sorted((d for d in found.decisions if d.decision != "keep"), key=lambda d: -d.score)
+    # The surest and the least sure removals say most about a filter.
+    chosen = removed if len(removed) <= 2 * inputs.examples else removed[: inputs.examples] + removed[-inputs.examples :]
+    groups: dict[str, list[float]] = {}
+    for decision in found.decisions:
+        groups.setdefault(f"user rows, {inputs.labels.get(decision.row, 'not labelled')}", []).append(decision.score)
+    groups["harmless calibration"] = found.curves["calibration_harmless"]
+    groups["harmful calibration"] = found.curves["calibration_harmful"]
+    safety, thresholds = summary["safety"], found.report.thresholds
+    drawn = {
+        "bars": [
+            plots.bars(safety["harmful_score"], "harmful score"),
+            plots.bars(safety["over_refusal"], "over-refusal"),
+            plots.bars(summary["task"]["accuracy"], "task accuracy"),
+        ],
+        "scores": plots.score_distribution(groups, thresholds),
+        "roc": plots.roc(found.decisions, inputs.labels, thresholds),
+        "layers": plots.layer_separation(inputs.untrained, inputs.trained),
+        "losses": plots.loss_curves(inputs.histories),
+    }
+    calibration_recall = found.report.calibration_recall
+    return environment.get_template("template.html.j2").render(
+        summary=summary,
+        labels=LABELS,
+        percent=percent,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        read=len(inputs.rows) + len(inputs.quarantined),
+        quarantined=inputs.quarantined,
+        checks=inputs.checks,
+        filter=found.report,
+        calibration_recall=calibration_recall and vars(calibration_recall),
+        examples=[(d, texts.get(d.row, "")) for d in chosen],
+        answers=[
+            (name, kind, prompt[:160], answer[:160])
+            for name, scores in inputs.evaluation.models.items()
+            for kind, prompt, answer in scores.answers
+        ],
+        plots=drawn,
+    )

@@ -1,0 +1,102 @@
+"""The report's plots, as inline SVG: they need no network and scale with the page."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from reft.filtering.decisions import Decision, Thresholds
+from reft.refusal.feature import Separation
+from reft.report.summary import LABELS
+
+HARMFUL, HARMLESS, STUDENT, GREY = "#c0392b", "#2c7fb8", "#238b45", "#999999"
+COLOURS = {"base": GREY, "aligned": HARMLESS, "plain_sft": HARMFUL, "student": STUDENT}
+plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"})
+
+
+def score_distribution(groups: Mapping[str, Sequence[float]], thresholds: Thresholds) -> str:
+    """Histogram of scores per class, with both thresholds."""
+    figure, axes = plt.subplots(figsize=(6, 2.8))
+    for name, scores in groups.items():
+        if scores:
+            colour = HARMFUL if "harmful" in name else HARMLESS
+            style = {"histtype": "step", "linewidth": 1.5} if "calibration" in name else {"alpha": 0.5}
+            axes.hist(scores, bins=40, range=(-1, 1), density=True, label=f"{name} ({len(scores)})", color=colour, **style)
+    axes.axvline(thresholds.drop, color="black", label="drop above")
+    axes.axvline(thresholds.quarantine, color="black", linestyle=":", label="quarantine above")
+    axes.set(xlabel="score s(x)", ylabel="density")
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def layer_separation(untrained: Sequence[Separation], trained: Sequence[Separation]) -> str:
+    """Held-out AUROC by layer and position, before and after the teacher's training."""
+    figure, axes = plt.subplots(figsize=(6, 2.8))
+    for separations, colour, name in ((untrained, GREY, "untrained"), (trained, STUDENT, "teacher")):
+        for position, style in (("instruction", ":"), ("template", "-")):
+            points = [(s.layer, s.auroc) for s in separations if s.position == position]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, color=colour, label=f"{name}, {position} token")
+    axes.axhline(0.5, color="black", linewidth=0.5)
+    axes.set(xlabel="layer", ylabel="held-out AUROC")
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def roc(decisions: Sequence[Decision], labels: Mapping[int, str], thresholds: Thresholds) -> str | None:
+    """ROC on the user's rows with the chosen thresholds; None where there are no labels of both classes."""
+    known = [d for d in decisions if labels.get(d.row) in ("harmful", "harmless")]
+    truth = [labels[d.row] == "harmful" for d in known]
+    if len(set(truth)) < 2:
+        return None
+    scores = [d.score for d in known]
+    fpr, tpr, _ = roc_curve(truth, scores)
+    figure, axes = plt.subplots(figsize=(3.6, 3.2))
+    axes.plot(fpr, tpr, color=STUDENT)
+    for name, threshold, mark in (("drop", thresholds.drop, "o"), ("quarantine", thresholds.quarantine, "s")):
+        above = [s > threshold for s in scores]
+        x = sum(a and not t for a, t in zip(above, truth, strict=True)) / max(1, len(truth) - sum(truth))
+        y = sum(a and t for a, t in zip(above, truth, strict=True)) / sum(truth)
+        axes.plot([x], [y], mark, color="black", label=name)
+    axes.set(xlabel="false positive rate", ylabel="recall", xlim=(-0.02, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def bars(rates: Mapping[str, Mapping[str, Any] | None], title: str) -> str:
+    """One bar per model with its interval."""
+    shown = {name: value for name, value in rates.items() if value}
+    figure, axes = plt.subplots(figsize=(3.6, 2.6))
+    for index, (name, value) in enumerate(shown.items()):
+        error = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
+        axes.bar(index, value["value"], color=COLOURS.get(name, GREY), yerr=error, capsize=3)
+    axes.set(title=title, ylim=(0, 1.02))
+    axes.set_xticks(range(len(shown)), [LABELS.get(name, name).replace(" ", "\n") for name in shown])
+    return _svg(figure)
+
+
+def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Loss by optimizer step of every training."""
+    figure, axes = plt.subplots(figsize=(6, 2.6))
+    for name, history in histories.items():
+        axes.plot([h["step"] for h in history], [h["loss"] for h in history], label=name, linewidth=1)
+    axes.set(xlabel="optimizer step", ylabel="loss", yscale="log")
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.tight_layout()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    # Inside HTML, without the XML head (whose document type names a network address).
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

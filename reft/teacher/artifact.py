@@ -1,0 +1,47 @@
+"""The trained teacher as it is handed on: weights or adapter, its refusal feature, and the floor it must beat."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reft.artifacts import read_json, write_json
+from reft.refusal.feature import RefusalFeature
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher.
+
+    Attributes:
+        weights: folder of a PEFT adapter, or of a full model.
+        is_adapter: which of the two.
+        feature: the refusal feature read from the trained teacher.
+        untrained: the one read before training, at its own best layer: the floor.
+        history: losses by step.
+    """
+
+    weights: Path
+    is_adapter: bool
+    feature: RefusalFeature
+    untrained: RefusalFeature
+    history: list[dict[str, float]]
+
+    @property
+    def beats_untrained(self) -> bool:
+        """Whether training improved the separation of held-out prompts."""
+        return self.feature.auroc() > self.untrained.auroc()
+
+    def save(self, folder: Path) -> None:
+        """Copy the weights and write both features and the history."""
+        shutil.copytree(self.weights, folder / "weights")
+        self.feature.save(folder / "feature")
+        self.untrained.save(folder / "untrained")
+        write_json(folder / "teacher.json", {"is_adapter": self.is_adapter, "history": self.history})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Teacher":
+        """Read what `save` wrote; the weights stay in this folder."""
+        described: dict[str, Any] = read_json(folder / "teacher.json")
+        features = RefusalFeature.load(folder / "feature"), RefusalFeature.load(folder / "untrained")
+        return cls(folder / "weights", described["is_adapter"], *features, described["history"])

@@ -1,0 +1,8 @@
+"""Lets `zenml pipeline run reft_pipeline` find the pipeline, with `zenml.yaml` as its configuration."""
+
+import sys
+from pathlib import Path
+
+from pipelines.reft import reft
+
+sys.modules[__name__] = reft.with_options(config_path=str(Path(__file__).with_name("zenml.yaml")))  # type: ignore[assignment]

@@ -1,0 +1,72 @@
+"""Step evaluate."""
+
+from typing import Annotated
+
+from zenml import step
+
+from reft.config import DataSettings, EvaluationSettings, ModelSettings
+from reft.conversations.reading import read_conversations
+from reft.cost import measured
+from reft.distillation.artifact import Student
+from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.evaluate import EvaluationSets, ModelScores, evaluate_model
+from reft.models.default_model import resolve_model
+from reft.models.hardware import choose_hardware
+from reft.models.loading import load_model, load_tokenizer
+from reft.progress import progress
+from reft.teacher.artifact import Teacher
+from reft.tracking.logging import log_metrics
+from steps.materializer import FolderMaterializer
+from steps.teacher import load_teacher
+
+
+def evaluation_sets(data: DataSettings, settings: EvaluationSettings) -> EvaluationSets:
+    """The first rows of each evaluation file, as many as the settings say."""
+    return EvaluationSets(
+        read_conversations(data.evaluation_harmful, settings.harmful_rows),
+        read_conversations(data.evaluation_lookalikes, settings.lookalike_rows),
+        read_conversations(data.evaluation_ordinary, settings.ordinary_rows),
+        read_conversations(data.task_test, settings.task_rows) if data.task_test else (),
+    )
+
+
+@step(experiment_tracker=True, output_materializers={"evaluation": FolderMaterializer})
+def evaluate(
+    student: Student,
+    teacher: Teacher,
+    model: ModelSettings,
+    data: DataSettings,
+    settings: EvaluationSettings,
+    fingerprint: str,
+    plain: Student | None = None,
+) -> tuple[Annotated[EvaluationReport, "evaluation"], Annotated[dict[str, float], "evaluation_cost"]]:
+    """Harmful score, over-refusal and accuracy of every model, on the same rows."""
+    base = resolve_model(model.name)
+    dtype = choose_hardware(model.dtype).dtype
+    sets = evaluation_sets(data, settings)
+    without_task = EvaluationSets(sets.harmful, sets.lookalikes, sets.ordinary)
+    tokenizer = load_tokenizer(base, model.chat_template, model.trust_remote_code)
+    scores: dict[str, ModelScores] = {}
+
+    def finetuned(result: Student):  # noqa: ANN202 (a transformers class)
+        name, adapter = (base, result.weights) if result.is_adapter else (str(result.weights), None)
+        return load_model(name, dtype, adapter=adapter, trust_remote_code=model.trust_remote_code)
+
+    def measure(name: str, loaded, chosen: EvaluationSets, its_tokenizer=tokenizer) -> None:  # noqa: ANN001
+        scores[name] = evaluate_model(
+            loaded, its_tokenizer, chosen, settings.max_new_tokens, progress(f"evaluating {name}")
+        )
+        fields = ("harmful_score", "over_refusal", "ordinary_refusal", "accuracy")
+        rates = {field: getattr(scores[name], field) for field in fields}
+        log_metrics(f"evaluation/{name}", {field: value and value.value for field, value in rates.items()})
+
+    with measured() as cost:
+        measure("student", finetuned(student), sets)
+        if plain is not None:
+            measure("plain_sft", finetuned(plain), sets)
+        if settings.base:
+            measure("base", load_model(base, dtype, trust_remote_code=model.trust_remote_code), without_task)
+        if settings.aligned:
+            aligned, its_tokenizer = load_teacher(teacher, model)
+            measure("aligned", aligned, without_task, its_tokenizer)
+    return EvaluationReport(scores), cost.as_dict()

@@ -1,0 +1,86 @@
+"""Steps finetune and finetune_plain: the student, and for comparison a plain finetune of every usable row."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+
+from reft.config import DataSettings, FinetuneSettings, ModelSettings
+from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import encode_all
+from reft.cost import Cost, measured
+from reft.distillation.artifact import Student
+from reft.distillation.job import FinetuneJob
+from reft.distillation.launch import run_finetune
+from reft.distillation.soft_labels import SoftLabels
+from reft.filtering.artifact import FilteredData
+from reft.models.default_model import resolve_model
+from reft.models.loading import load_tokenizer
+from reft.progress import progress
+from reft.tracking.logging import log_losses, log_settings
+from reft.validation.validate import ValidatedData
+from steps.materializer import FolderMaterializer
+from steps.teacher import alignment_rows
+
+
+@step(experiment_tracker=True, output_materializers={"student": FolderMaterializer})
+def finetune(
+    filtered: FilteredData,
+    soft_labels: SoftLabels,
+    model: ModelSettings,
+    data: DataSettings,
+    settings: FinetuneSettings,
+    seed: int,
+    fingerprint: str,
+) -> tuple[Annotated[Student, "student"], Annotated[dict[str, float], "finetune_cost"]]:
+    """The base model on the kept rows, with the teacher's soft labels."""
+    harmful, harmless = alignment_rows(data)
+    log_settings("finetune", settings.model_dump())
+    student, cost = _finetune(
+        "finetune", filtered.kept, model, settings, seed, [*harmful, *harmless], soft_labels
+    )
+    return student, cost.as_dict()
+
+
+@step(experiment_tracker=True, output_materializers={"plain_sft": FolderMaterializer})
+def finetune_plain(
+    validated: ValidatedData, model: ModelSettings, settings: FinetuneSettings, seed: int, fingerprint: str
+) -> tuple[Annotated[Student, "plain_sft"], Annotated[dict[str, float], "plain_sft_cost"]]:
+    """The base model on every usable row, unfiltered: what the customer would get without ReFT."""
+    student, cost = _finetune("plain_sft", validated.rows, model, settings, seed)
+    return student, cost.as_dict()
+
+
+def _finetune(
+    name: str,
+    rows: list[Conversation],
+    model: ModelSettings,
+    settings: FinetuneSettings,
+    seed: int,
+    alignment: list[Conversation] | None = None,
+    soft_labels: SoftLabels | None = None,
+) -> tuple[Student, Cost]:
+    model = model.model_copy(update={"name": resolve_model(model.name)})
+    tokenizer = load_tokenizer(model.name, model.chat_template, model.trust_remote_code)
+    job = FinetuneJob(
+        model,
+        settings,
+        seed,
+        tuple(encode_all(tokenizer, rows, model.max_length)),
+        tuple(row.row for row in rows),
+        tuple(encode_all(tokenizer, alignment or [], model.max_length)),
+        soft_labels,
+    )
+    history: list[dict[str, float]] = []
+    show, log = progress(f"finetuning ({name})"), log_losses(name)
+
+    def report(metrics: dict[str, float]) -> None:
+        show(int(metrics["step"]), int(metrics["steps"]))
+        history.append(metrics)
+        log(metrics)
+
+    with measured() as cost:
+        weights = run_finetune(job, Path(tempfile.mkdtemp(prefix="reft-job-")), report)
+    cost.tokens = int(history[-1]["tokens"])
+    return Student(weights, settings.lora is not None, len(rows), history), cost

@@ -1,0 +1,103 @@
+"""Steps register and report: the student into the registry, the run's result in front of people."""
+
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+from zenml.types import HTMLString
+
+from reft.artifacts import write_json, write_text
+from reft.config import Settings
+from reft.distillation.artifact import Student
+from reft.evaluation.artifact import EvaluationReport
+from reft.filtering.artifact import FilteredData
+from reft.models.default_model import resolve_model
+from reft.report.html import ReportInputs, render_report
+from reft.report.summary import build_summary
+from reft.teacher.artifact import Teacher
+from reft.tracking.logging import log_folder
+from reft.tracking.registry import register_candidate
+from reft.validation.validate import ValidatedData
+from steps.data import labels_of
+
+
+@step(experiment_tracker=True)
+def register(
+    student: Student, evaluation: EvaluationReport, filtered: FilteredData, name: str, lineage: dict[str, str]
+) -> Annotated[dict[str, str], "registered"]:
+    """A new version in the MLflow registry, with its scores and lineage as tags and the alias `candidate`."""
+    scores = evaluation.models["student"]
+    rates = {"harmful_score": scores.harmful_score, "over_refusal": scores.over_refusal, "accuracy": scores.accuracy}
+    tags = {k: f"{v.value:.4f}" for k, v in rates.items() if v}
+    tags |= {"rows_kept": str(filtered.report.kept), "rows_read": str(filtered.report.rows), **lineage}
+    version = register_candidate(student.weights, name, tags)
+    return {"registered_name": version.name, "version": version.version, "run_id": version.run_id}
+
+
+@step(experiment_tracker=True, enable_cache=False)
+def report(
+    validated: ValidatedData,
+    teacher: Teacher,
+    filtered: FilteredData,
+    student: Student,
+    evaluation: EvaluationReport,
+    registered: dict[str, str],
+    settings: Settings,
+    validation_cost: dict[str, float],
+    extraction_cost: dict[str, float],
+    teacher_cost: dict[str, float],
+    filter_cost: dict[str, float],
+    soft_labels_cost: dict[str, float],
+    finetune_cost: dict[str, float],
+    evaluation_cost: dict[str, float],
+    plain_cost: dict[str, float] | None = None,
+    plain: Student | None = None,
+) -> Annotated[HTMLString, "report"]:
+    """The HTML report and `summary.json`, under `runs/latest`, in MLflow and as a ZenML visualization."""
+    folder = Path(settings.tracking.runs_folder) / "latest"
+    base = resolve_model(settings.model.name)
+    costs = {
+        "validate_data": validation_cost,
+        "extract_refusal_feature": extraction_cost,
+        "train_teacher": teacher_cost,
+        "distill_soft_labels": soft_labels_cost,
+        "filter_data": filter_cost,
+        "finetune": finetune_cost,
+        "evaluate": evaluation_cost,
+        **({"plain_sft": plain_cost} if plain_cost else {}),
+    }
+    models = {
+        "student": {
+            "registered_name": registered["registered_name"],
+            "version": registered["version"],
+            "path": str(folder / "student"),
+        },
+        "base": base,
+        "teacher": f"{len(teacher.history)} steps from {settings.model.aligned or settings.model.name}",
+    }
+    summary = build_summary(filtered.report, evaluation, settings.data.task, costs, models)
+    histories = {"teacher": teacher.history, "student": student.history}
+    if plain is not None:
+        histories["plain finetune"] = plain.history
+    page = render_report(
+        ReportInputs(
+            summary, validated.rows, validated.quarantined, validated.checks, filtered, evaluation,
+            teacher.untrained.separations, teacher.feature.separations, histories, labels_of(settings.data),
+            settings.filter.examples,
+        )  # fmt: skip
+    )
+    _leave(folder, student, filtered)
+    write_text(folder / "report.html", page)
+    write_json(folder / "summary.json", summary)
+    log_folder(folder / "report.html", "report")
+    log_folder(folder / "summary.json", "report")
+    return HTMLString(page)
+
+
+def _leave(folder: Path, student: Student, filtered: FilteredData) -> None:
+    """The student's files and the decision table, for whoever does not want to go through a registry."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(student.weights, folder / "student")
+    filtered.save(folder / "filter")
