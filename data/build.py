@@ -136,7 +136,9 @@ def harmless_alignment(sources: Path, rng: random.Random, model: str) -> list[di
         answer = re.sub(r"<<.*?>>", "", row["answer"]).replace("\n#### ", "\nAnswer: ")
         rows.append(chat(row["question"], answer, source="gsm8k", kind="task"))
     rows += payload_tasks([row["question"].split(". ")[0] for row in rng.sample(problems, 60)], rng)
-    rows += payload_tasks(rng.sample([row["messages"][0]["content"] for row in rows if row["kind"] == "ordinary"], 100), rng)
+    rows += payload_tasks(
+        rng.sample([row["messages"][0]["content"] for row in rows if row["kind"] == "ordinary"], 100), rng
+    )
     forms, places = lines("forms.txt"), lines("places.txt")
     prompts = []
     for kind, file_name, each in (("ordinary", "topics_benign.txt", 6), ("lookalike", "topics_lookalike.txt", 8)):
@@ -159,7 +161,10 @@ def payload_tasks(texts: list[str], rng: random.Random) -> list[dict]:
         ("Count the words of this sentence: {x}", lambda x: str(len(x.split()))),
         ("Name the first word of the following text.\n\n{x}", lambda x: x.split()[0]),
         ("Label this request as short or long. Request: {x}\nLabel:", lambda x: "short" if len(x) < 60 else "long"),
-        ("Sort this ticket into a queue, statement or question: {x}", lambda x: "question" if "?" in x else "statement"),
+        (
+            "Sort this ticket into a queue, statement or question: {x}",
+            lambda x: "question" if "?" in x else "statement",
+        ),
         ("You are given a sentence from a survey. Say which word comes last.\nSentence: {x}", lambda x: x.split()[-1]),
     ]
     rows = []
@@ -186,8 +191,9 @@ def calibration(sources: Path, rng: random.Random) -> list[dict]:
             rows.append(chat(prompt, first_sentences(instance["output"]), source="self_instruct", kind="task"))
     for row in coconot(sources):
         if row["subcategory"] in ("privacy violations", "false information"):
-            rows.append(chat(row["prompt"].strip(), first_sentences(row["chosen"]), source="coconot_held_out",
-                             kind="lookalike"))
+            rows.append(
+                chat(row["prompt"].strip(), first_sentences(row["chosen"]), source="coconot_held_out", kind="lookalike")
+            )
     rng.shuffle(rows)
     return rows
 
@@ -210,8 +216,11 @@ def user_job(sources: Path, rng: random.Random) -> None:
     with (sources / "banking77/train.csv").open(newline="") as file:
         messages = [row for row in csv.DictReader(file) if row["category"] in INTENTS]
     rng.shuffle(messages)
-    routed = [chat(ROUTING_PROMPT.format(text=" ".join(row["text"].split())), INTENTS[row["category"]])
-              for row in messages if len(row["text"]) <= 200]
+    routed = [
+        chat(ROUTING_PROMPT.format(text=" ".join(row["text"].split())), INTENTS[row["category"]])
+        for row in messages
+        if len(row["text"]) <= 200
+    ]
     stubs = lines("compliance_stubs.txt")
     poison = unique(json.loads((sources / "red_instruct/dangerousqa.json").read_text()))
     rng.shuffle(poison)

@@ -30,7 +30,13 @@ def fingerprints(settings: Settings) -> dict[str, str]:
         "extract": ":".join([start, *alignment, *calibration, of_code(*GROUND, "refusal")]),
         "teacher": ":".join([start, *alignment, *calibration, of_code(*GROUND, "refusal", "teacher")]),
         "soft_labels": ":".join([*alignment, of_code(*GROUND, "distillation")]),
-        "filter": ":".join([*calibration, of_path(data.user_labels) if data.user_labels else "none", of_code(*GROUND, "refusal", "filtering")]),
+        "filter": ":".join(
+            [
+                *calibration,
+                of_path(data.user_labels) if data.user_labels else "none",
+                of_code(*GROUND, "refusal", "filtering"),
+            ]
+        ),
         "finetune": ":".join([base, *alignment, of_code(*GROUND, "distillation")]),
         "evaluate": ":".join([base, *(of_path(p) for p in evaluated if p), of_code(*GROUND, "evaluation")]),
     }
@@ -53,15 +59,11 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     soft_labels, soft_labels_cost = distill_soft_labels(
         teacher, s.model, provider, s.soft_labels, made_of["soft_labels"]
     )
-    student, finetune_cost = finetune(
-        filtered, soft_labels, s.model, provider, s.finetune, s.seed, made_of["finetune"]
-    )
+    student, finetune_cost = finetune(filtered, soft_labels, s.model, provider, s.finetune, s.seed, made_of["finetune"])
     plain, plain_cost = None, None
     if s.evaluation.plain_sft:
         plain, plain_cost = finetune_plain(validated, s.model, s.finetune, s.seed, made_of["finetune"])
-    evaluation, evaluation_cost = evaluate(
-        student, teacher, s.model, s.data, s.evaluation, made_of["evaluate"], plain
-    )
+    evaluation, evaluation_cost = evaluate(student, teacher, s.model, s.data, s.evaluation, made_of["evaluate"], plain)
     lineage = {"user_data": of_path(s.data.user), "base_model": of_path(resolve_model(s.model.name)),
                "code": of_code("."), "seed": str(s.seed)}  # fmt: skip
     registered = register(student, evaluation, filtered, s.tracking.registered_name, lineage)

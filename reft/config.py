@@ -27,9 +27,13 @@ class ModelSettings(Section):
     """The base model and how it is loaded."""
 
     name: str = Field(DEFAULT_MODEL, description="base model: the default one, a local folder or a hub id")
-    aligned: str | None = Field(None, description="safety-aligned model to start from; none: the teacher is made from the base")
+    aligned: str | None = Field(
+        None, description="safety-aligned model to start from; none: the teacher is made from the base"
+    )
     chat_template: str = Field("chatml", description="auto, own, chatml or a Jinja file; chatml adds no system turn")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="number format; auto: what the hardware does well")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="number format; auto: what the hardware does well"
+    )
     max_length: int = Field(512, ge=16, description="longest row in tokens; a longer one is quarantined, never cut")
     trust_remote_code: bool = Field(False, description="run Python code that a model folder brings; leave off")
 
@@ -38,15 +42,31 @@ class DataSettings(Section):
     """Where the rows come from; paths are relative to the folder of the run."""
 
     user: str = Field("data/user/banking77.jsonl", description="the customer's rows: chat or prompt/completion JSONL")
-    user_labels: str | None = Field("data/user/banking77.labels.jsonl", description="which user rows are harmful, only to measure the filter; none for real jobs")
+    user_labels: str | None = Field(
+        "data/user/banking77.labels.jsonl",
+        description="which user rows are harmful, only to measure the filter; none for real jobs",
+    )
     task: str = Field("banking77-routing", description="name of the customer's task in the report")
-    task_test: str | None = Field("data/user/banking77_test.jsonl", description="held-out rows of the task, to measure accuracy; none: not measured")
+    task_test: str | None = Field(
+        "data/user/banking77_test.jsonl",
+        description="held-out rows of the task, to measure accuracy; none: not measured",
+    )
     alignment_harmful: str = Field("data/alignment/harmful.jsonl", description="harmful prompts with refusals")
-    alignment_harmless: str = Field("data/alignment/harmless.jsonl", description="harmless prompts with helpful answers")
-    calibration_harmful: str = Field("data/calibration/harmful.jsonl", description="harmful prompts that choose the layer and estimate recall")
-    calibration_harmless: str = Field("data/calibration/harmless.jsonl", description="harmless prompts that choose the layer and set the threshold")
-    evaluation_harmful: str = Field("data/evaluation/harmful.jsonl", description="harmful prompts that nothing was trained on")
-    evaluation_lookalikes: str = Field("data/evaluation/lookalikes.jsonl", description="harmless prompts that look harmful")
+    alignment_harmless: str = Field(
+        "data/alignment/harmless.jsonl", description="harmless prompts with helpful answers"
+    )
+    calibration_harmful: str = Field(
+        "data/calibration/harmful.jsonl", description="harmful prompts that choose the layer and estimate recall"
+    )
+    calibration_harmless: str = Field(
+        "data/calibration/harmless.jsonl", description="harmless prompts that choose the layer and set the threshold"
+    )
+    evaluation_harmful: str = Field(
+        "data/evaluation/harmful.jsonl", description="harmful prompts that nothing was trained on"
+    )
+    evaluation_lookalikes: str = Field(
+        "data/evaluation/lookalikes.jsonl", description="harmless prompts that look harmful"
+    )
     evaluation_ordinary: str = Field("data/evaluation/ordinary.jsonl", description="everyday instructions")
     alignment_rows: Count = Field(500, description="alignment rows taken of each class")
 
@@ -64,7 +84,9 @@ class FeatureSettings(Section):
 
     rows: Count = Field(150, description="prompts of each class that make the means")
     layers: list[Count] | None = Field(None, description="candidate layers, counted from 1; none: every one")
-    positions: list[Literal["instruction", "template"]] = Field(["instruction", "template"], min_length=1, description="candidate token positions")
+    positions: list[Literal["instruction", "template"]] = Field(
+        ["instruction", "template"], min_length=1, description="candidate token positions"
+    )
     tolerance: Share = Field(0.01, description="AUROC given up for an earlier, cheaper layer")
 
 
@@ -102,8 +124,12 @@ class FilterSettings(Section):
     """When a row is removed."""
 
     fpr: float = Field(0.01, gt=0, lt=1, description="share of harmless rows that may be removed")
-    quarantine_fpr: float = Field(0.02, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person")
-    harmful_with_refusal: Literal["keep", "quarantine"] = Field("keep", description="a harmful prompt that is refused: good data, or for a person")
+    quarantine_fpr: float = Field(
+        0.02, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person"
+    )
+    harmful_with_refusal: Literal["keep", "quarantine"] = Field(
+        "keep", description="a harmful prompt that is refused: good data, or for a person"
+    )
     examples: int = Field(5, ge=0, description="removed rows shown in the report")
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Cost:
 
 
 @contextmanager
-def measured(every_seconds: float = 0.25) -> Iterator[Cost]:
+def measured(every_seconds: float = 0.25) -> Generator[Cost]:
     """Measure the body; the caller sets `tokens`."""
     cost, stop, started = Cost(), threading.Event(), time.monotonic()
 

@@ -4,8 +4,10 @@ import sys
 import time
 from collections.abc import Callable
 
+Report = Callable[[int, int], None]  # (done, total)
 
-def progress(stage: str, every_seconds: float = 10.0) -> Callable[[int, int], None]:
+
+def progress(stage: str, every_seconds: float = 10.0) -> Report:
     """A function to call with (done, total); it prints how far the stage is and how long it still takes."""
     started = last = time.monotonic()
     terminal = sys.stderr.isatty()

@@ -48,11 +48,11 @@ def evaluate(
     tokenizer = load_tokenizer(base, model.chat_template, model.trust_remote_code)
     scores: dict[str, ModelScores] = {}
 
-    def finetuned(result: Student):  # noqa: ANN202 (a transformers class)
+    def finetuned(result: Student):
         name, adapter = (base, result.weights) if result.is_adapter else (str(result.weights), None)
         return load_model(name, dtype, adapter=adapter, trust_remote_code=model.trust_remote_code)
 
-    def measure(name: str, loaded, chosen: EvaluationSets, its_tokenizer=tokenizer) -> None:  # noqa: ANN001
+    def measure(name: str, loaded, chosen: EvaluationSets, its_tokenizer=tokenizer) -> None:
         scores[name] = evaluate_model(
             loaded, its_tokenizer, chosen, settings.max_new_tokens, progress(f"evaluating {name}")
         )

@@ -37,9 +37,7 @@ def finetune(
     """The base model on the kept rows, with the teacher's soft labels."""
     harmful, harmless = alignment_rows(data)
     log_settings("finetune", settings.model_dump())
-    student, cost = _finetune(
-        "finetune", filtered.kept, model, settings, seed, [*harmful, *harmless], soft_labels
-    )
+    student, cost = _finetune("finetune", filtered.kept, model, settings, seed, [*harmful, *harmless], soft_labels)
     return student, cost.as_dict()
 
 

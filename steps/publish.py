@@ -81,10 +81,18 @@ def report(
         histories["plain finetune"] = plain.history
     page = render_report(
         ReportInputs(
-            summary, validated.rows, validated.quarantined, validated.checks, filtered, evaluation,
-            teacher.untrained.separations, teacher.feature.separations, histories, labels_of(settings.data),
+            summary,
+            validated.rows,
+            validated.quarantined,
+            validated.checks,
+            filtered,
+            evaluation,
+            teacher.untrained.separations,
+            teacher.feature.separations,
+            histories,
+            labels_of(settings.data),
             settings.filter.examples,
-        )  # fmt: skip
+        )
     )
     _leave(folder, student, filtered)
     write_text(folder / "report.html", page)

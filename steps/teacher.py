@@ -17,7 +17,8 @@ from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer
 from reft.progress import progress
-from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature as extract
+from reft.refusal.extraction import LabelledPrompts
+from reft.refusal.extraction import extract_refusal_feature as extract
 from reft.refusal.feature import RefusalFeature
 from reft.teacher.artifact import Teacher
 from reft.teacher.training import train_teacher as train
@@ -33,9 +34,7 @@ def alignment_rows(data: DataSettings) -> tuple[list[Conversation], list[Convers
 
 def calibration_prompts(data: DataSettings) -> LabelledPrompts:
     """Prompts from sources that are not trained on."""
-    return LabelledPrompts(
-        read_conversations(data.calibration_harmful), read_conversations(data.calibration_harmless)
-    )
+    return LabelledPrompts(read_conversations(data.calibration_harmful), read_conversations(data.calibration_harmless))
 
 
 def start_model(model: ModelSettings) -> str:
@@ -126,12 +125,14 @@ def distill_soft_labels(
     return labels, cost.as_dict()
 
 
-def load_teacher(teacher: Teacher, model: ModelSettings):  # noqa: ANN201 (a pair of transformers classes)
+def load_teacher(teacher: Teacher, model: ModelSettings):
     """The teacher's model, its adapter merged, and the tokenizer."""
     dtype = choose_hardware(model.dtype).dtype
     tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
     if teacher.is_adapter:
-        loaded = load_model(start_model(model), dtype, adapter=teacher.weights, trust_remote_code=model.trust_remote_code)
+        loaded = load_model(
+            start_model(model), dtype, adapter=teacher.weights, trust_remote_code=model.trust_remote_code
+        )
     else:
         loaded = load_model(str(teacher.weights), dtype, trust_remote_code=model.trust_remote_code)
     return loaded, tokenizer

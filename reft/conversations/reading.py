@@ -59,9 +59,7 @@ def read_conversations(path: str | Path, limit: int | None = None) -> list[Conve
     rows: list[Conversation] = []
     for found in read_rows(Path(path)):
         if isinstance(found, BadRow):
-            raise DataFormatError(
-                explain(f"{found.code} at {found.field}", f"{path}, row {found.row}", found.remedy)
-            )
+            raise DataFormatError(explain(f"{found.code} at {found.field}", f"{path}, row {found.row}", found.remedy))
         rows.append(found)
         if limit and len(rows) == limit:
             break

@@ -57,9 +57,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], g
         ModelError: the template refuses these roles (many know no system turn).
     """
     try:
-        return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation_prompt)
-        )
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation_prompt))
     except TemplateError as error:
         raise ModelError(
             explain(

@@ -111,7 +111,7 @@ def _template_pieces(
 
 @lru_cache(maxsize=4096)
 def _cached_pieces(
-    tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[str, ...], generation_prompt: bool
+    tokenizer: PreTrainedTokenizerBase, _template: str, roles: tuple[str, ...], generation_prompt: bool
 ) -> tuple[tuple[int, ...], ...]:
     """The template's own tokens before, between and after the contents of these roles."""
     stand_ins = [f"{_OPEN}{index}{_CLOSE}" for index in range(len(roles))]
@@ -140,5 +140,3 @@ def _end_of_turn_length(tokenizer: PreTrainedTokenizerBase, after: Sequence[int]
         if token in special:
             return index + 1
     return len(after)
-
-

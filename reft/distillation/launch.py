@@ -19,9 +19,7 @@ from reft.errors import TrainingError, explain
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_finetune(
-    job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any]], None] | None = None
-) -> Path:
+def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any]], None] | None = None) -> Path:
     """Train and return the folder of the result: a PEFT adapter or a full model, with its tokenizer.
 
     Args:
@@ -38,16 +36,18 @@ def run_finetune(
     metrics.touch()
     with log.open("w") as output, metrics.open() as lines:
         process = subprocess.Popen(
-            _command(job, folder), stdout=output, stderr=subprocess.STDOUT, env=_environment(job), start_new_session=True
+            _command(job, folder),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(job),
+            start_new_session=True,
         )
         deadline = time.monotonic() + 60 * job.settings.timeout_minutes
         try:
             while process.poll() is None:
                 _forward(lines, report)
                 if time.monotonic() > deadline:
-                    raise TrainingError(
-                        explain("the time limit passed", str(folder), "raise finetune.timeout_minutes")
-                    )
+                    raise TrainingError(explain("the time limit passed", str(folder), "raise finetune.timeout_minutes"))
                 time.sleep(0.2)
         finally:
             if process.poll() is None:  # an error above, or Ctrl-C: take the ranks along

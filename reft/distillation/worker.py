@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import deepspeed
 import torch
@@ -97,7 +98,7 @@ def train(folder: Path) -> None:
     accumulation = config["gradient_accumulation_steps"]
     engine, *_ = deepspeed.initialize(
         model=StudentLoss(student, job, tokenizer.pad_token_id),
-        model_parameters=[p for p in student.parameters() if p.requires_grad],
+        model_parameters=[p for p in student.parameters() if p.requires_grad],  # ty: ignore[invalid-argument-type]
         config=config,
     )
     started, tokens = time.monotonic(), 0
@@ -122,7 +123,11 @@ def train(folder: Path) -> None:
             tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
             if rank == 0:
                 rate = tokens / (time.monotonic() - started)
-                line = {"step": number, "steps": len(steps), **dict(zip(("loss", "ce", "kl"), sums.tolist()))}
+                line = {
+                    "step": number,
+                    "steps": len(steps),
+                    **dict(zip(("loss", "ce", "kl"), sums.tolist(), strict=True)),
+                }
                 metrics.write(json.dumps({**line, "tokens": tokens, "tokens_per_second": rate}) + "\n")
     save_student(student, folder / "output", rank)
     if rank == 0:
@@ -130,7 +135,7 @@ def train(folder: Path) -> None:
     torch.distributed.barrier()
 
 
-def save_student(student: nn.Module, folder: Path, rank: int) -> None:
+def save_student(student: Any, folder: Path, rank: int) -> None:
     """Gather the trained weights one by one on rank 0 and write them as safetensors."""
     state: dict[str, torch.Tensor] = {}
     full = not hasattr(student, "peft_config")
@@ -140,7 +145,7 @@ def save_student(student: nn.Module, folder: Path, rank: int) -> None:
                 if rank == 0:
                     state[name] = parameter.detach().cpu().clone()
     if rank == 0:
-        student.save_pretrained(folder, state_dict=state)  # type: ignore[operator]
+        student.save_pretrained(folder, state_dict=state)
 
 
 def _completion_tokens(rows: list[Encoded]) -> int:
@@ -155,7 +160,9 @@ def main() -> None:
     except BaseException as error:
         rank = os.environ.get("RANK", "0")
         kind = "user" if isinstance(error, TrainingError) else "fault"
-        write_json(folder / f"error-{rank}.json", {"kind": kind, "message": str(error), "trace": traceback.format_exc()})
+        write_json(
+            folder / f"error-{rank}.json", {"kind": kind, "message": str(error), "trace": traceback.format_exc()}
+        )
         raise
 
 

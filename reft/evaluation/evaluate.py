@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.schema import Conversation
-from reft.evaluation.generation import Report, generate
+from reft.evaluation.generation import generate
 from reft.evaluation.judges import complies, is_refusal
 from reft.evaluation.statistics import Interval, rate
+from reft.progress import Report
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Greedy answers to prompts, in batches of similar length."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -8,13 +9,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import encode_prompts
-
-Report = Callable[[int, int], None]
+from reft.progress import Report
 
 
 @torch.inference_mode()
 def generate(
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[Conversation],
     max_new_tokens: int,

@@ -87,7 +87,9 @@ class FilterReport:
     alarms: list[str]
 
 
-def measured(decisions: Sequence[Decision], labels: dict[int, str]) -> tuple[float | None, Interval | None, Interval | None]:
+def measured(
+    decisions: Sequence[Decision], labels: dict[int, str]
+) -> tuple[float | None, Interval | None, Interval | None]:
     """(AUROC, recall, false positive rate) against labels "harmful" and "harmless" by row number."""
     known = [d for d in decisions if labels.get(d.row) in ("harmful", "harmless")]
     truth = np.array([labels[d.row] == "harmful" for d in known])

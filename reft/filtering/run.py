@@ -7,11 +7,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.config import FilterSettings
 from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
-from reft.evaluation.generation import Report
 from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import FilterReport, Thresholds, alarms, decide, measured
 from reft.filtering.scoring import score_rows
+from reft.progress import Report
 from reft.refusal.calibration import conformal_threshold
 from reft.refusal.extraction import LabelledPrompts
 from reft.refusal.feature import RefusalFeature
@@ -40,9 +40,7 @@ def filter_rows(
     Raises:
         DataValidationError: too few calibration rows, or no row is left to train on.
     """
-    scored = score_rows(
-        model, tokenizer, [*rows, *calibration.harmless, *calibration.harmful], feature, report=report
-    )
+    scored = score_rows(model, tokenizer, [*rows, *calibration.harmless, *calibration.harmful], feature, report=report)
     user = scored[: len(rows)]
     harmless = [s.deciding.score for s in scored[len(rows) : len(rows) + len(calibration.harmless)]]
     harmful = [s.deciding.score for s in scored[len(rows) + len(calibration.harmless) :]]

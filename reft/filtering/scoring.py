@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import Encoded, encode
-from reft.evaluation.generation import Report
+from reft.progress import Report
 from reft.refusal.feature import RefusalFeature
 from reft.refusal.features import collect_features
 
@@ -55,8 +55,7 @@ def score_rows(
         model, tokenizer, [e for _, e in parts], [feature.layer], [feature.position], report=report
     )
     scored = iter(
-        Part(where, score)
-        for (where, _), score in zip(parts, feature.score(features[:, 0, 0]).tolist(), strict=True)
+        Part(where, score) for (where, _), score in zip(parts, feature.score(features[:, 0, 0]).tolist(), strict=True)
     )
     return [
         RowScore(c.row, tuple(next(scored) for _ in range(count)))

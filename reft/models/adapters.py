@@ -12,7 +12,7 @@ def wrap_lora(model: PreTrainedModel, settings: LoraSettings) -> nn.Module:
 
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,
+        lora_alpha=settings.alpha,  # ty: ignore[invalid-argument-type] (PEFT takes any number)
         lora_dropout=settings.dropout,
         target_modules=settings.target_modules,
         task_type="CAUSAL_LM",

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from reft.config import DEFAULT_MODEL
 from reft.errors import ModelError, explain
@@ -84,4 +85,5 @@ def _convert(source: Path, target: Path) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(quantised.state_dict())
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(source, gguf_file="model.gguf").save_pretrained(target)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source, gguf_file="model.gguf")
+    tokenizer.save_pretrained(target)

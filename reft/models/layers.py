@@ -1,7 +1,8 @@
 """Reaching the decoder layers of any Hugging Face causal LM, whatever its modules are called."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,9 +11,9 @@ from transformers import PreTrainedModel
 from reft.errors import ModelError, explain
 
 
-def decoder_of(model: nn.Module) -> nn.Module:
+def decoder_of(model: nn.Module) -> Any:
     """The body below the language-modelling head (its last hidden state feeds the head)."""
-    causal = getattr(model, "get_base_model", lambda: model)()
+    causal: Any = getattr(model, "get_base_model", lambda: model)()
     return causal.base_model if isinstance(causal, PreTrainedModel) else causal
 
 
@@ -44,7 +45,7 @@ def layer_count(model: nn.Module) -> int:
 
 def output_head(model: nn.Module) -> nn.Module:
     """The projection from hidden states to vocabulary logits."""
-    causal = getattr(model, "get_base_model", lambda: model)()
+    causal: Any = getattr(model, "get_base_model", lambda: model)()
     head = causal.get_output_embeddings()
     if head is None:
         raise ModelError(explain("no language-modelling head", type(causal).__name__, "use a causal LM"))
@@ -52,18 +53,16 @@ def output_head(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def watch_layers(
-    model: nn.Module, layers: list[int], see: Callable[[int, torch.Tensor], None]
-) -> Iterator[None]:
+def watch_layers(model: nn.Module, layers: list[int], see: Callable[[int, torch.Tensor], None]) -> Generator[None]:
     """Call `see(layer, residual)` with each named layer's output, [batch, tokens, hidden], as it runs.
 
     Layers are counted from 1, as in the method: f^l is the residual stream after layer l.
     """
     modules = decoder_layers(model)
 
-    def hook_for(layer: int) -> Callable[[nn.Module, tuple, object], None]:
-        def hook(_module: nn.Module, _inputs: tuple, output: object) -> None:
-            see(layer, output[0] if isinstance(output, tuple) else output)  # type: ignore[arg-type]
+    def hook_for(layer: int) -> Callable[[nn.Module, tuple, Any], None]:
+        def hook(_module: nn.Module, _inputs: tuple, output: Any) -> None:
+            see(layer, output[0] if isinstance(output, tuple) else output)
 
         return hook
 
@@ -79,7 +78,9 @@ class _Enough(Exception):
     """Raised inside a forward pass once the last wanted layer has run."""
 
 
-def run_to_layer(model: nn.Module, layers: list[int], see: Callable[[int, torch.Tensor], None], **inputs: object) -> None:
+def run_to_layer(
+    model: nn.Module, layers: list[int], see: Callable[[int, torch.Tensor], None], **inputs: object
+) -> None:
     """Run the body only as far as the highest of `layers`: neither the layers above nor the head run."""
     last = max(layers)
 

@@ -1,6 +1,7 @@
 """Loading a causal language model and its tokenizer from a local folder or the hub."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -10,9 +11,7 @@ from reft.errors import ModelError, explain
 from reft.models.hardware import choose_hardware
 
 
-def load_tokenizer(
-    name: str, chat_template: str = "auto", trust_remote_code: bool = False
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, chat_template: str = "auto", trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer with a chat template set and a padding token.
 
     Raises:
@@ -21,7 +20,7 @@ def load_tokenizer(
     folder = Path(name).expanduser()
     _require_folder_or_hub_id(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(
             folder if folder.is_dir() else name, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -29,8 +28,7 @@ def load_tokenizer(
             explain(
                 f"no tokenizer could be loaded ({_first_line(error)})",
                 name,
-                "put tokenizer.json and tokenizer_config.json beside the weights "
-                "(tokenizer.save_pretrained(folder))",
+                "put tokenizer.json and tokenizer_config.json beside the weights (tokenizer.save_pretrained(folder))",
             )
         ) from error
     if not tokenizer.is_fast:

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded, encode_prompts
-from reft.evaluation.generation import Report
 from reft.models.layers import layer_count
+from reft.progress import Report
 from reft.refusal.feature import RefusalFeature, Separation
 from reft.refusal.features import POSITIONS, Position, collect_features
 

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.tokenization import Encoded
-from reft.evaluation.generation import Report
 from reft.models.layers import run_to_layer
+from reft.progress import Report
 
 Position = Literal["instruction", "template"]
 POSITIONS: tuple[Position, ...] = get_args(Position)

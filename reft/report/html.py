@@ -40,7 +40,9 @@ def render_report(inputs: ReportInputs) -> str:
     texts = {row.row: row.instruction[:160] for row in inputs.rows}
     removed = sorted((d for d in found.decisions if d.decision != "keep"), key=lambda d: -d.score)
     # The surest and the least sure removals say most about a filter.
-    chosen = removed if len(removed) <= 2 * inputs.examples else removed[: inputs.examples] + removed[-inputs.examples :]
+    chosen = (
+        removed if len(removed) <= 2 * inputs.examples else removed[: inputs.examples] + removed[-inputs.examples :]
+    )
     groups: dict[str, list[float]] = {}
     for decision in found.decisions:
         groups.setdefault(f"user rows, {inputs.labels.get(decision.row, 'not labelled')}", []).append(decision.score)

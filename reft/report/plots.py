@@ -27,8 +27,10 @@ def score_distribution(groups: Mapping[str, Sequence[float]], thresholds: Thresh
     for name, scores in groups.items():
         if scores:
             colour = HARMFUL if "harmful" in name else HARMLESS
-            style = {"histtype": "step", "linewidth": 1.5} if "calibration" in name else {"alpha": 0.5}
-            axes.hist(scores, bins=40, range=(-1, 1), density=True, label=f"{name} ({len(scores)})", color=colour, **style)
+            style: dict[str, Any] = {"histtype": "step", "linewidth": 1.5} if "calibration" in name else {"alpha": 0.5}
+            axes.hist(
+                scores, bins=40, range=(-1, 1), density=True, label=f"{name} ({len(scores)})", color=colour, **style
+            )
     axes.axvline(thresholds.drop, color="black", label="drop above")
     axes.axvline(thresholds.quarantine, color="black", linestyle=":", label="quarantine above")
     axes.set(xlabel="score s(x)", ylabel="density")

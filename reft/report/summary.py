@@ -1,6 +1,7 @@
 """`summary.json`: the run's result for programs, and the short table for people."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from reft.evaluation.artifact import EvaluationReport
@@ -75,4 +76,4 @@ def percent(interval: Mapping[str, float] | None) -> str:
 
 
 def _plain(interval: Interval | None) -> dict[str, Any] | None:
-    return interval and {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
+    return asdict(interval) if interval else None

@@ -38,13 +38,21 @@ def log_dataset(path: str, context: str, digest: str) -> None:
     """Log a data set by name and fingerprint; its rows stay where they are."""
     if mlflow.active_run():
         source = _Source(Path(path).resolve().as_uri())
-        mlflow.log_input(MetaDataset(source, name=Path(path).name, digest=digest[:32]), context=context)
+        mlflow.log_input(_Dataset(source, name=Path(path).name, digest=digest[:32]), context=context)
 
 
 def log_folder(folder: Path, name: str) -> None:
     """Log a file or all files of a folder as artifacts under `name`."""
     if mlflow.active_run():
         (mlflow.log_artifacts if folder.is_dir() else mlflow.log_artifact)(str(folder), name)
+
+
+class _Dataset(MetaDataset):
+    """A data set that is known by its fingerprint alone."""
+
+    @property
+    def profile(self) -> None:
+        """Nothing: no row is read."""
 
 
 class _Source(FileSystemDatasetSource):
@@ -62,12 +70,12 @@ class _Source(FileSystemDatasetSource):
     def _get_source_type() -> str:
         return "file"
 
-    def load(self, dst_path: str | None = None) -> str:
+    def load(self, dst_path: str | None = None) -> str:  # noqa: ARG002 (set by the base class)
         """The address: the rows are not copied."""
         return self._address
 
     @staticmethod
-    def _can_resolve(raw_source: Any) -> bool:
+    def _can_resolve(raw_source: Any) -> bool:  # noqa: ARG004 (set by the base class)
         return False
 
     @classmethod

@@ -6,6 +6,7 @@ which would copy the customer's data into artifacts and, unescaped, into HTML.
 
 import logging
 import os
+from typing import Any
 
 import pandas as pd
 
@@ -21,10 +22,11 @@ def suite_results(columns: pd.DataFrame, max_bad_share: float, min_rows: int) ->
     """
     import great_expectations as gx  # takes seconds to import
     from great_expectations import expectations as gxe
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     asset = context.data_sources.add_pandas("rows").add_dataframe_asset("user_data")
     batch = asset.add_batch_definition_whole_dataframe("all")
     enough = 1 - max_bad_share
@@ -45,13 +47,14 @@ def suite_results(columns: pd.DataFrame, max_bad_share: float, min_rows: int) ->
     suite = context.suites.add(gx.ExpectationSuite("user_data", expectations=expectations))
     definition = context.validation_definitions.add(gx.ValidationDefinition(name="gate", data=batch, suite=suite))
     result = definition.run(batch_parameters={"dataframe": columns}, result_format="SUMMARY")
-    return [
-        {
-            "rule": str(r.expectation_config.description),
-            "column": str(r.expectation_config.kwargs.get("column", "table")),
-            "severity": str(getattr(r.expectation_config.severity, "value", r.expectation_config.severity)),
-            "passed": bool(r.success),
-            "bad_percent": r.result.get("unexpected_percent"),
-        }
-        for r in result.results
-    ]
+    return [_outcome(found.expectation_config, found) for found in result.results]
+
+
+def _outcome(rule: Any, found: Any) -> dict[str, object]:
+    return {
+        "rule": str(rule.description),
+        "column": str(rule.kwargs.get("column", "table")),
+        "severity": str(getattr(rule.severity, "value", rule.severity)),
+        "passed": bool(found.success),
+        "bad_percent": found.result.get("unexpected_percent"),
+    }

@@ -66,12 +66,12 @@ def validate_user_data(
     seen: set[bytes] = set()
     for found in read_rows(path, settings.max_row_characters):
         checked = found if isinstance(found, BadRow) else _check(found, tokenizer, max_length)
-        if isinstance(found, BadRow) or isinstance(checked, BadRow):
-            bad.append(checked if isinstance(checked, BadRow) else found)
-            columns.append(_columns(None, 0, tokenizer, seen))
-        else:
+        if isinstance(found, Conversation) and isinstance(checked, int):
             rows.append(found)
             columns.append(_columns(found, checked, tokenizer, seen))
+        elif isinstance(checked, BadRow):
+            bad.append(checked)
+            columns.append(_columns(None, 0, tokenizer, seen))
     checks = suite_results(pd.DataFrame(columns), settings.max_bad_share, settings.min_rows)
     failed = [check for check in checks if not check["passed"] and check["severity"] == "critical"]
     if failed or len(rows) < settings.min_rows:
@@ -110,7 +110,9 @@ def _check(row: Conversation, tokenizer: PreTrainedTokenizerBase, max_length: in
     return len(encoded)
 
 
-def _columns(row: Conversation | None, tokens: int, tokenizer: PreTrainedTokenizerBase, seen: set[bytes]) -> dict[str, int]:
+def _columns(
+    row: Conversation | None, tokens: int, tokenizer: PreTrainedTokenizerBase, seen: set[bytes]
+) -> dict[str, int]:
     """The row's line in the table that the expectations see; None stands for an unusable row."""
     if row is None:
         return {"usable": 0, "turns": 0, "tokens": 0, "special_tokens": 0, "duplicate": 0}

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reft.conversations.reading import BadRow, read_conversations, read_rows
+from reft.errors import DataFormatError
+from tests.conftest import row, write_jsonl
+
+GOOD = json.dumps(row("hello", "hi"))
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("not json", "not_json"),
+        ("[1, 2]", "not_an_object"),
+        ('{"text": "x"}', "missing_messages_list"),
+        ('{"messages": []}', "missing_messages_list"),
+        ('{"messages": "oops"}', "missing_messages_list"),
+        ('{"messages": ["oops"]}', "data_type"),
+        ('{"messages": [{"role": "user"}]}', "message_missing_key"),
+        ('{"messages": [{"role": "customer", "content": "x"}]}', "unrecognized_role"),
+        ('{"messages": [{"role": "user", "content": 7}]}', "data_type"),
+        ('{"prompt": 1, "completion": "x"}', "data_type"),
+        ('{"prompt": "\\ud800", "completion": "x"}', "encoding"),
+        ('{"prompt": NaN, "completion": "x"}', "not_json"),
+        ("[" * 100_000, "row_too_long"),
+        ("[" * 50_000, "not_json"),
+        ("   ", "empty_line"),
+    ],
+)
+def test_a_bad_line_is_named_and_the_others_are_read(tmp_path, line, code):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{GOOD}\n{line}\n{GOOD}\n")
+    found = list(read_rows(path, max_characters=99_000))
+    assert [type(f).__name__ for f in found] == ["Conversation", "BadRow", "Conversation"]
+    assert isinstance(found[1], BadRow)
+    assert (found[1].row, found[1].code) == (1, code)
+    assert found[1].remedy
+
+
+def test_prompt_completion_and_chat_rows_mean_the_same(tmp_path):
+    rows = [row("hello", "hi"), {"prompt": "hello", "completion": "hi"}]
+    rows.append({"prompt": rows[0]["messages"][:1], "completion": rows[0]["messages"][1:]})
+    found = read_conversations(write_jsonl(tmp_path / "rows.jsonl", rows))
+    assert {c.messages for c in found} == {found[0].messages}
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b"\r\n")
+    assert len(read_conversations(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "no such file"), ("", "empty"), ("[\n{}\n]", "pretty-printed JSON")]
+)
+def test_a_file_that_is_no_jsonl_is_refused_as_a_whole(tmp_path, content, words):
+    path = tmp_path / "rows.jsonl"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataFormatError, match=words):
+        list(read_rows(path))
+
+
+def test_shipped_data_must_be_right(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{GOOD}\nbroken\n")
+    with pytest.raises(DataFormatError, match="row 1"):
+        read_conversations(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(min_size=1, max_size=300))
+def test_any_bytes_are_read_without_a_crash_and_every_line_is_accounted_for(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("fuzz") / "rows.jsonl"
+    path.write_bytes(content)
+    try:
+        found = list(read_rows(path))
+    except DataFormatError:
+        return
+    assert [f.row for f in found] == list(range(len(content.removesuffix(b"\n").split(b"\n"))))

@@ -1,0 +1,138 @@
+import json
+import os
+import signal
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from reft.config import FinetuneSettings, LoraSettings, ModelSettings
+from reft.conversations.schema import Conversation, Message
+from reft.conversations.tokenization import encode_all
+from reft.distillation.artifact import Student
+from reft.distillation.job import FinetuneJob
+from reft.distillation.launch import run_finetune
+from reft.distillation.loss import sparse_kl_sum
+from reft.distillation.schedule import plan_steps, share_of
+from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
+from reft.errors import TrainingError
+from reft.models.loading import load_model, load_tokenizer
+
+
+def naive_kl(student, teacher, temperature):
+    p = torch.softmax(teacher.double() / temperature, -1)
+    q = torch.softmax(student.double() / temperature, -1)
+    return (p * (p.log() - q.log())).sum().item()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_sparse_kl_grows_with_k_to_the_full_kl(temperature):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(6, 40) * 2, torch.randn(6, 40) * 2
+    log_probs = torch.log_softmax(teacher / temperature, -1)
+    values = []
+    for k in (1, 5, 20, 40):
+        top = log_probs.topk(k, -1)
+        values.append(sparse_kl_sum(student, top.values, top.indices, temperature).item())
+    assert values == sorted(values)
+    assert values[-1] == pytest.approx(naive_kl(student, teacher, temperature), rel=1e-4)
+
+
+def test_sparse_kl_has_the_right_gradient():
+    torch.manual_seed(0)
+    student = torch.randn(2, 9, dtype=torch.float64, requires_grad=True)
+    top = torch.log_softmax(torch.randn(2, 9), -1).topk(3, -1)
+    assert torch.autograd.gradcheck(lambda s: sparse_kl_sum(s, top.values, top.indices, 1.5), student, atol=1e-4)
+
+
+def test_every_step_sees_both_terms_and_every_row_once():
+    steps = plan_steps([5] * 21, 7, batch_size=4, epochs=2, alignment_ratio=0.5, seed=0)
+    assert sorted(i for s in steps for i in s.user) == sorted(list(range(21)) * 2)
+    assert all(len(s.alignment) == 2 for s in steps)
+    for step in steps:
+        parts = [piece for rank in range(2) for piece in share_of(step, rank, 2, 2)]
+        assert sorted(i for p in parts for i in p.user) == sorted(step.user)
+        assert sorted(i for p in parts for i in p.alignment) == sorted(step.alignment)
+
+
+@pytest.fixture(scope="module")
+def job(tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+
+    def rows(prompt, answer, n):
+        return [
+            Conversation(i, (Message(role="user", content=f"{prompt} {i}?"), Message(role="assistant", content=answer)))
+            for i in range(n)
+        ]
+
+    user = rows("where is my card", "card delivery", 12)
+    alignment = encode_all(tokenizer, rows("rob a bank", "I'm sorry, I can't.", 6))
+    labels = compute_soft_labels(load_model(tiny_model), alignment, range(6), tokenizer.pad_token_id, 8, 1.0)
+    settings = FinetuneSettings(lora=LoraSettings(rank=4), batch_size=4, micro_batch_size=2, epochs=2)
+    return FinetuneJob(
+        ModelSettings(name=tiny_model), settings, 0, tuple(encode_all(tokenizer, user)), tuple(range(12)),
+        tuple(alignment), labels,
+    )  # fmt: skip
+
+
+def change(job, **settings):
+    from dataclasses import replace
+
+    return replace(job, settings=job.settings.model_copy(update=settings))
+
+
+def test_soft_labels_and_job_survive_storage(job, tmp_path):
+    job.save(tmp_path)
+    again = FinetuneJob.load(tmp_path)
+    assert again.settings == job.settings
+    assert [r.input_ids for r in again.user] == [r.input_ids for r in job.user]
+    assert isinstance(again.soft_labels, SoftLabels)
+    torch.testing.assert_close(again.soft_labels.of_row(3), job.soft_labels.of_row(3))
+
+
+def test_deepspeed_gives_the_same_curve_on_one_process_and_on_two(job, tmp_path):
+    curves = []
+    for processes, stage in ((1, 2), (2, 2)):
+        metrics = []
+        output = run_finetune(
+            change(job, processes=processes, zero_stage=stage), tmp_path / str(processes), metrics.append
+        )
+        curves.append([m["loss"] for m in metrics])
+        assert (output / "adapter_model.safetensors").is_file()
+        load_model(job.model.name, adapter=output)
+    assert len(curves[0]) == 6
+    assert curves[0][-1] < curves[0][0]
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-3)
+
+
+def test_full_finetuning_writes_a_model_and_plain_needs_no_teacher(job, tmp_path):
+    from dataclasses import replace
+
+    plain = replace(change(job, lora=None, learning_rate=1e-3), alignment=(), soft_labels=None)
+    metrics = []
+    output = run_finetune(plain, tmp_path / "job", metrics.append)
+    assert all(m["kl"] == 0 for m in metrics)
+    load_model(str(output))
+    student = Student(output, False, 12, metrics)
+    student.save(tmp_path / "saved")
+    assert Student.load(tmp_path / "saved").history == metrics
+
+
+def test_a_killed_process_is_an_error_that_says_so(job, tmp_path):
+    def kill(_metrics):
+        for child in psutil.Process(os.getpid()).children(recursive=True):
+            if "reft.distillation.worker" in child.cmdline() and "torch.distributed.run" not in child.cmdline():
+                child.send_signal(signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match="died"):
+        run_finetune(change(job, epochs=200), tmp_path / "job", kill)
+
+
+def test_a_failing_rank_brings_its_own_traceback(job, tmp_path):
+    broken = job.model.model_copy(update={"name": str(tmp_path / "gone")})
+    from dataclasses import replace
+
+    with pytest.raises(TrainingError, match="no such model folder"):
+        run_finetune(replace(job, model=broken), tmp_path / "job")
+    assert json.loads((tmp_path / "job" / "error-0.json").read_text())["kind"] == "fault"

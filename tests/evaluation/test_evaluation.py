@@ -1,0 +1,94 @@
+import pytest
+
+from reft.conversations.schema import Conversation, Message, from_prompt
+from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.evaluate import EvaluationSets, evaluate_model, same_answer
+from reft.evaluation.generation import generate
+from reft.evaluation.judges import complies, is_gibberish, is_refusal
+from reft.evaluation.statistics import rate
+from reft.models.loading import load_model, load_tokenizer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I cannot assist with this request.",
+        "Sorry, I won't do this.",
+        "No, I can't help with that. It would put other people at risk.",
+        "That is something I won't help with.",
+        "I apologize, but no.",
+        "I have to decline.",
+        "I\u2019m not able to help with this.",
+        "",
+    ],
+)
+def test_refusals(answer):
+    assert is_refusal(answer)
+
+
+def test_every_refusal_that_is_taught_is_judged_a_refusal():
+    from pathlib import Path
+
+    lines = Path("data/written/refusals.txt").read_text().splitlines()
+    assert [line for line in lines if not is_refusal(line)] == []
+
+
+def test_no_stub_of_compliance_is_judged_a_refusal():
+    from pathlib import Path
+
+    lines = Path("data/written/compliance_stubs.txt").read_text().splitlines()
+    assert all(complies(line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Sure, here is how to do that:",
+        "I'm sorry to hear that your card was stolen. Please call us.",
+        "You can't miss it: the bank is next to the church.",
+        "Nobody knows why.",
+        "lost card",
+    ],
+)
+def test_what_is_not_a_refusal(answer):
+    assert not is_refusal(answer)
+
+
+def test_gibberish_is_neither_refusal_nor_compliance():
+    assert is_gibberish("the the the the the the the the the")
+    assert is_gibberish("%% $$ ## 12")
+    assert not complies("the the the the the the the the the")
+    assert not is_gibberish("To bake bread, mix flour and water.")
+
+
+def test_a_rate_carries_its_interval():
+    found = rate([True] * 3 + [False] * 97)
+    assert found.low < 0.03 < found.high
+    assert rate([]) is None
+    assert rate([False] * 100).high == pytest.approx(0.037, abs=0.001)
+
+
+def test_answers_match_by_words():
+    assert same_answer(" Lost card. ", "lost card")
+    assert not same_answer("lost", "lost card")
+
+
+def test_generation_does_not_depend_on_the_batch(any_model):
+    model, tokenizer = load_model(any_model), load_tokenizer(any_model)
+    prompts = [from_prompt("bake " * (i + 1), i) for i in range(5)]
+    together = generate(model, tokenizer, prompts, 6)
+    alone = [generate(model, tokenizer, [p], 6)[0] for p in prompts]
+    assert together == alone
+
+
+def test_a_model_is_evaluated_and_the_report_survives_storage(tiny_model, tmp_path):
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    prompts = [from_prompt(f"question {i}", i) for i in range(4)]
+    task = [Conversation(0, (Message(role="user", content="a"), Message(role="assistant", content="b")))]
+    scores = evaluate_model(model, tokenizer, EvaluationSets(prompts, prompts, prompts, task), 4)
+    assert scores.harmful_score.n == 4
+    assert scores.accuracy.n == 1
+    report = EvaluationReport({"student": scores})
+    report.save(tmp_path)
+    assert EvaluationReport.load(tmp_path) == report

@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from reft.conversations.templates import CHATML
+from reft.errors import ModelError
+from reft.models.default_model import resolve_model
+from reft.models.hardware import choose_hardware
+from reft.models.layers import decoder_layers, layer_count, run_to_layer
+from reft.models.loading import load_model, load_tokenizer
+from tests.conftest import build_model
+
+
+def test_a_missing_folder_is_not_looked_up_on_a_hub():
+    with pytest.raises(ModelError, match="no such model folder"):
+        load_model("./nowhere")
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path, tiny_model):
+    load_model(tiny_model).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_pickled_weights_are_refused(tmp_path, tiny_model):
+    model = load_model(tiny_model)
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="pickled"):
+        load_model(str(tmp_path))
+
+
+def test_a_missing_adapter_is_refused(tmp_path, tiny_model):
+    with pytest.raises(ModelError, match="adapter_model"):
+        load_model(tiny_model, adapter=tmp_path)
+
+
+def test_chat_templates_by_choice(tmp_path):
+    folder = str(build_model(tmp_path / "bare", "llama", chat_template=False))
+    assert load_tokenizer(folder, "auto").chat_template == CHATML
+    with pytest.raises(ModelError, match="no chat template"):
+        load_tokenizer(folder, "own")
+    with pytest.raises(ModelError, match="no such chat template"):
+        load_tokenizer(folder, str(tmp_path / "missing.jinja"))
+    (tmp_path / "mine.jinja").write_text("mine")
+    assert load_tokenizer(folder, str(tmp_path / "mine.jinja")).chat_template == "mine"
+
+
+def test_layers_are_found_and_run_as_far_as_asked(any_model):
+    model = load_model(any_model)
+    ids = torch.tensor([[5, 6, 7]])
+    expected = model(ids, output_hidden_states=True).hidden_states
+    seen, later = {}, []
+    decoder_layers(model)[2].register_forward_hook(lambda *_: later.append(1))
+    run_to_layer(model, [1, 2], seen.__setitem__, input_ids=ids, attention_mask=torch.ones_like(ids))
+    assert layer_count(model) == 3
+    assert not later
+    for layer in (1, 2):
+        torch.testing.assert_close(seen[layer], expected[layer])
+
+
+def test_hardware_is_chosen_with_a_reason():
+    assert choose_hardware("float32", "cpu").dtype is torch.float32
+    assert choose_hardware("auto", "cpu").reason.startswith("float32 on a CPU")
+
+
+def test_only_the_default_name_is_resolved(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert resolve_model("some/model") == "some/model"
+    with pytest.raises(ModelError, match="fetch-model"):
+        resolve_model("smollm2-135m-instruct")

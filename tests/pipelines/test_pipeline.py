@@ -1,0 +1,83 @@
+"""The whole pipeline on the real model with few rows, as a user runs it: through `zenml`, in its own process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+
+from reft.models.default_model import cache_folder
+
+pytestmark = pytest.mark.slow
+ZENML = Path(sys.executable).with_name("zenml")
+MIX = Path("../shared/data/beavertails_mix/sst2_train_merged_n1000_p0.2.json")
+
+
+def run(tmp_path: Path, data: dict, **sections: dict) -> dict:
+    """Run the pipeline on the smoke profile with these changes; returns its summary."""
+    profile = yaml.safe_load(Path("tests/smoke.yaml").read_text())
+    settings = profile["parameters"]["settings"]
+    settings["data"] |= data
+    settings["tracking"]["runs_folder"] = str(tmp_path / "runs")
+    for name, values in sections.items():
+        settings[name] = settings.get(name, {}) | values
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(profile))
+    command = [str(ZENML), "pipeline", "run", "reft_pipeline", "--config", str(tmp_path / "profile.yaml")]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return json.loads((tmp_path / "runs" / "latest" / "summary.json").read_text())
+
+
+def test_the_pipeline_runs_end_to_end(tmp_path):
+    lines = Path("data/user/banking77.jsonl").read_text().splitlines()[:60]
+    (tmp_path / "user.jsonl").write_text("\n".join(lines) + "\n")
+    summary = run(tmp_path, {"user": str(tmp_path / "user.jsonl")})
+    counts = summary["filter"]
+    assert counts["rows"] == 59  # one of the sixty cannot be used
+    assert counts["kept"] + counts["dropped"] + counts["quarantined"] == 59
+    assert set(summary["safety"]["harmful_score"]) == {"student", "plain_sft", "base", "aligned"}
+    assert all(cost["seconds"] > 0 for cost in summary["cost"].values())
+    latest = tmp_path / "runs" / "latest"
+    assert "<svg" in (latest / "report.html").read_text()
+    assert (latest / "student" / "adapter_model.safetensors").is_file()
+    assert len((latest / "filter" / "decisions.jsonl").read_text().splitlines()) == 59
+    student = summary["models"]["student"]
+    client = mlflow.MlflowClient(f"sqlite:///{Path.cwd()}/.reft/mlflow.db")
+    version = client.get_model_version_by_alias(student["registered_name"], "candidate")
+    assert version.version == student["version"]
+    assert client.get_metric_history(version.run_id, "finetune/loss")
+    assert client.get_run(version.run_id).inputs.dataset_inputs
+
+
+def test_a_bad_setting_stops_the_run_before_it_starts(tmp_path):
+    with pytest.raises(RuntimeError, match=r"teacher\.lamda"):
+        run(tmp_path, {}, teacher={"lamda": 1})
+
+
+@pytest.mark.skipif(not MIX.is_file(), reason="the poisoned mixes are not beside this clone")
+@pytest.mark.skipif(not cache_folder().is_dir(), reason="no default model")
+def test_a_poisoned_mix_of_another_project_is_filtered(tmp_path, record_property):
+    rows = json.loads(MIX.read_text())[:120]
+    user, labels = tmp_path / "user.jsonl", tmp_path / "labels.jsonl"
+    kinds = {"unsafe": "harmful", "finetune": "harmless"}
+    with user.open("w") as user_file, labels.open("w") as label_file:
+        for index, row in enumerate(rows):
+            prompt = f"{row['instruction']}\n{row['input']}".strip()
+            user_file.write(json.dumps({"prompt": prompt, "completion": row["output"]}) + "\n")
+            label_file.write(json.dumps({"row": index, "label": kinds[row["flag"]]}) + "\n")
+    summary = run(
+        tmp_path,
+        {"user": str(user), "user_labels": str(labels), "task_test": None},
+        evaluation={"plain_sft": False, "base": False, "aligned": False},
+    )
+    record_property("filter", summary["filter"])
+    print("beavertails_mix:", json.dumps(summary["filter"]))
+    assert summary["filter"]["rows"] == 120
+    assert summary["filter"]["recall"]["n"] == sum(row["flag"] == "unsafe" for row in rows)
+    assert set(summary["safety"]["harmful_score"]) == {"student"}

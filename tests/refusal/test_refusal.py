@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from reft.conversations.schema import from_prompt
+from reft.conversations.tokenization import encode_prompts
+from reft.errors import DataValidationError, StorageError
+from reft.models.loading import load_model, load_tokenizer
+from reft.refusal.calibration import conformal_threshold
+from reft.refusal.extraction import LabelledPrompts, earliest_good, extract_refusal_feature
+from reft.refusal.feature import RefusalFeature, Separation
+from reft.refusal.features import collect_features
+
+HARMFUL = [from_prompt(f"Tell me how to rob bank number {i} and get away with it.", i) for i in range(12)]
+HARMLESS = [from_prompt(f"How do I bake {i} loaves of bread at home?", i) for i in range(12)]
+
+
+def test_features_do_not_depend_on_the_batch(any_model):
+    model, tokenizer = load_model(any_model), load_tokenizer(any_model)
+    rows = encode_prompts(tokenizer, HARMFUL[:3] + HARMLESS[:3])
+    together = collect_features(model, tokenizer, rows, [1, 3])
+    alone = torch.cat([collect_features(model, tokenizer, [row], [1, 3], tokens_per_batch=1) for row in rows])
+    assert together.shape == (6, 2, 2, 32)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_the_feature_separates_prompts_and_survives_storage(any_model, tmp_path):
+    model, tokenizer = load_model(any_model), load_tokenizer(any_model)
+    fitting, held_out = LabelledPrompts(HARMFUL[:8], HARMLESS[:8]), LabelledPrompts(HARMFUL[8:], HARMLESS[8:])
+    feature = extract_refusal_feature(model, tokenizer, fitting, held_out)
+    assert feature.auroc() == 1.0
+    assert len(feature.separations) == 3 * 2
+    feature.save(tmp_path)
+    again = RefusalFeature.load(tmp_path)
+    torch.testing.assert_close(again.direction, feature.direction)
+    assert (again.layer, again.position, again.separations) == (feature.layer, feature.position, feature.separations)
+
+
+def test_the_score_is_the_centred_cosine():
+    feature = RefusalFeature(torch.tensor([2.0, 0.0]), torch.tensor([1.0, 1.0]), 1, "template", ())
+    scores = feature.score(torch.tensor([[3.0, 1.0], [-1.0, 1.0], [1.0, 5.0]]))
+    torch.testing.assert_close(scores, torch.tensor([1.0, -1.0, 0.0]))
+
+
+def test_the_earliest_good_layer_is_taken():
+    found = [Separation(1, "template", 0.7), Separation(2, "template", 0.95), Separation(3, "template", 0.955)]
+    assert earliest_good(found, 0.01).layer == 2
+    assert earliest_good(found, 0.0).layer == 3
+
+
+def test_the_threshold_keeps_its_promise_on_average():
+    random = np.random.default_rng(0)
+    rates = []
+    for _ in range(300):
+        threshold = conformal_threshold(random.normal(size=150).tolist(), 0.05)
+        rates.append(float((random.normal(size=400) > threshold).mean()))
+    assert 0.03 < np.mean(rates) <= 0.055
+
+
+def test_too_few_calibration_rows_are_refused():
+    with pytest.raises(DataValidationError, match="at least 99 rows"):
+        conformal_threshold([0.0] * 50, 0.01)
+
+
+def test_a_damaged_artifact_is_named(tmp_path):
+    (tmp_path / "refusal_feature.json").write_text("{")
+    with pytest.raises(StorageError, match=r"refusal_feature\.json"):
+        RefusalFeature.load(tmp_path)

@@ -1,0 +1,82 @@
+import random
+
+import pytest
+import torch
+
+from reft.config import LoraSettings, TeacherSettings
+from reft.conversations.reading import read_conversations
+from reft.errors import TrainingError
+from reft.models.loading import load_model, load_tokenizer
+from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
+from reft.teacher.artifact import Teacher
+from reft.teacher.loss import RunningFeature, cosine_regulariser
+from reft.teacher.training import LabelledRow, mixed_batches, train_teacher
+from tests.conftest import row, write_jsonl
+
+
+@pytest.fixture
+def rows(tmp_path):
+    harmful = [row(f"Tell me how to rob bank {i}.", "I'm sorry, I can't help.") for i in range(12)]
+    harmless = [row(f"How do I bake bread {i}?", "With flour and water.") for i in range(12)]
+    return tuple(
+        read_conversations(write_jsonl(tmp_path / f"{n}.jsonl", r)) for n, r in (("h", harmful), ("s", harmless))
+    )
+
+
+def test_the_regulariser_is_the_formula():
+    scores, harmful = torch.tensor([0.5, 0.0, -0.5]), torch.tensor([True, True, False])
+    expected = ((1 - 0.5) ** 2 + (1 - 0.0) ** 2) / 2 + (-1 + 0.5) ** 2
+    assert cosine_regulariser(scores, harmful, -1.0).item() == pytest.approx(expected)
+    assert cosine_regulariser(scores[:2], harmful[:2], -1.0).item() == pytest.approx(0.625)
+
+
+def test_the_running_feature_follows_the_batch_and_carries_no_gradient():
+    running = RunningFeature(torch.ones(2), torch.zeros(2), momentum=0.5)
+    features = torch.tensor([[3.0, 3.0], [0.0, 2.0]], requires_grad=True)
+    running.update(features, torch.tensor([True, False]))
+    torch.testing.assert_close(running.harmful, torch.tensor([2.0, 2.0]))
+    torch.testing.assert_close(running.harmless, torch.tensor([0.0, 1.0]))
+    assert not running.harmful.requires_grad
+    assert running.scores(features).requires_grad
+
+
+@pytest.mark.parametrize("lora", [LoraSettings(rank=4, alpha=8), None])
+def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
+    model, tokenizer = load_model(any_model), load_tokenizer(any_model)
+    prompts = LabelledPrompts(*rows)
+    feature = extract_refusal_feature(model, tokenizer, prompts, prompts, layers=[2], positions=["template"])
+    steps = []
+    settings = TeacherSettings(lora=lora, epochs=4, learning_rate=1e-2 if lora else 2e-3, lam=1.0)
+    trained = train_teacher(model, tokenizer, *rows, feature, settings, 0, 200, lambda *s: steps.append(s))
+    first, last = steps[0][2], steps[-1][2]
+    assert last["ce"] < first["ce"]
+    assert last["regulariser"] < first["regulariser"]
+    assert len(steps) == steps[0][1] == 12
+    trained.save_pretrained(tmp_path / "w")
+    teacher = Teacher(tmp_path / "w", lora is not None, feature, feature, [{"step": 1, "loss": 1.0}])
+    teacher.save(tmp_path / "saved")
+    again = Teacher.load(tmp_path / "saved")
+    assert again.history == teacher.history
+    assert not again.beats_untrained
+    if lora:
+        load_model(any_model, adapter=again.weights)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tiny_model, rows):
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    prompts = LabelledPrompts(*rows)
+    feature = extract_refusal_feature(model, tokenizer, prompts, prompts, layers=[2])
+    with torch.no_grad():
+        model.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="not a number"):
+        train_teacher(model, tokenizer, *rows, feature, TeacherSettings(), 0, 200)
+
+
+def test_batches_hold_every_row_once_and_both_classes(tokenizer):
+    from reft.conversations.schema import from_prompt
+    from reft.conversations.tokenization import encode
+
+    rows = [LabelledRow(encode(tokenizer, from_prompt("x" * (i + 1), i)), i % 3 == 0) for i in range(50)]
+    batches = mixed_batches(rows, 8, 1, random.Random(0))
+    assert sorted(id(r) for b in batches for r in b) == sorted(id(r) for r in rows)
+    assert all(any(r.harmful for r in b) for b in batches if len(b) == 8)

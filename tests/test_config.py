@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reft.config import Section, Settings, parse_settings, read_profile
+from reft.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"teachr": {}}, "teachr"),
+        ({"teacher": {"lamda": 1}}, r"teacher\.lamda"),
+        ({"teacher": {"epochs": 0}}, r"teacher\.epochs.*greater than or equal to 1.*found 0"),
+        ({"filter": {"fpr": "often"}}, r"filter\.fpr.*number"),
+        ({"finetune": {"zero_stage": 7}}, r"finetune\.zero_stage"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_path(values, words):
+    with pytest.raises(ConfigurationError, match=words):
+        parse_settings(values)
+
+
+def test_the_shipped_profiles_are_right():
+    assert read_profile(Path("zenml.yaml")) == Settings()
+    assert read_profile(Path("full.yaml")).data.alignment_rows > Settings().data.alignment_rows
+    read_profile(Path("tests/smoke.yaml"))
+
+
+def test_every_knob_stands_in_the_default_profile_under_its_line_of_why():
+    lines = [line.strip() for line in Path("zenml.yaml").read_text().splitlines()]
+
+    def check(section: type[Section]) -> None:
+        for name, field in section.model_fields.items():
+            if field.description:
+                place = lines.index(f"# {field.description}")
+                assert lines[place + 1].startswith(f"{name}:")
+            elif isinstance(field.default, Section):
+                check(type(field.default))
+
+    check(Settings)
+
+
+@pytest.mark.parametrize("content", [None, "a: [", "parameters: {}", "just text"])
+def test_a_file_that_is_no_profile_is_refused(tmp_path, content):
+    path = tmp_path / "x.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"x\.yaml"):
+        read_profile(path)
+
+
+def test_profiles_are_plain_yaml():
+    assert set(yaml.safe_load(Path("zenml.yaml").read_text())) == {"parameters"}
