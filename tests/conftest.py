@@ -47,6 +47,7 @@ def build_model(folder: Path, architecture: str, chat_template: bool = True) -> 
     sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": len(fast)}
     if architecture == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 3, "n_head": 4, "vocab_size": len(fast)}
+        sizes |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}  # as the other architectures
     elif architecture != "gpt_neox":
         sizes["num_key_value_heads"] = 2
     if architecture != "gpt2":

@@ -50,7 +50,7 @@ def test_the_pipeline_runs_end_to_end(tmp_path):
     student = summary["models"]["student"]
     client = mlflow.MlflowClient(f"sqlite:///{Path.cwd()}/.reft/mlflow.db")
     version = client.get_model_version_by_alias(student["registered_name"], "candidate")
-    assert version.version == student["version"]
+    assert str(version.version) == student["version"]
     assert client.get_metric_history(version.run_id, "finetune/loss")
     assert client.get_run(version.run_id).inputs.dataset_inputs
 

@@ -48,9 +48,9 @@ def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
     steps = []
     settings = TeacherSettings(lora=lora, epochs=4, learning_rate=1e-2 if lora else 2e-3, lam=1.0)
     trained = train_teacher(model, tokenizer, *rows, feature, settings, 0, 200, lambda *s: steps.append(s))
-    first, last = steps[0][2], steps[-1][2]
-    assert last["ce"] < first["ce"]
-    assert last["regulariser"] < first["regulariser"]
+    for term in ("ce", "regulariser"):  # means over an epoch: the same rows, whatever their batches
+        values = [losses[term] for _, _, losses in steps]
+        assert sum(values[-3:]) < sum(values[:3])
     assert len(steps) == steps[0][1] == 12
     trained.save_pretrained(tmp_path / "w")
     teacher = Teacher(tmp_path / "w", lora is not None, feature, feature, [{"step": 1, "loss": 1.0}])

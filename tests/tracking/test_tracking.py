@@ -50,6 +50,6 @@ def test_the_candidate_alias_moves_to_the_newest_version(store, tmp_path):
     second = register_candidate(tmp_path / "model", "student", {"accuracy": "0.8"})
     assert (first.version, second.version) == ("1", "2")
     found = store.get_model_version_by_alias("student", "candidate")
-    assert found.version == second.version
+    assert str(found.version) == second.version
     assert found.tags == {"accuracy": "0.8"}
     assert store.list_artifacts(second.run_id, "student")[0].path == "student/adapter_model.safetensors"
