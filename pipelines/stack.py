@@ -5,6 +5,7 @@ import site
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENT = "reft_pipeline"  # the pipeline's name: ZenML's tracker logs there
 STACK, TRACKER, REGISTRY = "reft_local", "reft_mlflow_tracker", "reft_mlflow_registry"
 
 
@@ -38,6 +39,14 @@ def write_environment() -> None:
     (Path(site.getsitepackages()[0]) / "reft_environment.pth").write_text(f"import os; {sets}\n")
     for name, value in environment().items():
         os.environ.setdefault(name, value)
+
+
+def place_artifacts() -> None:
+    """Let MLflow keep files beside its database; by default they land in whatever folder a run starts from."""
+    import mlflow
+
+    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+        mlflow.create_experiment(EXPERIMENT, artifact_location=(ROOT / ".reft" / "mlflow").as_uri())
 
 
 def register_stack() -> None:
@@ -74,4 +83,5 @@ def register_stack() -> None:
 if __name__ == "__main__":
     (ROOT / ".reft").mkdir(exist_ok=True)
     write_environment()
+    place_artifacts()
     register_stack()

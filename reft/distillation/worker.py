@@ -14,7 +14,6 @@ from typing import Any
 
 import deepspeed
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from reft.artifacts import write_json
@@ -27,7 +26,7 @@ from reft.distillation.schedule import MicroBatch, plan_steps, share_of
 from reft.errors import TrainingError, explain
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import choose_hardware
-from reft.models.head import hidden_states, sum_over_chunks
+from reft.models.head import cross_entropy_sum, hidden_states, sum_over_chunks
 from reft.models.loading import load_model, load_tokenizer
 
 
@@ -50,18 +49,13 @@ class StudentLoss(nn.Module):
         batch = completion_batch(rows, self.pad_id, device)
         hidden = batch.pick(hidden_states(self.model, batch.input_ids, batch.attention_mask))
         user_tokens = _completion_tokens(user)
-        ce = self._cross_entropy(hidden[:user_tokens], batch.targets[:user_tokens])
+        ce = cross_entropy_sum(self.model, hidden[:user_tokens], batch.targets[:user_tokens])
         kl = self._distillation(hidden[user_tokens : user_tokens + _completion_tokens(alignment)], piece)
         ce = ce / max(1, _completion_tokens([job.user[i] for i in step.user]))
         kl = kl / max(1, _completion_tokens([job.alignment[i] for i in step.alignment]))
         temperature = job.soft_labels.temperature if job.soft_labels else 1.0
         loss = ce + job.settings.alpha * temperature**2 * kl + 0.0 * hidden.sum()
         return {"loss": loss, "ce": ce.detach(), "kl": kl.detach()}
-
-    def _cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return sum_over_chunks(
-            self.model, hidden, lambda logits, which: F.cross_entropy(logits, targets[which], reduction="sum")
-        )
 
     def _distillation(self, hidden: torch.Tensor, piece: MicroBatch) -> torch.Tensor:
         labels = self.job.soft_labels
