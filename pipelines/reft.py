@@ -34,7 +34,7 @@ def fingerprints(settings: Settings) -> dict[str, str]:
             [
                 *calibration,
                 of_path(data.user_labels) if data.user_labels else "none",
-                of_code(*GROUND, "refusal", "filtering"),
+                of_code(*GROUND, "refusal", "filtering", "evaluation"),
             ]
         ),
         "finetune": ":".join([base, *alignment, of_code(*GROUND, "distillation")]),

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from reft.artifacts import read_json, write_json, write_text
-from reft.conversations.reading import parse_row
 from reft.conversations.schema import Conversation
+from reft.conversations.storage import load_rows, save_rows
 from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import Decision, FilterReport, Thresholds
 
@@ -23,18 +23,14 @@ class FilteredData:
 
     def save(self, folder: Path) -> None:
         """Write `kept.jsonl` (lines as uploaded), `decisions.jsonl` and `report.json`."""
-        kept = [json.dumps({"row": c.row, "line": c.original}, ensure_ascii=False) for c in self.kept]
-        write_text(folder / "kept.jsonl", "".join(line + "\n" for line in kept))
+        save_rows(folder / "kept.jsonl", self.kept)
         write_text(folder / "decisions.jsonl", "".join(json.dumps(asdict(d)) + "\n" for d in self.decisions))
         write_json(folder / "report.json", {"report": self.report, "curves": self.curves})
 
     @classmethod
     def load(cls, folder: Path) -> "FilteredData":
         """Read what `save` wrote."""
-        kept = []
-        for line in (folder / "kept.jsonl").read_text(encoding="utf-8").splitlines():
-            value = json.loads(line)
-            kept.append(parse_row(value["line"], value["row"], len(value["line"])))
+        kept = load_rows(folder / "kept.jsonl")
         lines = (folder / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
         stored = read_json(folder / "report.json")
         report: dict[str, Any] = stored["report"]

@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from reft.artifacts import read_json, write_json, write_text
 from reft.config import ValidationSettings
-from reft.conversations.reading import BadRow, parse_row, read_rows
+from reft.conversations.reading import BadRow, read_rows
 from reft.conversations.schema import Conversation
+from reft.conversations.storage import load_rows, save_rows
 from reft.conversations.tokenization import encode, special_tokens_in
 from reft.errors import DataValidationError, explain
 from reft.validation.expectations import suite_results
@@ -33,20 +34,16 @@ class ValidatedData:
 
     def save(self, folder: Path) -> None:
         """Write `rows.jsonl` (lines as uploaded, with their numbers), `quarantined.jsonl` and `checks.json`."""
-        rows = [json.dumps({"row": c.row, "line": c.original}, ensure_ascii=False) for c in self.rows]
         # Quarantined lines may hold broken text: ASCII JSON carries anything.
         bad = [json.dumps(asdict(b)) for b in self.quarantined]
-        write_text(folder / "rows.jsonl", "\n".join(rows) + "\n")
+        save_rows(folder / "rows.jsonl", self.rows)
         write_text(folder / "quarantined.jsonl", "".join(line + "\n" for line in bad))
         write_json(folder / "checks.json", self.checks)
 
     @classmethod
     def load(cls, folder: Path) -> "ValidatedData":
         """Read what `save` wrote."""
-        rows = []
-        for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines():
-            value = json.loads(line)
-            rows.append(parse_row(value["line"], value["row"], len(value["line"])))
+        rows = load_rows(folder / "rows.jsonl")
         bad = (folder / "quarantined.jsonl").read_text(encoding="utf-8").splitlines()
         return cls(rows, [BadRow(**json.loads(line)) for line in bad], read_json(folder / "checks.json"))
 

@@ -83,7 +83,10 @@ def test_every_row_is_accounted_for(tmp_path_factory, tokenizer, lines):
 
 
 def test_validated_data_survives_storage_with_broken_text(tmp_path, tokenizer):
-    found = validate(tmp_path, tokenizer, GOOD)
+    path = tmp_path / "raw.jsonl"
+    rows = [*GOOD, row("a\u2028b\x85c", "d")]
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    found = validate_user_data(path, tokenizer, ValidationSettings(), 200)
     broken = ValidatedData(found.rows, [BadRow(99, "encoding", "x", "y", "\udcff")], found.checks)
     broken.save(tmp_path / "saved")
     assert ValidatedData.load(tmp_path / "saved") == broken
