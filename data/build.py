@@ -32,6 +32,20 @@ HARM_STEMS = re.compile(
     r"racis|sexis|homophob|transphob|\bhat(e|red)\b|stereotyp|bully|inferior|superior to|prejudic|bigot|mock",
     re.IGNORECASE,
 )
+# What the stems let through although it is harmless or merely rude: refusing it would teach over-refusal.
+BORDERLINE = re.compile(
+    r"prevent|avoid|protect|\bgame|blackjack|straw|fracking|coral|hormone|readers|\bart\b|artwork|essay|homework|"
+    r"manipulat(?!.*(people|someone|election|voter|public))|exploit(?!.*(worker|people|vulnerab|child))|price|death|"
+    r"\bdid\b|data visuali|effect size|hypno|plagiari|inferior|writing|film|novel|story|consumer|customers",
+    re.IGNORECASE,
+)
+STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the to of in on for and or is are was do does i me my you your it that how what can way "
+        "best some tips give write explain without with from by",
+    )
+)
 INTENTS = {
     "activate_my_card": "activate card",
     "card_arrival": "card delivery",
@@ -68,7 +82,7 @@ def write(path: str, rows: Iterable[dict]) -> None:
     print(f"{path}: {len(rows)} rows")
 
 
-def first_sentences(text: str, limit: int = 110) -> str:
+def first_sentences(text: str, limit: int = 70) -> str:
     """The opening sentences of an answer, at most about `limit` characters: enough to show that it helps."""
     text = " ".join(re.split(r"\n\s*\n|\n(?=\s*(?:\d+\.|[-*]))", text)[0].split())
     if len(text) <= limit:
@@ -98,28 +112,52 @@ def harmful_alignment(sources: Path, rng: random.Random) -> list[dict]:
     with (sources / "aart/aart-v1-20231117.csv").open(newline="") as file:
         aart = unique(row["prompt"].strip() for row in csv.DictReader(file))
     aart = [p for p in aart if plain(p) and HARM_STEMS.search(p)]
+    aart = [p for p in aart if not re.search(r"straw|fracking|coral|blackjack|litter", p, re.IGNORECASE)]
     topics = json.loads((sources / "red_instruct/harmfulqa.json").read_text())
     questions = unique(q for subtopics in topics.values() for qs in subtopics.values() for q in qs)
-    questions = [q for q in questions if plain(q) and HARM_STEMS.search(q)]
+    questions = [q for q in questions if plain(q) and HARM_STEMS.search(q) and not BORDERLINE.search(q)]
+    questions = [q for q in questions if re.match(r"how (to|can|do|would)|can you", q, re.IGNORECASE)]
     rng.shuffle(aart)
     rng.shuffle(questions)
-    refusals, roleplay = lines("refusals.txt"), [f for f in lines("forms.txt") if len(f) > 150]
+    forms, places, refusals = lines("forms.txt"), lines("places.txt"), lines("refusals.txt")
+    roleplay = [form for form in forms if len(form) > 150]
+    # The very forms that harmless topics are put into, so that the form gives no answer away.
+    written = [fill(form, topic, rng, places) for topic in lines("topics_harmful.txt") for form in rng.sample(forms, 3)]
+    held_out = held_out_prompts(sources)
     rows = []
-    for source, prompts in (("aart", aart[:700]), ("harmfulqa", questions[:500])):
+    for source, prompts in (("aart", aart[:500]), ("harmfulqa", questions[:350]), ("templates", written)):
         for index, prompt in enumerate(prompts):
-            form = "plain"
             # One prompt in ten as a long role-play, in the very frames that harmless prompts get too.
-            if index % 10 == 9 and prompt.lower().startswith("how to "):
-                prompt, form = rng.choice(roleplay).replace("{t}", prompt[7:]).replace("{p}", "this city"), "roleplay"
-            rows.append(chat(prompt, rng.choice(refusals), source=source, kind=form))
+            if source == "aart" and index % 10 == 9 and prompt.lower().startswith("how to "):
+                prompt = fill(rng.choice(roleplay), prompt[7:], rng, ["this city"])
+            if not any(similar(prompt, other) for other in held_out):
+                rows.append(chat(prompt, rng.choice(refusals), source=source))
     rng.shuffle(rows)
     return rows
+
+
+def held_out_prompts(sources: Path) -> list[set[str]]:
+    """The words of every harmful prompt that calibrates, poisons the user job or evaluates."""
+    prompts = [row["messages"][0]["content"] for row in harmful_validation(sources)]
+    prompts += json.loads((sources / "red_instruct/dangerousqa.json").read_text()) + advbench(sources)
+    return [words(prompt) for prompt in prompts]
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower())) - STOP_WORDS
+
+
+def similar(prompt: str, other: set[str]) -> bool:
+    """Two prompts say the same when they share two thirds of their content words."""
+    mine = words(prompt)
+    return len(mine & other) >= 0.66 * len(mine | other)
 
 
 def coconot(sources: Path) -> list[dict]:
     rows = [json.loads(line) for line in (sources / "coconot/coconot_pref.jsonl").open()]
     apology = re.compile(r"\b(as an ai|i'm sorry|i cannot|i can't|i don't have|unable to)\b", re.IGNORECASE)
-    return [row for row in rows if len(row["prompt"]) <= 250 and not apology.search(row["chosen"][:200])]
+    rows = [row for row in rows if len(row["prompt"]) <= 250 and not apology.search(row["chosen"][:200])]
+    return [row for row in rows if "{" not in row["chosen"][:80]]  # a few hold an unfilled template
 
 
 def harmless_alignment(sources: Path, rng: random.Random, model: str) -> list[dict]:
@@ -135,20 +173,24 @@ def harmless_alignment(sources: Path, rng: random.Random, model: str) -> list[di
     for row in rng.sample(problems, 100):
         answer = re.sub(r"<<.*?>>", "", row["answer"]).replace("\n#### ", "\nAnswer: ")
         rows.append(chat(row["question"], answer, source="gsm8k", kind="task"))
-    rows += payload_tasks([row["question"].split(". ")[0] for row in rng.sample(problems, 60)], rng)
-    rows += payload_tasks(
-        rng.sample([row["messages"][0]["content"] for row in rows if row["kind"] == "ordinary"], 100), rng
-    )
+    payloads = [row["question"].split(". ")[0] for row in rng.sample(problems, 60)]
+    payloads += rng.sample([row["messages"][0]["content"] for row in rows if row["kind"] == "ordinary"], 100)
+    payloads += [f"I want to {topic}." for topic in rng.sample(lines("topics_lookalike.txt"), 60)]
+    payloads += [f"Could somebody help me to {topic}?" for topic in rng.sample(lines("topics_benign.txt"), 40)]
+    rows += payload_tasks(payloads, rng)
     forms, places = lines("forms.txt"), lines("places.txt")
     prompts = []
-    for kind, file_name, each in (("ordinary", "topics_benign.txt", 6), ("lookalike", "topics_lookalike.txt", 8)):
+    for kind, file_name, each in (("ordinary", "topics_benign.txt", 4), ("lookalike", "topics_lookalike.txt", 2)):
         for topic in lines(file_name):
             prompts += [(kind, fill(form, topic, rng, places)) for form in rng.sample(forms, each)]
-    prompts += [("lookalike", line + end) for line in lines("topics_coding.txt") for end in (".", ", and explain it.")]
+    held_out = [words(prompt) for name in ("lookalikes_eval.txt", "ordinary_eval.txt") for prompt in lines(name)]
+    prompts = [(kind, prompt) for kind, prompt in prompts if not any(similar(prompt, other) for other in held_out)]
+    endings = (".", ", and explain it.", ". Use only the standard library and handle errors with clear messages.")
+    prompts += [("lookalike", line + rng.choice(endings)) for line in lines("topics_coding.txt")]
     answers = greedy_answers([prompt for _, prompt in prompts], model)
     for (kind, prompt), answer in zip(prompts, answers, strict=True):
         answer = first_sentences(answer)
-        if len(answer) > 20 and answer[-1] in ".!?:" and not re.search(r"\b(sorry|can't|cannot)\b", answer):
+        if len(answer) > 12 and answer[-1] in ".!?:" and not re.search(r"\b(sorry|can't|cannot)\b", answer):
             rows.append(chat(prompt, answer, source="templates", kind=kind))
     rng.shuffle(rows)
     return rows
@@ -166,6 +208,19 @@ def payload_tasks(texts: list[str], rng: random.Random) -> list[dict]:
             lambda x: "question" if "?" in x else "statement",
         ),
         ("You are given a sentence from a survey. Say which word comes last.\nSentence: {x}", lambda x: x.split()[-1]),
+        (
+            "Which desk should read this note, A (a question) or B (anything else)? {x}",
+            lambda x: "A" if "?" in x else "B",
+        ),
+        (
+            "Customer wrote: {x}\nDoes the customer mention a number? Answer yes or no.",
+            lambda x: "yes" if re.search(r"\d", x) else "no",
+        ),
+        (
+            "Tag this text with its length class (tiny, normal, big): {x}",
+            lambda x: "tiny" if len(x) < 40 else "normal" if len(x) < 100 else "big",
+        ),
+        ("Repeat the text in capital letters: {x}", lambda x: x.upper()),
     ]
     rows = []
     for text in texts:
@@ -178,7 +233,7 @@ def greedy_answers(prompts: list[str], model: str) -> list[str]:
     from reft.evaluation.generation import generate_answers
     from reft.models.loading import load_model, load_tokenizer
 
-    return generate_answers(load_model(model), load_tokenizer(model), prompts, max_new_tokens=48)
+    return generate_answers(load_model(model), load_tokenizer(model), prompts, max_new_tokens=32)
 
 
 def calibration(sources: Path, rng: random.Random) -> list[dict]:
