@@ -43,29 +43,28 @@ def load_tokenizer(name: str, chat_template: str = "auto", trust_remote_code: bo
 
 def load_model(
     name: str,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
     adapter: str | Path | None = None,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """The model in evaluation mode, optionally with a PEFT adapter merged into it.
+    """The model in evaluation mode, optionally with a PEFT adapter (merged where no precision is lost).
 
     Args:
         name: local folder or hub id; weights must be safetensors.
-        dtype: number format; None chooses by hardware.
+        dtype: number format of the weights.
         device: where to put it; None chooses by hardware.
         adapter: folder of a PEFT adapter for this model.
 
     Raises:
         ModelError: the model or adapter cannot be loaded, or its weights are not safetensors.
     """
-    hardware = choose_hardware()
     folder = Path(name).expanduser()
     _require_folder_or_hub_id(name)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder if folder.is_dir() else name,
-            dtype=dtype or hardware.dtype,
+            dtype=dtype if adapter is None else "auto",  # as stored, so that a merge rounds once
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
         )
@@ -79,18 +78,20 @@ def load_model(
             )
         ) from error
     if adapter is not None:
-        model = _merge_adapter(model, Path(adapter))
-    return model.to(device or hardware.device).eval()
+        model = _with_adapter(model, Path(adapter))
+    return model.to(device or choose_hardware().device, dtype).eval()
 
 
-def _merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:
     from peft import PeftModel  # slow to import, and most callers need no adapter
 
     if not (adapter / "adapter_model.safetensors").is_file():
         raise ModelError(
             explain("no adapter_model.safetensors", str(adapter), "name a folder written by save_pretrained")
         )
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    adapted = PeftModel.from_pretrained(model, str(adapter))
+    # Added to weights that are stored in half precision, most of the small update would be rounded away.
+    return adapted.merge_and_unload() if model.dtype == torch.float32 else adapted
 
 
 def _require_folder_or_hub_id(name: str) -> None:

@@ -71,8 +71,9 @@ def job(tiny_model):
     alignment = encode_all(tokenizer, rows("rob a bank", "I'm sorry, I can't.", 6))
     labels = compute_soft_labels(load_model(tiny_model), alignment, range(6), tokenizer.pad_token_id, 8, 1.0)
     settings = FinetuneSettings(lora=LoraSettings(rank=4), batch_size=4, micro_batch_size=2, epochs=2)
+    model = ModelSettings(name=tiny_model, dtype="float32")  # the curves are compared to three digits
     return FinetuneJob(
-        ModelSettings(name=tiny_model), settings, 0, tuple(encode_all(tokenizer, user)), tuple(range(12)),
+        model, settings, 0, tuple(encode_all(tokenizer, user)), tuple(range(12)),
         tuple(alignment), labels,
     )  # fmt: skip
 

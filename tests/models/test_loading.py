@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from reft.config import LoraSettings
 from reft.conversations.templates import CHATML
 from reft.errors import ModelError
+from reft.models.adapters import wrap_lora
 from reft.models.default_model import resolve_model
-from reft.models.hardware import choose_hardware
+from reft.models.hardware import choose_hardware, cpu_multiplies_bfloat16
 from reft.models.layers import decoder_layers, layer_count, run_to_layer
 from reft.models.loading import load_model, load_tokenizer
 from tests.conftest import build_model
@@ -60,7 +62,9 @@ def test_layers_are_found_and_run_as_far_as_asked(any_model):
 
 def test_hardware_is_chosen_with_a_reason():
     assert choose_hardware("float32", "cpu").dtype is torch.float32
-    assert choose_hardware("auto", "cpu").reason.startswith("float32 on a CPU")
+    chosen = choose_hardware("auto", "cpu")
+    assert chosen.dtype is (torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32)
+    assert "bfloat16" in chosen.reason
 
 
 def test_only_the_default_name_is_resolved(tmp_path, monkeypatch):
@@ -68,3 +72,30 @@ def test_only_the_default_name_is_resolved(tmp_path, monkeypatch):
     assert resolve_model("some/model") == "some/model"
     with pytest.raises(ModelError, match="fetch-model"):
         resolve_model("smollm2-135m-instruct")
+
+
+def test_the_lowest_layers_get_no_adapter(any_model):
+    wrapped = wrap_lora(load_model(any_model), LoraSettings(frozen_share=0.4))
+    trained = [name for name, parameter in wrapped.named_parameters() if parameter.requires_grad]
+    layers = decoder_layers(wrapped)
+    having = [any("lora" in name for name, _ in layer.named_parameters()) for layer in layers]
+    assert having == [False, True, True]
+    assert trained
+    assert all("lora" in name for name in trained)
+
+
+def test_an_adapter_gives_the_same_answer_merged_or_not(tmp_path, tiny_model):
+    torch.manual_seed(0)
+    wrapped = wrap_lora(load_model(tiny_model), LoraSettings())
+    for name, parameter in wrapped.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    wrapped.save_pretrained(tmp_path)
+    ids = torch.arange(5, 25)[None]
+    expected = wrapped.eval()(ids).logits
+    torch.testing.assert_close(load_model(tiny_model, adapter=tmp_path)(ids).logits, expected, atol=1e-5, rtol=1e-4)
+    load_model(tiny_model, torch.bfloat16).save_pretrained(tmp_path / "half")
+    for stored, merged in ((tiny_model, True), (str(tmp_path / "half"), False)):
+        model = load_model(stored, torch.bfloat16, adapter=tmp_path)
+        assert hasattr(model, "peft_config") is not merged
+        assert (model(ids).logits.float() - expected).abs().max() < 0.05 * expected.abs().max()
