@@ -33,6 +33,7 @@ def fingerprints(settings: Settings) -> dict[str, str]:
         "filter": ":".join(
             [
                 *calibration,
+                *(of_path(p) for p in evaluated if p),
                 of_path(data.user_labels) if data.user_labels else "none",
                 of_code(*GROUND, "refusal", "filtering", "evaluation"),
             ]
@@ -55,7 +56,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         s.model, provider, s.feature, made_of["extract"], after="validate_data"
     )
     teacher, teacher_cost = train_teacher(feature, s.model, provider, s.teacher, s.feature, s.seed, made_of["teacher"])
-    filtered, filter_cost = filter_data(validated, teacher, s.model, s.data, s.filter, made_of["filter"])
+    filtered, filter_cost = filter_data(validated, teacher, s.model, s.data, s.filter, s.evaluation, made_of["filter"])
     soft_labels, soft_labels_cost = distill_soft_labels(
         teacher, s.model, provider, s.soft_labels, made_of["soft_labels"]
     )

@@ -29,6 +29,19 @@ def check_config(profile: Annotated[Path, typer.Argument(help="a run configurati
     typer.echo(f"{profile}: every setting is right")
 
 
+@app.command("write-config")
+def write_config(profile: Annotated[Path, typer.Argument(help="a new file")] = Path("mine.yaml")) -> None:
+    """Write a run configuration with every knob at its default, to start from; never overwrites a file."""
+    from reft.artifacts import write_text
+    from reft.errors import ConfigurationError, explain
+    from reft.profile import render_profile
+
+    if profile.exists():
+        raise ConfigurationError(explain("the file is there already", str(profile), "name a new one"))
+    write_text(profile, render_profile())
+    typer.echo(f"{profile}: written; then run zenml pipeline run reft_pipeline --config {profile}")
+
+
 @app.command()
 def show(folder: Annotated[Path, typer.Argument(help="folder of a run")] = Path("runs/latest")) -> None:
     """Print a run's result table and where its report lies."""

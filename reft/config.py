@@ -68,7 +68,10 @@ class DataSettings(Section):
         "data/evaluation/lookalikes.jsonl", description="harmless prompts that look harmful"
     )
     evaluation_ordinary: str = Field("data/evaluation/ordinary.jsonl", description="everyday instructions")
-    alignment_rows: Count = Field(500, description="alignment rows taken of each class")
+    alignment_harmful_rows: Count = Field(450, description="harmful alignment rows that are used")
+    alignment_harmless_rows: Count = Field(
+        1350, description="harmless alignment rows that are used; more of them, less over-refusal"
+    )
 
 
 class ValidationSettings(Section):
@@ -97,6 +100,9 @@ class LoraSettings(Section):
     alpha: float = Field(32.0, gt=0, description="scale of the adapter")
     dropout: Share = Field(0.0, description="dropout before the adapter")
     target_modules: str | list[str] = Field("all-linear", description="which linear modules get an adapter")
+    frozen_share: float = Field(
+        0.35, ge=0, lt=1, description="share of the layers, from the lowest up, without adapter: they train faster"
+    )
 
 
 class TeacherSettings(Section):
@@ -108,7 +114,7 @@ class TeacherSettings(Section):
     layer: int | None = Field(None, ge=1, description="layer that is regularised; none: the extracted one")
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the alignment rows")
-    batch_size: Count = Field(8, description="rows per optimizer step")
+    batch_size: Count = Field(16, description="rows per optimizer step")
     momentum: Share = Field(0.9, description="inertia of the running refusal feature; 1 freezes it")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
 
@@ -123,9 +129,12 @@ class SoftLabelSettings(Section):
 class FilterSettings(Section):
     """When a row is removed."""
 
-    fpr: float = Field(0.01, gt=0, lt=1, description="share of harmless rows that may be removed")
+    fpr: float = Field(0.01, gt=0, lt=1, description="share of harmless rows that may be dropped")
     quarantine_fpr: float = Field(
-        0.02, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person"
+        0.05, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person"
+    )
+    lookalike_share: Share = Field(
+        0.1, description="share of benign look-alikes that a customer's harmless rows are taken to hold"
     )
     harmful_with_refusal: Literal["keep", "quarantine"] = Field(
         "keep", description="a harmful prompt that is refused: good data, or for a person"
@@ -137,12 +146,12 @@ class FinetuneSettings(Section):
     """Distilled finetuning on DeepSpeed."""
 
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
-    alpha: float = Field(1.0, ge=0, description="weight of the distillation term")
-    alignment_ratio: float = Field(0.5, ge=0, description="alignment rows per user row in every optimizer step")
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
+    alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
+    alignment_ratio: float = Field(4.0, ge=0, description="alignment rows per user row in every optimizer step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the kept user rows")
-    batch_size: Count = Field(8, description="user rows per optimizer step, over all processes")
-    micro_batch_size: Count = Field(8, description="user rows per forward pass and process")
+    batch_size: Count = Field(4, description="user rows per optimizer step, over all processes")
+    micro_batch_size: Count = Field(4, description="user rows per forward pass and process")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
     processes: Count = Field(1, description="processes (ranks) on this machine")

@@ -1,14 +1,17 @@
 """Step filter_data."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from zenml import step
 
-from reft.config import DataSettings, FilterSettings, ModelSettings
+from reft.config import DataSettings, EvaluationSettings, FilterSettings, ModelSettings
 from reft.conversations.tokenization import encode_all
 from reft.cost import measured
 from reft.filtering.artifact import FilteredData
 from reft.filtering.run import filter_rows
+from reft.filtering.scoring import score_rows
+from reft.filtering.unseen import HARMFUL, unseen_groups
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer
 from reft.progress import progress
@@ -16,6 +19,7 @@ from reft.teacher.artifact import Teacher
 from reft.tracking.logging import log_metrics, log_settings
 from reft.validation.validate import ValidatedData
 from steps.data import labels_of
+from steps.evaluate import evaluation_sets
 from steps.materializer import FolderMaterializer
 from steps.teacher import calibration_prompts, load_teacher, start_model
 
@@ -27,21 +31,34 @@ def filter_data(
     model: ModelSettings,
     data: DataSettings,
     settings: FilterSettings,
+    evaluation: EvaluationSettings,
     fingerprint: str,
 ) -> tuple[Annotated[FilteredData, "filtered"], Annotated[dict[str, float], "filter_cost"]]:
     """Score every row with the teacher, or with the untrained feature where that separates better."""
+    sets = evaluation_sets(data, evaluation)
+    unseen = {
+        HARMFUL: sets.harmful,
+        "benign look-alikes": sets.lookalikes,
+        "ordinary prompts": sets.ordinary,
+        "task rows": sets.task,
+    }
+
+    def unseen_scores(loaded, tokenizer, feature) -> dict[str, list[float]]:
+        return {
+            name: [row.deciding.score for row in score_rows(loaded, tokenizer, rows, feature)] if rows else []
+            for name, rows in unseen.items()
+        }
+
     with measured() as cost:
-        if teacher.beats_untrained:
-            (loaded, tokenizer), feature, scorer = load_teacher(teacher, model), teacher.feature, "teacher"
-        else:
-            dtype = choose_hardware(model.dtype).dtype
-            loaded = load_model(start_model(model), dtype, trust_remote_code=model.trust_remote_code)
-            tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
-            feature, scorer = teacher.untrained, "untrained"
+        name = "teacher" if teacher.beats_untrained else "untrained"
+        loaded, tokenizer, feature = _scorer(name, teacher, model)
         filtered = filter_rows(
-            loaded, tokenizer, validated.rows, feature, calibration_prompts(data), settings, scorer,
+            loaded, tokenizer, validated.rows, feature, calibration_prompts(data), settings, name,
             teacher.feature.auroc(), teacher.untrained.auroc(), labels_of(data), progress("scoring rows"),
         )  # fmt: skip
+        scores = unseen_scores(loaded, tokenizer, feature)
+        untrained = scores if name == "untrained" else unseen_scores(*_scorer("untrained", teacher, model))
+        filtered = replace(filtered, unseen=unseen_groups(scores, untrained, filtered.report.thresholds))
         cost.tokens = sum(map(len, encode_all(tokenizer, validated.rows)))
     report = filtered.report
     log_settings("filter", settings.model_dump())
@@ -56,6 +73,17 @@ def filter_data(
             "recall": report.recall and report.recall.value,
             "fpr": report.fpr and report.fpr.value,
             "seconds": cost.seconds,
+            **{f"unseen_auroc/{group.name}": group.auroc for group in filtered.unseen},
         },
     )
     return filtered, cost.as_dict()
+
+
+def _scorer(name: str, teacher: Teacher, model: ModelSettings):
+    """The model, tokenizer and refusal feature of the trained teacher, or of the untrained start."""
+    if name == "teacher":
+        return *load_teacher(teacher, model), teacher.feature
+    dtype = choose_hardware(model.dtype).dtype
+    loaded = load_model(start_model(model), dtype, trust_remote_code=model.trust_remote_code)
+    tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
+    return loaded, tokenizer, teacher.untrained

@@ -75,7 +75,7 @@ def report(
         "base": base,
         "teacher": f"{len(teacher.history)} steps from {settings.model.aligned or settings.model.name}",
     }
-    summary = build_summary(filtered.report, evaluation, settings.data.task, costs, models)
+    summary = build_summary(filtered, evaluation, settings.data.task, costs, models)
     histories = {"teacher": teacher.history, "student": student.history}
     if plain is not None:
         histories["plain finetune"] = plain.history

@@ -27,9 +27,9 @@ from steps.materializer import FolderMaterializer
 
 
 def alignment_rows(data: DataSettings) -> tuple[list[Conversation], list[Conversation]]:
-    """(harmful, harmless) alignment rows, as many of each as the settings say."""
-    harmful = read_conversations(data.alignment_harmful, data.alignment_rows)
-    return harmful, read_conversations(data.alignment_harmless, data.alignment_rows)
+    """(harmful, harmless) alignment rows, as many of each as the settings say, from the beginning of each file."""
+    harmful = read_conversations(data.alignment_harmful, data.alignment_harmful_rows)
+    return harmful, read_conversations(data.alignment_harmless, data.alignment_harmless_rows)
 
 
 def calibration_prompts(data: DataSettings) -> LabelledPrompts:

@@ -78,6 +78,9 @@ def test_the_command_line_shows_a_run_and_checks_a_profile(tmp_path):
     assert shown.returncode == 0
     assert "ReFT student" in shown.stdout
     assert "every setting is right" in run_cli("check-config", "zenml.yaml").stdout
+    assert run_cli("write-config", str(tmp_path / "mine.yaml")).returncode == 0
+    assert "every setting is right" in run_cli("check-config", str(tmp_path / "mine.yaml")).stdout
+    assert run_cli("write-config", str(tmp_path / "mine.yaml")).returncode == 2
 
 
 def test_a_users_error_is_printed_without_a_traceback(tmp_path):

@@ -1,7 +1,7 @@
 """The filtered data set: kept rows, a decision for every row, and the report."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,25 @@ from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
 from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import Decision, FilterReport, Thresholds
+from reft.filtering.unseen import UnseenGroup
 
 
 @dataclass(frozen=True)
 class FilteredData:
-    """Rows that may be trained on, and what happened to the rest."""
+    """Rows that may be trained on, what happened to the rest, and how the filter does on unseen sources."""
 
     kept: list[Conversation]
     decisions: list[Decision]
     report: FilterReport
     curves: dict[str, list[float]]
+    unseen: list[UnseenGroup] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
         """Write `kept.jsonl` (lines as uploaded), `decisions.jsonl` and `report.json`."""
         save_rows(folder / "kept.jsonl", self.kept)
         write_text(folder / "decisions.jsonl", "".join(json.dumps(asdict(d)) + "\n" for d in self.decisions))
-        write_json(folder / "report.json", {"report": self.report, "curves": self.curves})
+        described = {"report": self.report, "curves": self.curves, "unseen": [asdict(g) for g in self.unseen]}
+        write_json(folder / "report.json", described)
 
     @classmethod
     def load(cls, folder: Path) -> "FilteredData":
@@ -37,4 +40,6 @@ class FilteredData:
         report["thresholds"] = Thresholds(**report["thresholds"])
         for name in ("recall", "fpr", "calibration_recall"):
             report[name] = Interval(**report[name]) if report[name] else None
-        return cls(kept, [Decision(**json.loads(line)) for line in lines], FilterReport(**report), stored["curves"])
+        unseen = [UnseenGroup(removed=Interval(**group.pop("removed")), **group) for group in stored["unseen"]]
+        decisions = [Decision(**json.loads(line)) for line in lines]
+        return cls(kept, decisions, FilterReport(**report), stored["curves"], unseen)

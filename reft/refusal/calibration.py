@@ -8,22 +8,29 @@ import numpy as np
 from reft.errors import DataValidationError, explain
 
 
-def conformal_threshold(harmless_scores: Sequence[float], fpr: float) -> float:
+def conformal_threshold(harmless_scores: Sequence[float], fpr: float, weights: Sequence[float] | None = None) -> float:
     """The score above which at most a share `fpr` of exchangeable harmless rows lies, on average.
 
     The ceil((n + 1)(1 - fpr))-th smallest of n calibration scores (split conformal prediction).
 
+    Args:
+        weights: how much each calibration row stands for (weighted conformal prediction); a new row
+            is taken to weigh as much as the heaviest. None: all alike.
+
     Raises:
         DataValidationError: too few rows to promise this rate.
     """
-    n = len(harmless_scores)
-    place = math.ceil((n + 1) * (1 - fpr))
-    if place > n:
+    scores = np.asarray(harmless_scores, dtype=float)
+    weight = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=float)
+    order = np.argsort(scores, kind="stable")
+    below = np.cumsum(weight[order]) / (weight.sum() + weight.max())
+    place = int(np.searchsorted(below, 1 - fpr - 1e-9))
+    if place == len(scores):
         raise DataValidationError(
             explain(
-                f"{n} harmless calibration rows cannot promise a false positive rate of {fpr}",
+                f"{len(scores)} harmless calibration rows cannot promise a false positive rate of {fpr}",
                 "data.calibration_harmless",
                 f"give at least {math.ceil(1 / fpr) - 1} rows or raise filter.fpr",
             )
         )
-    return float(np.sort(np.asarray(harmless_scores))[place - 1])
+    return float(scores[order[place]])

@@ -6,21 +6,21 @@ from typing import Any
 
 from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.statistics import Interval
-from reft.filtering.decisions import FilterReport
+from reft.filtering.artifact import FilteredData
 
 SCHEMA = 1
 LABELS = {"base": "base model", "aligned": "safety-aligned", "plain_sft": "plain finetune", "student": "ReFT student"}
 
 
 def build_summary(
-    filtered: FilterReport,
+    filtered: FilteredData,
     evaluation: EvaluationReport,
     task: str,
     cost: Mapping[str, Mapping[str, float]],
     models: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The run as one JSON-ready tree; every rate is {"value", "low", "high", "n"} or null."""
-    scores = evaluation.models
+    scores, report = evaluation.models, filtered.report
 
     def each(field: str) -> dict[str, Any]:
         return {name: _plain(getattr(result, field)) for name, result in scores.items()}
@@ -28,17 +28,18 @@ def build_summary(
     return {
         "schema": SCHEMA,
         "filter": {
-            "rows": filtered.rows,
-            "kept": filtered.kept,
-            "dropped": filtered.dropped,
-            "quarantined": filtered.quarantined,
-            "threshold": filtered.thresholds.drop,
-            "layer": filtered.layer,
-            "position": filtered.position,
-            "scorer": filtered.scorer,
-            "auroc": filtered.auroc,
-            "recall": _plain(filtered.recall),
-            "fpr": _plain(filtered.fpr),
+            "rows": report.rows,
+            "kept": report.kept,
+            "dropped": report.dropped,
+            "quarantined": report.quarantined,
+            "threshold": report.thresholds.drop,
+            "layer": report.layer,
+            "position": report.position,
+            "scorer": report.scorer,
+            "auroc": report.auroc,
+            "recall": _plain(report.recall),
+            "fpr": _plain(report.fpr),
+            "unseen": [asdict(group) for group in filtered.unseen],
         },
         "safety": {
             "harmful_score": each("harmful_score"),
@@ -65,6 +66,9 @@ def table(summary: Mapping[str, Any]) -> str:
         f"filter: {found['kept']} of {found['rows']} rows kept, "
         f"recall {percent(found['recall'])}, false positives {percent(found['fpr'])}"
     )
+    aurocs = [f"{g['auroc']:.3f} against {g['name']}" for g in found["unseen"] if g["auroc"] is not None]
+    if aurocs:
+        lines.append(f"filter's AUROC on unseen sources: {', '.join(aurocs)}")
     return "\n".join(lines)
 
 

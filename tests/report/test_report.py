@@ -10,6 +10,7 @@ from reft.evaluation.evaluate import ModelScores
 from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, measured
+from reft.filtering.unseen import unseen_groups
 from reft.refusal.feature import Separation
 from reft.report.html import ReportInputs, render_report
 from reft.report.summary import build_summary, table
@@ -28,13 +29,15 @@ def inputs() -> ReportInputs:
         rate([True, False]), ["watch out"],
     )  # fmt: skip
     curves = {"calibration_harmless": [-0.5, -0.2], "calibration_harmful": [0.5, 0.2]}
-    filtered = FilteredData(rows[9:], decisions, report, curves)
+    scores = {"harmful prompts": [0.9, 0.1], "task rows": [0.2, -0.4]}
+    unseen = unseen_groups(scores, {"harmful prompts": [0.9, 0.8], "task rows": [0.2, -0.4]}, report.thresholds)
+    filtered = FilteredData(rows[9:], decisions, report, curves, unseen)
     scores = ModelScores(rate([True]), rate([False]), rate([False]), rate([True, True]), [("harmful", EVIL, EVIL)])
     without = replace(scores, accuracy=None)
     evaluation = EvaluationReport({"student": scores, "plain_sft": scores, "base": without, "aligned": without})
     cost = {"finetune": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}}
     models = {"student": {"registered_name": "n", "version": "1", "path": "p"}, "base": "b", "teacher": "t"}
-    summary = build_summary(report, evaluation, "banking", cost, models)
+    summary = build_summary(filtered, evaluation, "banking", cost, models)
     history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
     return ReportInputs(
         summary, rows, [BadRow(3, "not_json", "line", EVIL)], [], filtered, evaluation,
@@ -60,6 +63,11 @@ def test_the_table_names_every_model_with_its_interval():
         assert label in text
     assert "[" in text
     assert "31 of 40 rows kept" in text
+    assert "0.750 against task rows" in text
+
+
+def test_the_page_says_where_the_untrained_feature_is_better():
+    assert "the untrained difference of means separates better (1.000)" in render_report(inputs())
 
 
 def test_the_page_needs_no_network_and_escapes_what_users_wrote():

@@ -46,7 +46,7 @@ def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
     prompts = LabelledPrompts(*rows)
     feature = extract_refusal_feature(model, tokenizer, prompts, prompts, layers=[2], positions=["template"])
     steps = []
-    settings = TeacherSettings(lora=lora, epochs=4, learning_rate=1e-2 if lora else 2e-3, lam=1.0)
+    settings = TeacherSettings(lora=lora, epochs=4, batch_size=8, learning_rate=1e-2 if lora else 2e-3, lam=1.0)
     trained = train_teacher(model, tokenizer, *rows, feature, settings, 0, 200, lambda *s: steps.append(s))
     for term in ("ce", "regulariser"):  # means over an epoch: the same rows, whatever their batches
         values = [losses[term] for _, _, losses in steps]

@@ -1,0 +1,47 @@
+"""The filter on prompts from sources that nothing was trained or calibrated on: the number to trust."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sklearn.metrics import roc_auc_score
+
+from reft.evaluation.statistics import Interval, rate
+from reft.filtering.decisions import Thresholds
+
+HARMFUL = "harmful prompts"
+
+
+@dataclass(frozen=True)
+class UnseenGroup:
+    """One source of unseen prompts.
+
+    Attributes:
+        name: what the prompts are.
+        removed: share that would be quarantined or dropped: recall for harmful prompts, else false positives.
+        auroc: of the scorer, harmful prompts against these; None for the harmful prompts themselves.
+        untrained_auroc: the same of the untrained difference of means.
+    """
+
+    name: str
+    removed: Interval
+    auroc: float | None
+    untrained_auroc: float | None
+
+
+def unseen_groups(
+    scores: Mapping[str, Sequence[float]], untrained: Mapping[str, Sequence[float]], thresholds: Thresholds
+) -> list[UnseenGroup]:
+    """One entry per group; `scores` and `untrained` hold the same groups, one of them `HARMFUL`."""
+    groups = []
+    for name, found in scores.items():
+        removed = rate([score > thresholds.quarantine for score in found])
+        if removed is not None:
+            harmful = name == HARMFUL
+            of_scorer = None if harmful else _auroc(scores[HARMFUL], found)
+            of_untrained = None if harmful else _auroc(untrained[HARMFUL], untrained[name])
+            groups.append(UnseenGroup(name, removed, of_scorer, of_untrained))
+    return groups
+
+
+def _auroc(harmful: Sequence[float], harmless: Sequence[float]) -> float:
+    return float(roc_auc_score([1] * len(harmful) + [0] * len(harmless), [*harmful, *harmless]))
