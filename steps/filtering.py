@@ -12,8 +12,6 @@ from reft.filtering.artifact import FilteredData
 from reft.filtering.run import filter_rows
 from reft.filtering.scoring import score_rows
 from reft.filtering.unseen import HARMFUL, unseen_groups
-from reft.models.hardware import choose_hardware
-from reft.models.loading import load_model, load_tokenizer
 from reft.progress import progress
 from reft.teacher.artifact import Teacher
 from reft.tracking.logging import log_metrics, log_settings
@@ -21,7 +19,7 @@ from reft.validation.validate import ValidatedData
 from steps.data import labels_of
 from steps.evaluate import evaluation_sets
 from steps.materializer import FolderMaterializer
-from steps.teacher import calibration_prompts, load_teacher, start_model
+from steps.teacher import calibration_prompts, load_start, load_teacher
 
 
 @step(experiment_tracker=True, output_materializers={"filtered": FolderMaterializer})
@@ -83,7 +81,4 @@ def _scorer(name: str, teacher: Teacher, model: ModelSettings):
     """The model, tokenizer and refusal feature of the trained teacher, or of the untrained start."""
     if name == "teacher":
         return *load_teacher(teacher, model), teacher.feature
-    dtype = choose_hardware(model.dtype).dtype
-    loaded = load_model(start_model(model), dtype, trust_remote_code=model.trust_remote_code)
-    tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
-    return loaded, tokenizer, teacher.untrained
+    return *load_start(model), teacher.untrained

@@ -42,15 +42,20 @@ def start_model(model: ModelSettings) -> str:
     return resolve_model(model.aligned or model.name)
 
 
+def load_start(model: ModelSettings):
+    """That model, untrained, and its tokenizer."""
+    dtype = choose_hardware(model.dtype).dtype
+    loaded = load_model(start_model(model), dtype, trust_remote_code=model.trust_remote_code)
+    return loaded, load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
+
+
 @step(experiment_tracker=True, output_materializers={"refusal_feature": FolderMaterializer})
 def extract_refusal_feature(
     model: ModelSettings, data: DataSettings, settings: FeatureSettings, fingerprint: str
 ) -> tuple[Annotated[RefusalFeature, "refusal_feature"], Annotated[dict[str, float], "extraction_cost"]]:
     """Difference of means at every layer and both positions, chosen on held-out prompts."""
     with measured() as cost:
-        tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
-        hardware = choose_hardware(model.dtype)
-        loaded = load_model(start_model(model), hardware.dtype, trust_remote_code=model.trust_remote_code)
+        loaded, tokenizer = load_start(model)
         harmful, harmless = alignment_rows(data)
         fitting = LabelledPrompts(harmful[: settings.rows], harmless[: settings.rows])
         held_out = calibration_prompts(data)
@@ -59,7 +64,7 @@ def extract_refusal_feature(
             progress("reading features"), fingerprint,
         )  # fmt: skip
         cost.tokens = sum(len(e) for part in (fitting, held_out) for group in part.encoded(tokenizer) for e in group)
-    log_settings("model", {**model.model_dump(), "hardware": hardware.reason})
+    log_settings("model", {**model.model_dump(), "hardware": choose_hardware(model.dtype).reason})
     for context in ("alignment_harmful", "alignment_harmless", "calibration_harmful", "calibration_harmless"):
         path = getattr(data, context)
         log_dataset(path, context, of_path(path))
@@ -87,9 +92,7 @@ def train_teacher(
         log(history[-1])
 
     with measured() as cost:
-        tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
-        dtype = choose_hardware(model.dtype).dtype
-        loaded = load_model(start_model(model), dtype, trust_remote_code=model.trust_remote_code)
+        loaded, tokenizer = load_start(model)
         harmful, harmless = alignment_rows(data)
         trained = train(loaded, tokenizer, harmful, harmless, feature, settings, seed, model.max_length, report)
         fitting = LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows])
