@@ -57,6 +57,14 @@ def test_the_threshold_keeps_its_promise_on_average():
     assert 0.03 < np.mean(rates) <= 0.055
 
 
+def test_equal_weights_change_nothing_and_light_rows_count_less():
+    scores = np.random.default_rng(0).normal(size=150).tolist()
+    assert conformal_threshold(scores, 0.05, [0.3] * 150) == conformal_threshold(scores, 0.05)
+    hard = [*[0.0] * 99, *[1.0] * 99]
+    assert conformal_threshold(hard, 0.1) == 1.0
+    assert conformal_threshold(hard, 0.1, [1.0] * 99 + [0.01] * 99) == 0.0
+
+
 def test_too_few_calibration_rows_are_refused():
     with pytest.raises(DataValidationError, match="at least 99 rows"):
         conformal_threshold([0.0] * 50, 0.01)
