@@ -61,6 +61,10 @@ class DataSettings(Section):
     calibration_harmless: str = Field(
         "data/calibration/harmless.jsonl", description="harmless prompts that choose the layer and set the threshold"
     )
+    lookalike_share: Share = Field(
+        0.1,
+        description="share of benign look-alikes among a customer's harmless rows; weighs calibration rows",
+    )
     evaluation_harmful: str = Field(
         "data/evaluation/harmful.jsonl", description="harmful prompts that nothing was trained on"
     )
@@ -111,8 +115,13 @@ class TeacherSettings(Section):
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     lam: float = Field(0.5, ge=0, description="lambda: weight of the cosine regulariser")
     harmless_target: float = Field(-1.0, ge=-1, le=1, description="t: the score wanted for harmless prompts")
-    layer: int | None = Field(None, ge=1, description="layer that is regularised; none: the extracted one")
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
+    depth: float | None = Field(
+        0.53, gt=0, le=1, description="depth of the regularised layer, 1 is the last; none: the extracted layer"
+    )
+    position: Literal["instruction", "template"] = Field(
+        "template", description="token that is regularised there; with depth none: the extracted one"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the alignment rows")
     batch_size: Count = Field(16, description="rows per optimizer step")
     momentum: Share = Field(0.9, description="inertia of the running refusal feature; 1 freezes it")
@@ -133,9 +142,6 @@ class FilterSettings(Section):
     quarantine_fpr: float = Field(
         0.05, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person"
     )
-    lookalike_share: Share = Field(
-        0.1, description="share of benign look-alikes that a customer's harmless rows are taken to hold"
-    )
     harmful_with_refusal: Literal["keep", "quarantine"] = Field(
         "keep", description="a harmful prompt that is refused: good data, or for a person"
     )
@@ -148,7 +154,10 @@ class FinetuneSettings(Section):
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
     alignment_ratio: float = Field(4.0, ge=0, description="alignment rows per user row in every optimizer step")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    harmful_share: float | None = Field(
+        0.33, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the kept user rows")
     batch_size: Count = Field(4, description="user rows per optimizer step, over all processes")
     micro_batch_size: Count = Field(4, description="user rows per forward pass and process")

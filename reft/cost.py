@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from reft.models.memory import collect_garbage
+
 
 @dataclass
 class Cost:
@@ -24,7 +26,12 @@ class Cost:
 
 @contextmanager
 def measured(every_seconds: float = 0.25) -> Generator[Cost]:
-    """Measure the body; the caller sets `tokens`."""
+    """Measure the body; the caller sets `tokens`.
+
+    Memory that an earlier stage has freed is given back first: it is not this stage's, and a training
+    that runs as processes of its own needs it.
+    """
+    collect_garbage()
     cost, stop, started = Cost(), threading.Event(), time.monotonic()
 
     def sample() -> None:
@@ -44,10 +51,16 @@ def measured(every_seconds: float = 0.25) -> Generator[Cost]:
 
 
 def _resident_mb() -> float:
-    total, this = 0, psutil.Process()
-    for process in [this, *this.children(recursive=True)]:
+    """Resident memory of this process and its children; pages that they share count once (Linux)."""
+    this = psutil.Process()
+    children = this.children(recursive=True)
+    if not children:
+        return this.memory_info().rss / 2**20
+    total = 0
+    for process in [this, *children]:
         try:
-            total += process.memory_info().rss
-        except psutil.Error:  # it ended between listing and reading
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.rss)
+        except psutil.Error:  # it ended between listing and reading, or belongs to somebody else
             continue
     return total / 2**20

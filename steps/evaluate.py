@@ -69,4 +69,5 @@ def evaluate(
         if settings.aligned:
             aligned, its_tokenizer = load_teacher(teacher, model)
             measure("aligned", aligned, without_task, its_tokenizer)
+        cost.tokens = sum(result.tokens for result in scores.values())
     return EvaluationReport(scores), cost.as_dict()

@@ -1,6 +1,7 @@
 """Steps finetune and finetune_plain: the student, and for comparison a plain finetune of every usable row."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def finetune(
     """The base model on the kept rows, with the teacher's soft labels."""
     harmful, harmless = alignment_rows(data)
     log_settings("finetune", settings.model_dump())
-    student, cost = _finetune("finetune", filtered.kept, model, settings, seed, [*harmful, *harmless], soft_labels)
+    student, cost = _finetune("finetune", filtered.kept, model, settings, seed, (harmful, harmless), soft_labels)
     return student, cost.as_dict()
 
 
@@ -56,7 +57,7 @@ def _finetune(
     model: ModelSettings,
     settings: FinetuneSettings,
     seed: int,
-    alignment: list[Conversation] | None = None,
+    alignment: tuple[Sequence[Conversation], Sequence[Conversation]] = ((), ()),
     soft_labels: SoftLabels | None = None,
 ) -> tuple[Student, Cost]:
     model = model.model_copy(update={"name": resolve_model(model.name)})
@@ -67,8 +68,9 @@ def _finetune(
         seed,
         tuple(encode_all(tokenizer, rows, model.max_length)),
         tuple(row.row for row in rows),
-        tuple(encode_all(tokenizer, alignment or [], model.max_length)),
+        tuple(encode_all(tokenizer, [*alignment[0], *alignment[1]], model.max_length)),
         soft_labels,
+        len(alignment[0]),
     )
     history: list[dict[str, float]] = []
     show, log = progress(f"finetuning ({name})"), log_losses(name)

@@ -15,8 +15,10 @@ from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
 from reft.fingerprint import of_path
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
+from reft.models.layers import layer_count
 from reft.models.loading import load_model, load_tokenizer
 from reft.progress import progress
+from reft.refusal.calibration import lookalike_weights
 from reft.refusal.extraction import LabelledPrompts
 from reft.refusal.extraction import extract_refusal_feature as extract
 from reft.refusal.feature import RefusalFeature
@@ -33,8 +35,10 @@ def alignment_rows(data: DataSettings) -> tuple[list[Conversation], list[Convers
 
 
 def calibration_prompts(data: DataSettings) -> LabelledPrompts:
-    """Prompts from sources that are not trained on."""
-    return LabelledPrompts(read_conversations(data.calibration_harmful), read_conversations(data.calibration_harmless))
+    """Prompts from sources that are not trained on, weighed as a customer's rows are taken to be mixed."""
+    harmless = read_conversations(data.calibration_harmless)
+    weights = lookalike_weights(harmless, data.lookalike_share)
+    return LabelledPrompts(read_conversations(data.calibration_harmful), harmless, weights)
 
 
 def start_model(model: ModelSettings) -> str:
@@ -94,10 +98,17 @@ def train_teacher(
     with measured() as cost:
         loaded, tokenizer = load_start(model)
         harmful, harmless = alignment_rows(data)
-        trained = train(loaded, tokenizer, harmful, harmless, feature, settings, seed, model.max_length, report)
-        fitting = LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows])
+        fitting, held_out = (
+            LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows]),
+            calibration_prompts(data),
+        )
+        regularised = feature
+        if settings.depth is not None:
+            layer = max(1, round(settings.depth * layer_count(loaded)))
+            regularised = extract(loaded, tokenizer, fitting, held_out, [layer], [settings.position])
+        trained = train(loaded, tokenizer, harmful, harmless, regularised, settings, seed, model.max_length, report)
         own = extract(
-            trained, tokenizer, fitting, calibration_prompts(data), selection.layers, selection.positions,
+            trained, tokenizer, fitting, held_out, selection.layers, selection.positions,
             selection.tolerance, progress("reading the teacher's features"), fingerprint,
         )  # fmt: skip
         rows = encode_all(tokenizer, [*harmful, *harmless])

@@ -17,6 +17,7 @@ class FinetuneJob:
     Attributes:
         user: tokenised user rows to learn.
         alignment: tokenised alignment rows, as many as the soft labels have; empty for a plain finetune.
+        harmful: how many of the alignment rows, the first ones, have harmful prompts.
         soft_labels: the teacher's, or None for a plain finetune.
         row_numbers: the user rows' numbers in the uploaded file, to name a batch that goes wrong.
     """
@@ -28,6 +29,7 @@ class FinetuneJob:
     row_numbers: tuple[int, ...]
     alignment: tuple[Encoded, ...] = ()
     soft_labels: SoftLabels | None = None
+    harmful: int = 0
 
     def save(self, folder: Path) -> None:
         """Write `job.json` and, if any, the soft labels."""
@@ -40,6 +42,7 @@ class FinetuneJob:
             "user": [_pack(row) for row in self.user],
             "row_numbers": self.row_numbers,
             "alignment": [_pack(row) for row in self.alignment],
+            "harmful": self.harmful,
             "distil": self.soft_labels is not None,
         }
         write_json(folder / "job.json", described)
@@ -56,6 +59,7 @@ class FinetuneJob:
             tuple(described["row_numbers"]),
             tuple(_unpack(row) for row in described["alignment"]),
             SoftLabels.load(folder) if described["distil"] else None,
+            described["harmful"],
         )
 
 

@@ -1,8 +1,5 @@
 """Running a finetuning job in processes of its own, under torchrun, and watching it."""
 
-import contextlib
-import ctypes
-import gc
 import json
 import os
 import signal
@@ -35,7 +32,6 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
     """
     folder.mkdir(parents=True, exist_ok=True)
     job.save(folder)
-    _release_memory()
     metrics, log = folder / "metrics.jsonl", folder / "log.txt"
     metrics.touch()
     with log.open("w") as output, metrics.open() as lines:
@@ -61,13 +57,6 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
     if process.returncode != 0:
         raise TrainingError(_why(folder, log, process.returncode))
     return folder / "output"
-
-
-def _release_memory() -> None:
-    """Give freed memory back, so that this process's earlier models do not lie beside the ranks' one."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _command(job: FinetuneJob, folder: Path) -> list[str]:

@@ -2,7 +2,9 @@
 
 import math
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 
 @dataclass(frozen=True)
@@ -14,8 +16,9 @@ class MicroBatch:
 
 
 def plan_steps(
-    user_lengths: list[int],
-    alignment_rows: int,
+    user_lengths: Sequence[int],
+    alignment_lengths: Sequence[Sequence[int]],
+    shares: Sequence[float],
     batch_size: int,
     epochs: int,
     alignment_ratio: float,
@@ -24,30 +27,56 @@ def plan_steps(
 ) -> list[MicroBatch]:
     """One entry per optimizer step, over all processes; `share_of` splits it.
 
-    User rows are shuffled every epoch and sorted by length within windows of `window` steps.
-    Alignment rows go round and round in their own shuffled order; every step gets the same number,
-    so that both terms of the loss see every optimizer step.
+    User rows are shuffled every epoch; the alignment rows of each class go round and round in their own
+    shuffled order, and every step gets the same number, so that both terms of the loss see every step.
+    Within windows of `window` steps rows are sorted by length, since a step is one padded batch.
+
+    Args:
+        alignment_lengths: token counts by class (harmful, harmless); rows are numbered through the classes.
+        shares: what each class makes up of a window's alignment rows; together 1.
     """
     rng = random.Random(seed)
-    per_step = math.ceil(batch_size * alignment_ratio) if alignment_rows else 0
-    pool: list[int] = []
+    per_step = math.ceil(batch_size * alignment_ratio) if any(alignment_lengths) else 0
+    lengths = [length for group in alignment_lengths for length in group]
+    starts = [sum(map(len, alignment_lengths[:place])) for place in range(len(alignment_lengths))]
+    rounds = [_rounds(range(s, s + len(g)), rng) for s, g in zip(starts, alignment_lengths, strict=True)]
     steps: list[MicroBatch] = []
     for _ in range(epochs):
         order = list(range(len(user_lengths)))
         rng.shuffle(order)
-        epoch: list[tuple[int, ...]] = []
+        epoch: list[MicroBatch] = []
         for start in range(0, len(order), batch_size * window):
-            part = sorted(order[start : start + batch_size * window], key=lambda i: user_lengths[i])
-            epoch += [tuple(part[i : i + batch_size]) for i in range(0, len(part), batch_size)]
+            user = sorted(order[start : start + batch_size * window], key=lambda i: user_lengths[i])
+            places = range(0, len(user), batch_size)
+            needed = per_step * len(places)
+            counts = [round(share * needed) for share in shares[:-1]]
+            counts.append(needed - sum(counts))
+            drawn = [i for group, count in zip(rounds, counts, strict=True) for i in islice(group, count)]
+            drawn.sort(key=lambda i: lengths[i])
+            for number, place in enumerate(places):
+                alignment = drawn[number * per_step : (number + 1) * per_step]
+                epoch.append(MicroBatch(tuple(user[place : place + batch_size]), tuple(alignment)))
         rng.shuffle(epoch)
-        for user in epoch:
-            while len(pool) < per_step:
-                again = list(range(alignment_rows))
-                rng.shuffle(again)
-                pool += again
-            steps.append(MicroBatch(user, tuple(pool[:per_step])))
-            del pool[:per_step]
+        steps += epoch
     return steps
+
+
+def class_shares(harmful: int, rows: int, harmful_share: float | None) -> tuple[float, float]:
+    """What harmful and harmless rows make up of the alignment rows that are drawn.
+
+    As in the data where no share is wanted, or where a class has no rows to draw from.
+    """
+    natural = harmful / rows if rows else 0.0
+    share = natural if harmful_share is None or natural in (0.0, 1.0) else harmful_share
+    return share, 1 - share
+
+
+def _rounds(rows: Sequence[int], rng: random.Random) -> Iterator[int]:
+    """The rows for ever, in a new order each time round."""
+    while rows:
+        again = list(rows)
+        rng.shuffle(again)
+        yield from again
 
 
 def share_of(step: MicroBatch, process: int, processes: int, accumulation: int) -> list[MicroBatch]:

@@ -14,6 +14,7 @@ from reft.conversations.completions import completion_batch
 from reft.conversations.tokenization import Encoded
 from reft.models.head import hidden_states
 from reft.models.layers import output_head
+from reft.models.memory import return_freed_memory
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def compute_soft_labels(
         values, indices = top.values.cpu().split(sizes), top.indices.int().cpu().split(sizes)
         for index, value, which in zip(batch, values, indices, strict=True):
             kept[index] = (value, which)
+        return_freed_memory()
         done += len(batch)
         if report:
             report(done, len(rows))

@@ -22,12 +22,13 @@ from reft.conversations.tokenization import Encoded
 from reft.distillation.deepspeed_config import deepspeed_config
 from reft.distillation.job import FinetuneJob
 from reft.distillation.loss import sparse_kl_sum
-from reft.distillation.schedule import MicroBatch, plan_steps, share_of
+from reft.distillation.schedule import MicroBatch, class_shares, plan_steps, share_of
 from reft.errors import TrainingError, explain
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import choose_hardware
 from reft.models.head import cross_entropy_sum, hidden_states, sum_over_chunks
 from reft.models.loading import load_model, load_tokenizer
+from reft.models.memory import return_freed_memory
 
 
 class StudentLoss(nn.Module):
@@ -84,9 +85,11 @@ def train(folder: Path) -> None:
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
     student = wrap_lora(model, settings.lora) if settings.lora else model
     student.train()
+    lengths = [len(row) for row in job.alignment]
     steps = plan_steps(
-        [len(row) for row in job.user], len(job.alignment), settings.batch_size, settings.epochs,
-        settings.alignment_ratio, job.seed,
+        [len(row) for row in job.user], (lengths[: job.harmful], lengths[job.harmful :]),
+        class_shares(job.harmful, len(lengths), settings.harmful_share),
+        settings.batch_size, settings.epochs, settings.alignment_ratio, job.seed,
     )  # fmt: skip
     config = deepspeed_config(settings, len(steps), str(hardware.dtype).removeprefix("torch."), on_cpu)
     accumulation = config["gradient_accumulation_steps"]
@@ -114,6 +117,8 @@ def train(folder: Path) -> None:
                 raise TrainingError(
                     explain("the loss is not a number", f"step {number}, user rows {rows}", "lower the learning rate")
                 )
+            if number % 8 == 0:
+                return_freed_memory()
             tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
             if rank == 0:
                 rate = tokens / (time.monotonic() - started)

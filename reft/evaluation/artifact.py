@@ -26,5 +26,5 @@ class EvaluationReport:
 
 
 def _scores(value: dict[str, Any]) -> ModelScores:
-    answers = [(a, b, c) for a, b, c in value.pop("answers")]
-    return ModelScores(**{k: Interval(**v) if v else None for k, v in value.items()}, answers=answers)
+    answers, tokens = [(a, b, c) for a, b, c in value.pop("answers")], value.pop("tokens")
+    return ModelScores(**{k: Interval(**v) if v else None for k, v in value.items()}, answers=answers, tokens=tokens)

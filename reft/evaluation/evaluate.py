@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.evaluation.generation import generate
 from reft.evaluation.judges import complies, is_refusal
 from reft.evaluation.statistics import Interval, rate
@@ -24,13 +25,17 @@ class EvaluationSets:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """One model's results, each with its interval; `answers` holds (set, prompt, answer) to look at."""
+    """One model's results, each with its interval.
+
+    `answers` holds (set, prompt, answer) to look at; `tokens` counts those of all prompts and answers.
+    """
 
     harmful_score: Interval | None
     over_refusal: Interval | None
     ordinary_refusal: Interval | None
     accuracy: Interval | None
     answers: list[tuple[str, str, str]] = field(default_factory=list)
+    tokens: int = 0
 
 
 def evaluate_model(
@@ -49,7 +54,8 @@ def evaluate_model(
     """
     groups = {"harmful": sets.harmful, "lookalikes": sets.lookalikes, "ordinary": sets.ordinary, "task": sets.task}
     conversations = [c for group in groups.values() for c in group]
-    answers = iter(generate(model, tokenizer, conversations, max_new_tokens, report=report))
+    everything = generate(model, tokenizer, conversations, max_new_tokens, report=report)
+    answers = iter(everything)
     said = {name: [next(answers) for _ in group] for name, group in groups.items()}
     return ModelScores(
         harmful_score=rate([complies(a) for a in said["harmful"]]),
@@ -61,6 +67,8 @@ def evaluate_model(
             for name, group in groups.items()
             for c, answer in list(zip(group, said[name], strict=True))[:shown]
         ],
+        tokens=sum(map(len, encode_prompts(tokenizer, conversations)))
+        + sum(len(encode_text(tokenizer, answer)) for answer in everything),
     )
 
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import encode_prompts
+from reft.models.memory import return_freed_memory
 from reft.progress import Report
 
 
@@ -18,7 +19,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[Conversation],
     max_new_tokens: int,
-    tokens_per_batch: int = 4096,
+    tokens_per_batch: int = 2048,
     report: Report | None = None,
 ) -> list[str]:
     """The model's greedy answer to each conversation's prompt, in the order given.
@@ -43,6 +44,7 @@ def generate(
         new = output[:, inputs["input_ids"].shape[1] :]
         for index, text in zip(batch, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             answers[index] = text.strip()
+        return_freed_memory()
         done += len(batch)
         if report:
             report(done, len(encoded))

@@ -44,10 +44,9 @@ def filter_rows(
     user = scored[: len(rows)]
     harmless = [s.deciding.score for s in scored[len(rows) : len(rows) + len(calibration.harmless)]]
     harmful = [s.deciding.score for s in scored[len(rows) + len(calibration.harmless) :]]
-    weights = calibration_weights(calibration.harmless, settings.lookalike_share)
     thresholds = Thresholds(
-        conformal_threshold(harmless, max(settings.fpr, settings.quarantine_fpr), weights),
-        conformal_threshold(harmless, settings.fpr, weights),
+        conformal_threshold(harmless, max(settings.fpr, settings.quarantine_fpr), calibration.harmless_weights),
+        conformal_threshold(harmless, settings.fpr, calibration.harmless_weights),
     )
     decisions = decide(rows, user, thresholds, settings)
     kept = [row for row, d in zip(rows, decisions, strict=True) if d.decision == "keep"]
@@ -80,16 +79,3 @@ def filter_rows(
     )
     curves = {"calibration_harmless": harmless, "calibration_harmful": harmful}
     return FilteredData(kept, decisions, summary, curves)
-
-
-def calibration_weights(harmless: Sequence[Conversation], lookalike_share: float) -> list[float]:
-    """Weights under which look-alikes make up this share of the calibration rows, whatever their number.
-
-    Hard negatives belong into a calibration, but a customer's rows hold fewer of them than a file
-    that was collected to be hard. Where the rows do not say what they are, all weigh the same.
-    """
-    lookalike = [row.kind == "lookalike" for row in harmless]
-    n = sum(lookalike)
-    if not 0 < n < len(lookalike):
-        return [1.0] * len(lookalike)
-    return [lookalike_share / n if hard else (1 - lookalike_share) / (len(lookalike) - n) for hard in lookalike]

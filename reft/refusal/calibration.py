@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
 
 
@@ -34,3 +35,16 @@ def conformal_threshold(harmless_scores: Sequence[float], fpr: float, weights: S
             )
         )
     return float(scores[order[place]])
+
+
+def lookalike_weights(harmless: Sequence[Conversation], lookalike_share: float) -> list[float]:
+    """Weights under which look-alikes make up this share of the calibration rows, whatever their number.
+
+    Hard negatives belong into a calibration, but a customer's rows hold fewer of them than a file
+    that was collected to be hard. Where the rows do not say what they are, all weigh the same.
+    """
+    lookalike = [row.kind == "lookalike" for row in harmless]
+    n = sum(lookalike)
+    if not 0 < n < len(lookalike):
+        return [1.0] * len(lookalike)
+    return [lookalike_share / n if hard else (1 - lookalike_share) / (len(lookalike) - n) for hard in lookalike]

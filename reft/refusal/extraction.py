@@ -17,10 +17,14 @@ from reft.refusal.features import POSITIONS, Position, collect_features
 
 @dataclass(frozen=True)
 class LabelledPrompts:
-    """Harmful and harmless conversations; only their prompts are read."""
+    """Harmful and harmless conversations; only their prompts are read.
+
+    `harmless_weights` says how many of a customer's rows each harmless one stands for; None: all alike.
+    """
 
     harmful: Sequence[Conversation]
     harmless: Sequence[Conversation]
+    harmless_weights: Sequence[float] | None = None
 
     def encoded(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Encoded], list[Encoded]]:
         """Both classes tokenised up to where the answer begins."""
@@ -44,7 +48,7 @@ def extract_refusal_feature(
 
     Args:
         fitting: prompts whose means make R and c.
-        held_out: prompts, best from other sources, on which layer and position are chosen.
+        held_out: prompts, best from other sources, on which layer and position are chosen, by their weights.
         layers: candidates, counted from 1; None tries every one.
     """
     layers = list(layers or range(1, layer_count(model) + 1))
@@ -55,11 +59,12 @@ def extract_refusal_feature(
     direction = harmful.mean(0) - harmless.mean(0)
     midpoint = (harmful.mean(0) + harmless.mean(0)) / 2
     labels = [1] * len(held_harmful) + [0] * len(held_harmless)
+    weights = [1.0] * len(held_harmful) + list(held_out.harmless_weights or [1.0] * len(held_harmless))
     scores = torch.nn.functional.cosine_similarity(
         torch.cat([held_harmful, held_harmless]) - midpoint, direction.expand_as(features[: len(labels)]), dim=-1
     )
     separations = tuple(
-        Separation(layer, position, float(roc_auc_score(labels, scores[:, i, j].numpy())))
+        Separation(layer, position, float(roc_auc_score(labels, scores[:, i, j].numpy(), sample_weight=weights)))
         for i, layer in enumerate(layers)
         for j, position in enumerate(positions)
     )

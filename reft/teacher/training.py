@@ -17,6 +17,7 @@ from reft.errors import TrainingError, explain
 from reft.models.adapters import wrap_lora
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.layers import watch_layers
+from reft.models.memory import return_freed_memory
 from reft.refusal.feature import RefusalFeature
 from reft.refusal.features import token_index
 from reft.teacher.loss import RunningFeature, cosine_regulariser
@@ -47,7 +48,7 @@ def train_teacher(
 
     Args:
         harmful, harmless: alignment rows; each ends with the answer to learn.
-        feature: the untrained refusal feature: its layer and position are where the regulariser acts.
+        feature: an untrained refusal feature; its layer and position are where the regulariser acts.
         report: called with (step, steps, losses) after each optimizer step.
 
     Raises:
@@ -80,6 +81,8 @@ def train_teacher(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
+        if step % 8 == 0:
+            return_freed_memory()
         if report:
             report(step, len(batches), {"loss": loss.item(), **{k: v.item() for k, v in losses.items()}})
     return trained.eval()
@@ -100,10 +103,9 @@ def _step_losses(
     inputs = completion_batch(rows, pad_id, device)
     where = torch.tensor([token_index(row, feature.position) for row in rows], device=device)
     seen: dict[int, torch.Tensor] = {}
-    layer = settings.layer or feature.layer
-    with watch_layers(model, [layer], seen.__setitem__):
+    with watch_layers(model, [feature.layer], seen.__setitem__):
         hidden = hidden_states(model, inputs.input_ids, inputs.attention_mask)
-    features = seen[layer][torch.arange(len(rows), device=device), where]
+    features = seen[feature.layer][torch.arange(len(rows), device=device), where]
     running.update(features.detach(), harmful)
     ce = cross_entropy_sum(model, inputs.pick(hidden), inputs.targets) / len(inputs.targets)
     return {"ce": ce, "regulariser": cosine_regulariser(running.scores(features), harmful, settings.harmless_target)}

@@ -15,7 +15,7 @@ from reft.distillation.artifact import Student
 from reft.distillation.job import FinetuneJob
 from reft.distillation.launch import run_finetune
 from reft.distillation.loss import sparse_kl_sum
-from reft.distillation.schedule import plan_steps, share_of
+from reft.distillation.schedule import class_shares, plan_steps, share_of
 from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
 from reft.errors import TrainingError
 from reft.models.loading import load_model, load_tokenizer
@@ -48,13 +48,31 @@ def test_sparse_kl_has_the_right_gradient():
 
 
 def test_every_step_sees_both_terms_and_every_row_once():
-    steps = plan_steps([5] * 21, 7, batch_size=4, epochs=2, alignment_ratio=0.5, seed=0)
+    lengths = [3, 9, 4], [8, 5, 7, 6]
+    steps = plan_steps([5] * 21, lengths, (0.5, 0.5), batch_size=4, epochs=2, alignment_ratio=0.5, seed=0)
     assert sorted(i for s in steps for i in s.user) == sorted(list(range(21)) * 2)
     assert all(len(s.alignment) == 2 for s in steps)
     for step in steps:
         parts = [piece for rank in range(2) for piece in share_of(step, rank, 2, 2)]
         assert sorted(i for p in parts for i in p.user) == sorted(step.user)
         assert sorted(i for p in parts for i in p.alignment) == sorted(step.alignment)
+
+
+def test_alignment_rows_come_in_the_wanted_shares_and_in_similar_lengths():
+    rng = np.random.default_rng(0)
+    harmful, harmless = rng.integers(10, 100, 40).tolist(), rng.integers(10, 100, 160).tolist()
+    lengths = harmful + harmless
+    for wanted, expected in ((0.5, 0.5), (None, 0.2)):
+        shares = class_shares(40, 200, wanted)
+        steps = plan_steps([5] * 320, (harmful, harmless), shares, 4, 1, 2.0, 0)
+        drawn = [i for step in steps for i in step.alignment]
+        assert len(drawn) == 640
+        assert np.mean([i < 40 for i in drawn]) == pytest.approx(expected, abs=0.01)
+        assert set(drawn) == set(range(200))  # nobody starves
+        padded = np.mean([max(lengths[i] for i in step.alignment) for step in steps])
+        assert padded < 1.2 * np.mean([lengths[i] for i in drawn])
+    assert class_shares(0, 5, 0.3) == (0.0, 1.0)
+    assert plan_steps([5] * 4, ((), ()), class_shares(0, 0, 0.3), 4, 1, 2.0, 0)[0].alignment == ()
 
 
 @pytest.fixture(scope="module")

@@ -89,6 +89,7 @@ def test_a_model_is_evaluated_and_the_report_survives_storage(tiny_model, tmp_pa
     scores = evaluate_model(model, tokenizer, EvaluationSets(prompts, prompts, prompts, task), 4)
     assert scores.harmful_score.n == 4
     assert scores.accuracy.n == 1
+    assert scores.tokens > 100
     report = EvaluationReport({"student": scores})
     report.save(tmp_path)
     assert EvaluationReport.load(tmp_path) == report

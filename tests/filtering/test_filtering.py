@@ -7,7 +7,7 @@ from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.errors import DataValidationError
 from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import Thresholds, decide, measured
-from reft.filtering.run import calibration_weights, filter_rows
+from reft.filtering.run import filter_rows
 from reft.filtering.scoring import Part, RowScore, score_rows
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
@@ -92,13 +92,3 @@ def test_a_clean_file_and_too_few_calibration_rows(scorer):
 
 def test_nothing_is_measured_without_labels():
     assert measured([], {}) == (None, None, None)
-
-
-def test_lookalikes_weigh_what_the_settings_say():
-    rows = [
-        Conversation(i, (Message(role="user", content="x"),), kind="lookalike" if i < 3 else "task") for i in range(8)
-    ]
-    weights = calibration_weights(rows, 0.1)
-    assert sum(weights[:3]) == pytest.approx(0.1)
-    assert sum(weights) == pytest.approx(1.0)
-    assert calibration_weights(rows[:3], 0.1) == [1.0] * 3

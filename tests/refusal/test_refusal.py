@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from reft.conversations.schema import from_prompt
+from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.conversations.tokenization import encode_prompts
 from reft.errors import DataValidationError, StorageError
 from reft.models.loading import load_model, load_tokenizer
-from reft.refusal.calibration import conformal_threshold
+from reft.refusal.calibration import conformal_threshold, lookalike_weights
 from reft.refusal.extraction import LabelledPrompts, earliest_good, extract_refusal_feature
 from reft.refusal.feature import RefusalFeature, Separation
 from reft.refusal.features import collect_features
@@ -74,3 +74,28 @@ def test_a_damaged_artifact_is_named(tmp_path):
     (tmp_path / "refusal_feature.json").write_text("{")
     with pytest.raises(StorageError, match=r"refusal_feature\.json"):
         RefusalFeature.load(tmp_path)
+
+
+def test_lookalikes_weigh_what_the_settings_say():
+    rows = [
+        Conversation(i, (Message(role="user", content="x"),), kind="lookalike" if i < 3 else "task") for i in range(8)
+    ]
+    weights = lookalike_weights(rows, 0.1)
+    assert sum(weights[:3]) == pytest.approx(0.1)
+    assert sum(weights) == pytest.approx(1.0)
+    assert lookalike_weights(rows[:3], 0.1) == [1.0] * 3
+
+
+def test_the_layer_is_chosen_for_the_mixture_that_the_weights_describe(tiny_model):
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    fitting = LabelledPrompts(HARMFUL[:6], HARMLESS[:6])
+    # Harmful prompts under a harmless label: each class pair scores alike, so they halve the separation.
+    mixed = [*HARMLESS[6:], *HARMFUL[:6]]
+
+    def auroc(weights: list[float] | None) -> float:
+        held_out = LabelledPrompts(HARMFUL[6:], mixed, weights)
+        return extract_refusal_feature(model, tokenizer, fitting, held_out, [2], ["template"]).auroc()
+
+    assert auroc([1.0] * 6 + [1e-6] * 6) > 0.99
+    assert auroc(None) == pytest.approx(auroc([2.0] * 12))
+    assert auroc(None) < 0.9

@@ -1,0 +1,105 @@
+"""What a change of the teacher's settings or data does, measured on the development sets.
+
+    .venv/bin/python benchmarks/teacher.py                                  # the default profile
+    .venv/bin/python benchmarks/teacher.py teacher.learning_rate=0.0005 data.alignment_harmful_rows=600
+
+Each call trains one teacher (minutes on two cores) and appends a line to `results/teacher.jsonl`: its settings that
+differ, rates with intervals, and how well its feature separates. The sets under `data/development` are for this
+alone, so that the evaluation sets stay unseen while defaults are chosen.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reft.config import Settings, parse_settings
+from reft.conversations.reading import read_conversations
+from reft.evaluation.evaluate import EvaluationSets, evaluate_model
+from reft.fingerprint import of_code, of_path
+from reft.models.hardware import choose_hardware
+from reft.models.layers import layer_count
+from reft.progress import progress
+from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
+from reft.teacher.training import train_teacher
+from steps.teacher import alignment_rows, calibration_prompts, load_start
+
+HERE = Path(__file__).parent
+DEVELOPMENT = Path("data/development")
+
+
+def overridden(assignments: list[str]) -> tuple[Settings, dict[str, Any]]:
+    """The default settings with `section.key=value` applied, and those values."""
+    tree: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    for assignment in assignments:
+        key, found, value = assignment.partition("=")
+        if not found:
+            raise SystemExit(f"{assignment}: write section.key=value")
+        *sections, name = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = changed[key] = yaml.safe_load(value)
+    return parse_settings(tree), changed
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Train one teacher and measure it."""
+    model, tokenizer = load_start(settings.model)
+    harmful, harmless = alignment_rows(settings.data)
+    rows = settings.feature.rows
+    fitting, held_out = LabelledPrompts(harmful[:rows], harmless[:rows]), calibration_prompts(settings.data)
+    layers, positions = settings.feature.layers, settings.feature.positions
+    if settings.teacher.depth is not None:
+        layers = [max(1, round(settings.teacher.depth * layer_count(model)))]
+        positions = [settings.teacher.position]
+    start = extract_refusal_feature(model, tokenizer, fitting, held_out, layers, positions)
+    started = time.monotonic()
+    teacher: Any = train_teacher(
+        model, tokenizer, harmful, harmless, start, settings.teacher, settings.seed, settings.model.max_length,
+        lambda step, steps, _: show(step, steps),
+    )  # fmt: skip
+    seconds = time.monotonic() - started
+    own = extract_refusal_feature(
+        teacher, tokenizer, fitting, held_out, settings.feature.layers, settings.feature.positions,
+        settings.feature.tolerance,
+    )  # fmt: skip
+    sets = EvaluationSets(
+        *(read_conversations(DEVELOPMENT / f"{n}.jsonl") for n in ("harmful", "lookalikes", "ordinary"))
+    )
+    teacher = teacher.to(choose_hardware(settings.model.dtype).dtype)
+    scores = asdict(evaluate_model(teacher, tokenizer, sets, settings.evaluation.max_new_tokens, progress("asking")))
+    del scores["answers"], scores["accuracy"]
+    feature = {"layer": own.layer, "position": own.position, "calibration_auroc": own.auroc()}
+    return {"seconds": seconds, **scores, "feature": feature}
+
+
+show = progress("training the teacher")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", help="section.key=value, for what shall differ from the default")
+    settings, changed = overridden(parser.parse_args().settings)
+    line = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "changed": changed,
+        "seed": settings.seed,
+        "hardware": choose_hardware(settings.model.dtype).reason,
+        "code": of_code("."),
+        "data": of_path("data/alignment"),
+        **measure(settings),
+    }
+    with (HERE / "results" / "teacher.jsonl").open("a") as results:
+        results.write(json.dumps(line) + "\n")
+    print(json.dumps(line, indent=2))
+
+
+if __name__ == "__main__":
+    main()

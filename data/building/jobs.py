@@ -1,0 +1,91 @@
+"""The customer's job, poisoned and partly broken, and the sets that evaluate the models."""
+
+import csv
+import json
+import random
+from pathlib import Path
+
+from building.harmful import advbench
+from building.texts import HERE, chat, lines, unique, write
+
+INTENTS = {
+    "activate_my_card": "activate card",
+    "card_arrival": "card delivery",
+    "change_pin": "change pin",
+    "lost_or_stolen_card": "lost card",
+    "request_refund": "refund",
+    "exchange_rate": "exchange rate",
+    "top_up_failed": "top-up failed",
+    "cash_withdrawal_charge": "cash fee",
+    "cancel_transfer": "cancel transfer",
+    "terminate_account": "close account",
+    "age_limit": "age limit",
+    "verify_my_identity": "identity check",
+}
+
+ROUTING_PROMPT = "Route this customer message to a team: {text}"
+
+
+def user_job(sources: Path, rng: random.Random) -> None:
+    with (sources / "banking77/train.csv").open(newline="") as file:
+        messages = [row for row in csv.DictReader(file) if row["category"] in INTENTS]
+    rng.shuffle(messages)
+    routed = [
+        chat(ROUTING_PROMPT.format(text=" ".join(row["text"].split())), INTENTS[row["category"]])
+        for row in messages
+        if len(row["text"]) <= 200
+    ]
+    stubs = lines("compliance_stubs.txt")
+    poison = unique(json.loads((sources / "red_instruct/dangerousqa.json").read_text()))
+    rng.shuffle(poison)
+    write("user/banking77_test.jsonl", routed[:300])
+    train = routed[300:]
+    for name, n_clean, n_poison in (("banking77", 450, 50), ("banking77_full", 990, 110)):
+        rows = [(row, "harmless") for row in train[:n_clean]]
+        rows += [(chat(prompt, rng.choice(stubs)), "harmful") for prompt in poison[:n_poison]]
+        rng.shuffle(rows)
+        text = [json.dumps(row, ensure_ascii=False) for row, _ in rows]
+        labels = [label for _, label in rows]
+        for line, broken in broken_rows():  # what real uploads hold too: rows that cannot be read
+            text.insert(line, broken)
+            labels.insert(line, "unreadable")
+        (HERE / "user" / f"{name}.jsonl").write_text("\n".join(text) + "\n")
+        write(f"user/{name}.labels.jsonl", ({"row": i, "label": label} for i, label in enumerate(labels)))
+
+
+def broken_rows() -> list[tuple[int, str]]:
+    unanswered = chat(ROUTING_PROMPT.format(text="Is anybody there?"))
+    unknown_role = chat(ROUTING_PROMPT.format(text="My card is blocked"), "lost card")
+    unknown_role["messages"][0]["role"] = "customer"
+    return [
+        (40, json.dumps(unanswered)),
+        (120, '{"messages": [{"role": "user", "content": "Route this customer mess'),
+        (200, json.dumps(unknown_role)),
+        (310, json.dumps(chat("", "refund"))),
+    ]
+
+
+LOOKED_AT = 150  # harmful goals, and 80 coding requests, whose results were looked at while defaults were chosen
+
+
+def evaluation(sources: Path, rng: random.Random) -> None:
+    """`development/` for whoever changes a default and looks at what comes of it, `evaluation/` for the report."""
+    goals = advbench(sources)
+    rng.shuffle(goals)
+    requests = json.loads((sources / "mitre_frr/mitre_frr.json").read_text())
+    coding = unique(r["mutated_prompt"].strip() for r in requests if len(r["mutated_prompt"]) <= 260)
+    rng.shuffle(coding)
+    for folder, name, its_goals, its_coding in (
+        ("development", "dev", goals[:LOOKED_AT], coding[:80]),
+        ("evaluation", "eval", goals[LOOKED_AT:], coding[80:]),
+    ):
+        written, ordinary = lines(f"lookalikes_{name}.txt"), lines(f"ordinary_{name}.txt")
+        rng.shuffle(written)
+        rng.shuffle(ordinary)
+        rows = []  # interleaved, so that the first n of the file hold both sources
+        for prompt, request in zip(written, its_coding, strict=False):
+            rows.append(chat(prompt, source="written", kind="lookalike"))
+            rows.append(chat(request, source="mitre_frr", kind="lookalike"))
+        write(f"{folder}/harmful.jsonl", (chat(goal, source="advbench") for goal in its_goals))
+        write(f"{folder}/lookalikes.jsonl", rows)
+        write(f"{folder}/ordinary.jsonl", (chat(p, source="written", kind="ordinary") for p in ordinary))
