@@ -153,9 +153,9 @@ class FinetuneSettings(Section):
 
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
-    alignment_ratio: float = Field(4.0, ge=0, description="alignment rows per user row in every optimizer step")
+    alignment_ratio: float = Field(6.0, ge=0, description="alignment rows per user row in every optimizer step")
     harmful_share: float | None = Field(
-        0.33, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
+        0.3, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
     )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the kept user rows")
