@@ -23,9 +23,8 @@ from reft.conversations.reading import read_conversations
 from reft.evaluation.evaluate import EvaluationSets, evaluate_model
 from reft.fingerprint import of_code, of_path
 from reft.models.hardware import choose_hardware
-from reft.models.layers import layer_count
 from reft.progress import progress
-from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
+from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature, feature_at_depth
 from reft.teacher.training import train_teacher
 from steps.teacher import alignment_rows, calibration_prompts, load_start
 
@@ -56,18 +55,19 @@ def measure(settings: Settings) -> dict[str, Any]:
     rows = settings.feature.rows
     fitting, held_out = LabelledPrompts(harmful[:rows], harmless[:rows]), calibration_prompts(settings.data)
     layers, positions = settings.feature.layers, settings.feature.positions
-    if settings.teacher.depth is not None:
-        layers = [max(1, round(settings.teacher.depth * layer_count(model)))]
-        positions = [settings.teacher.position]
-    start = extract_refusal_feature(model, tokenizer, fitting, held_out, layers, positions)
-    started = time.monotonic()
+    if settings.teacher.depth is None:
+        start = extract_refusal_feature(model, tokenizer, fitting, held_out, layers, positions)
+    else:
+        depth, position = settings.teacher.depth, settings.teacher.position
+        start = feature_at_depth(model, tokenizer, fitting, held_out, depth, position)
+    show, started = progress("training the teacher"), time.monotonic()
     teacher: Any = train_teacher(
         model, tokenizer, harmful, harmless, start, settings.teacher, settings.seed, settings.model.max_length,
         lambda step, steps, _: show(step, steps),
     )  # fmt: skip
     seconds = time.monotonic() - started
     own = extract_refusal_feature(
-        teacher, tokenizer, fitting, held_out, settings.feature.layers, settings.feature.positions,
+        teacher, tokenizer, fitting, held_out, layers, positions,
         settings.feature.tolerance,
     )  # fmt: skip
     sets = EvaluationSets(
@@ -78,9 +78,6 @@ def measure(settings: Settings) -> dict[str, Any]:
     del scores["answers"], scores["accuracy"]
     feature = {"layer": own.layer, "position": own.position, "calibration_auroc": own.auroc()}
     return {"seconds": seconds, **scores, "feature": feature}
-
-
-show = progress("training the teacher")
 
 
 def main() -> None:

@@ -15,11 +15,10 @@ from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
 from reft.fingerprint import of_path
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
-from reft.models.layers import layer_count
 from reft.models.loading import load_model, load_tokenizer
 from reft.progress import progress
 from reft.refusal.calibration import lookalike_weights
-from reft.refusal.extraction import LabelledPrompts
+from reft.refusal.extraction import LabelledPrompts, feature_at_depth
 from reft.refusal.extraction import extract_refusal_feature as extract
 from reft.refusal.feature import RefusalFeature
 from reft.teacher.artifact import Teacher
@@ -98,14 +97,10 @@ def train_teacher(
     with measured() as cost:
         loaded, tokenizer = load_start(model)
         harmful, harmless = alignment_rows(data)
-        fitting, held_out = (
-            LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows]),
-            calibration_prompts(data),
-        )
-        regularised = feature
+        fitting = LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows])
+        held_out, regularised = calibration_prompts(data), feature
         if settings.depth is not None:
-            layer = max(1, round(settings.depth * layer_count(loaded)))
-            regularised = extract(loaded, tokenizer, fitting, held_out, [layer], [settings.position])
+            regularised = feature_at_depth(loaded, tokenizer, fitting, held_out, settings.depth, settings.position)
         trained = train(loaded, tokenizer, harmful, harmless, regularised, settings, seed, model.max_length, report)
         own = extract(
             trained, tokenizer, fitting, held_out, selection.layers, selection.positions,

@@ -75,6 +75,19 @@ def extract_refusal_feature(
     )
 
 
+def feature_at_depth(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    fitting: LabelledPrompts,
+    held_out: LabelledPrompts,
+    depth: float,
+    position: Position,
+) -> RefusalFeature:
+    """The refusal feature at a stated place: `depth` in (0, 1], where 1 is the last layer."""
+    layer = max(1, round(depth * layer_count(model)))
+    return extract_refusal_feature(model, tokenizer, fitting, held_out, [layer], [position])
+
+
 def earliest_good(separations: Sequence[Separation], tolerance: float) -> Separation:
     """The earliest layer within `tolerance` of the best AUROC; at that layer, the better position."""
     best = max(s.auroc for s in separations)

@@ -7,7 +7,7 @@ from reft.conversations.tokenization import encode_prompts
 from reft.errors import DataValidationError, StorageError
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal.calibration import conformal_threshold, lookalike_weights
-from reft.refusal.extraction import LabelledPrompts, earliest_good, extract_refusal_feature
+from reft.refusal.extraction import LabelledPrompts, earliest_good, extract_refusal_feature, feature_at_depth
 from reft.refusal.feature import RefusalFeature, Separation
 from reft.refusal.features import collect_features
 
@@ -99,3 +99,11 @@ def test_the_layer_is_chosen_for_the_mixture_that_the_weights_describe(tiny_mode
     assert auroc([1.0] * 6 + [1e-6] * 6) > 0.99
     assert auroc(None) == pytest.approx(auroc([2.0] * 12))
     assert auroc(None) < 0.9
+
+
+def test_a_depth_names_a_layer_of_any_model(tiny_model):
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    prompts = LabelledPrompts(HARMFUL, HARMLESS)
+    for depth, layer in ((0.01, 1), (0.6, 2), (1.0, 3)):
+        found = feature_at_depth(model, tokenizer, prompts, prompts, depth, "instruction")
+        assert (found.layer, found.position) == (layer, "instruction")
