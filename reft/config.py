@@ -160,7 +160,7 @@ class FinetuneSettings(Section):
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the kept user rows")
     batch_size: Count = Field(4, description="user rows per optimizer step, over all processes")
-    micro_batch_size: Count = Field(4, description="user rows per forward pass and process")
+    micro_batch_size: Count = Field(2, description="user rows per forward pass and process")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
     processes: Count = Field(1, description="processes (ranks) on this machine")
