@@ -93,6 +93,7 @@ def main() -> None:
         "data": of_path("data/alignment"),
         **measure(settings),
     }
+    (HERE / "results").mkdir(exist_ok=True)
     with (HERE / "results" / "teacher.jsonl").open("a") as results:
         results.write(json.dumps(line) + "\n")
     print(json.dumps(line, indent=2))
