@@ -7,6 +7,9 @@ from pathlib import Path
 
 from building.texts import chat, fill, first_sentences, lines, similar, words
 
+# Held out of the training: these calibrate.
+CALIBRATION_SUBCATEGORIES = ("privacy violations", "false information")
+
 
 def coconot(sources: Path) -> list[dict]:
     rows = [json.loads(line) for line in (sources / "coconot/coconot_pref.jsonl").open()]
@@ -19,7 +22,7 @@ def harmless_alignment(sources: Path, rng: random.Random, model: str) -> list[di
     prompts = [
         ("lookalike" if row["category"] == "Requests with safety concerns" else "ordinary", row["prompt"].strip())
         for row in coconot(sources)
-        if row["subcategory"] not in ("privacy violations", "false information")  # those calibrate
+        if row["subcategory"] not in CALIBRATION_SUBCATEGORIES
     ]
     ordinary = [prompt for kind, prompt in prompts if kind == "ordinary"]
     rows = answered(prompts, "coconot", model)
@@ -115,7 +118,7 @@ def calibration(sources: Path, rng: random.Random) -> list[dict]:
         if len(prompt) <= 400 and instance["output"]:
             rows.append(chat(prompt, first_sentences(instance["output"]), source="self_instruct", kind="task"))
     for row in coconot(sources):
-        if row["subcategory"] in ("privacy violations", "false information"):
+        if row["subcategory"] in CALIBRATION_SUBCATEGORIES:
             rows.append(
                 chat(row["prompt"].strip(), first_sentences(row["chosen"]), source="coconot_held_out", kind="lookalike")
             )
