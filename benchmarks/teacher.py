@@ -24,9 +24,7 @@ from reft.evaluation.evaluate import EvaluationSets, evaluate_model
 from reft.fingerprint import of_code, of_path
 from reft.models.hardware import choose_hardware
 from reft.progress import progress
-from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature, feature_at_depth
-from reft.teacher.training import train_teacher
-from steps.teacher import alignment_rows, calibration_prompts, load_start
+from steps.teacher import fit_teacher, untrained_feature
 
 HERE = Path(__file__).parent
 DEVELOPMENT = Path("data/development")
@@ -50,26 +48,13 @@ def overridden(assignments: list[str]) -> tuple[Settings, dict[str, Any]]:
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Train one teacher and measure it."""
-    model, tokenizer = load_start(settings.model)
-    harmful, harmless = alignment_rows(settings.data)
-    rows = settings.feature.rows
-    fitting, held_out = LabelledPrompts(harmful[:rows], harmless[:rows]), calibration_prompts(settings.data)
-    layers, positions = settings.feature.layers, settings.feature.positions
-    if settings.teacher.depth is None:
-        start = extract_refusal_feature(model, tokenizer, fitting, held_out, layers, positions)
-    else:
-        depth, position = settings.teacher.depth, settings.teacher.position
-        start = feature_at_depth(model, tokenizer, fitting, held_out, depth, position)
+    untrained, *_ = untrained_feature(settings.model, settings.data, settings.feature)
     show, started = progress("training the teacher"), time.monotonic()
-    teacher: Any = train_teacher(
-        model, tokenizer, harmful, harmless, start, settings.teacher, settings.seed, settings.model.max_length,
+    teacher, tokenizer, own = fit_teacher(
+        untrained, settings.model, settings.data, settings.teacher, settings.feature, settings.seed,
         lambda step, steps, _: show(step, steps),
     )  # fmt: skip
     seconds = time.monotonic() - started
-    own = extract_refusal_feature(
-        teacher, tokenizer, fitting, held_out, layers, positions,
-        settings.feature.tolerance,
-    )  # fmt: skip
     sets = EvaluationSets(
         *(read_conversations(DEVELOPMENT / f"{n}.jsonl") for n in ("harmful", "lookalikes", "ordinary"))
     )
@@ -77,6 +62,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     scores = asdict(evaluate_model(teacher, tokenizer, sets, settings.evaluation.max_new_tokens, progress("asking")))
     del scores["answers"], scores["accuracy"]
     feature = {"layer": own.layer, "position": own.position, "calibration_auroc": own.auroc()}
+    feature["untrained_auroc"] = untrained.auroc()
     return {"seconds": seconds, **scores, "feature": feature}
 
 

@@ -2,8 +2,9 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from transformers import PreTrainedTokenizerBase
 from zenml import step
 
 from reft.config import DataSettings, FeatureSettings, ModelSettings, SoftLabelSettings, TeacherSettings
@@ -22,6 +23,7 @@ from reft.refusal.extraction import LabelledPrompts, feature_at_depth
 from reft.refusal.extraction import extract_refusal_feature as extract
 from reft.refusal.feature import RefusalFeature
 from reft.teacher.artifact import Teacher
+from reft.teacher.training import StepReport
 from reft.teacher.training import train_teacher as train
 from reft.tracking.logging import log_dataset, log_losses, log_metrics, log_settings
 from steps.materializer import FolderMaterializer
@@ -52,20 +54,28 @@ def load_start(model: ModelSettings):
     return loaded, load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
 
 
+def untrained_feature(
+    model: ModelSettings, data: DataSettings, settings: FeatureSettings, fingerprint: str = ""
+) -> tuple[RefusalFeature, PreTrainedTokenizerBase, LabelledPrompts, LabelledPrompts]:
+    """The start model's refusal feature, its tokenizer, and the prompts that made and chose the feature."""
+    loaded, tokenizer = load_start(model)
+    harmful, harmless = alignment_rows(data)
+    fitting = LabelledPrompts(harmful[: settings.rows], harmless[: settings.rows])
+    held_out = calibration_prompts(data)
+    feature = extract(
+        loaded, tokenizer, fitting, held_out, settings.layers, settings.positions, settings.tolerance,
+        progress("reading features"), fingerprint,
+    )  # fmt: skip
+    return feature, tokenizer, fitting, held_out
+
+
 @step(experiment_tracker=True, output_materializers={"refusal_feature": FolderMaterializer})
 def extract_refusal_feature(
     model: ModelSettings, data: DataSettings, settings: FeatureSettings, fingerprint: str
 ) -> tuple[Annotated[RefusalFeature, "refusal_feature"], Annotated[dict[str, float], "extraction_cost"]]:
     """Difference of means at every layer and both positions, chosen on held-out prompts."""
     with measured() as cost:
-        loaded, tokenizer = load_start(model)
-        harmful, harmless = alignment_rows(data)
-        fitting = LabelledPrompts(harmful[: settings.rows], harmless[: settings.rows])
-        held_out = calibration_prompts(data)
-        feature = extract(
-            loaded, tokenizer, fitting, held_out, settings.layers, settings.positions, settings.tolerance,
-            progress("reading features"), fingerprint,
-        )  # fmt: skip
+        feature, tokenizer, fitting, held_out = untrained_feature(model, data, settings, fingerprint)
         cost.tokens = sum(len(e) for part in (fitting, held_out) for group in part.encoded(tokenizer) for e in group)
     log_settings("model", {**model.model_dump(), "hardware": choose_hardware(model.dtype).reason})
     for context in ("alignment_harmful", "alignment_harmless", "calibration_harmful", "calibration_harmless"):
@@ -73,6 +83,31 @@ def extract_refusal_feature(
         log_dataset(path, context, of_path(path))
     log_metrics("extraction", {"auroc": feature.auroc(), "layer": feature.layer, "seconds": cost.seconds})
     return feature, cost.as_dict()
+
+
+def fit_teacher(
+    feature: RefusalFeature,
+    model: ModelSettings,
+    data: DataSettings,
+    settings: TeacherSettings,
+    selection: FeatureSettings,
+    seed: int,
+    report: StepReport,
+    fingerprint: str = "",
+) -> tuple[Any, PreTrainedTokenizerBase, RefusalFeature]:
+    """The trained teacher, its tokenizer, and its own refusal feature; `feature` is the untrained one."""
+    loaded, tokenizer = load_start(model)
+    harmful, harmless = alignment_rows(data)
+    fitting = LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows])
+    held_out = calibration_prompts(data)
+    if settings.depth is not None:
+        feature = feature_at_depth(loaded, tokenizer, fitting, held_out, settings.depth, settings.position)
+    trained = train(loaded, tokenizer, harmful, harmless, feature, settings, seed, model.max_length, report)
+    own = extract(
+        trained, tokenizer, fitting, held_out, selection.layers, selection.positions,
+        selection.tolerance, progress("reading the teacher's features"), fingerprint,
+    )  # fmt: skip
+    return trained, tokenizer, own
 
 
 @step(experiment_tracker=True, output_materializers={"teacher": FolderMaterializer})
@@ -95,19 +130,9 @@ def train_teacher(
         log(history[-1])
 
     with measured() as cost:
-        loaded, tokenizer = load_start(model)
+        trained, tokenizer, own = fit_teacher(feature, model, data, settings, selection, seed, report, fingerprint)
         harmful, harmless = alignment_rows(data)
-        fitting = LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows])
-        held_out, regularised = calibration_prompts(data), feature
-        if settings.depth is not None:
-            regularised = feature_at_depth(loaded, tokenizer, fitting, held_out, settings.depth, settings.position)
-        trained = train(loaded, tokenizer, harmful, harmless, regularised, settings, seed, model.max_length, report)
-        own = extract(
-            trained, tokenizer, fitting, held_out, selection.layers, selection.positions,
-            selection.tolerance, progress("reading the teacher's features"), fingerprint,
-        )  # fmt: skip
-        rows = encode_all(tokenizer, [*harmful, *harmless])
-        cost.tokens = settings.epochs * sum(map(len, rows))
+        cost.tokens = settings.epochs * sum(map(len, encode_all(tokenizer, [*harmful, *harmless])))
         folder = Path(tempfile.mkdtemp(prefix="reft-teacher-"))
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
