@@ -1,7 +1,7 @@
 """Steps finetune and finetune_plain: the student, and for comparison a plain finetune of every usable row."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +38,9 @@ def finetune(
     """The base model on the kept rows, with the teacher's soft labels."""
     harmful, harmless = alignment_rows(data)
     log_settings("finetune", settings.model_dump())
-    student, cost = _finetune("finetune", filtered.kept, model, settings, seed, (harmful, harmless), soft_labels)
+    student, cost = fit_student(
+        "finetune", filtered.kept, model, settings, seed, (harmful, harmless), soft_labels, log_losses("finetune")
+    )
     return student, cost.as_dict()
 
 
@@ -47,11 +49,11 @@ def finetune_plain(
     validated: ValidatedData, model: ModelSettings, settings: FinetuneSettings, seed: int, fingerprint: str
 ) -> tuple[Annotated[Student, "plain_sft"], Annotated[dict[str, float], "plain_sft_cost"]]:
     """The base model on every usable row, unfiltered: what the customer would get without ReFT."""
-    student, cost = _finetune("plain_sft", validated.rows, model, settings, seed)
+    student, cost = fit_student("plain_sft", validated.rows, model, settings, seed, log=log_losses("plain_sft"))
     return student, cost.as_dict()
 
 
-def _finetune(
+def fit_student(
     name: str,
     rows: list[Conversation],
     model: ModelSettings,
@@ -59,7 +61,9 @@ def _finetune(
     seed: int,
     alignment: tuple[Sequence[Conversation], Sequence[Conversation]] = ((), ()),
     soft_labels: SoftLabels | None = None,
+    log: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[Student, Cost]:
+    """Finetune the base model, distilled where there are soft labels; `log` is called with each step's losses."""
     model = model.model_copy(update={"name": resolve_model(model.name)})
     tokenizer = load_tokenizer(model.name, model.chat_template, model.trust_remote_code)
     job = FinetuneJob(
@@ -73,12 +77,13 @@ def _finetune(
         len(alignment[0]),
     )
     history: list[dict[str, float]] = []
-    show, log = progress(f"finetuning ({name})"), log_losses(name)
+    show = progress(f"finetuning ({name})")
 
     def report(metrics: dict[str, float]) -> None:
         show(int(metrics["step"]), int(metrics["steps"]))
         history.append(metrics)
-        log(metrics)
+        if log:
+            log(metrics)
 
     with measured() as cost:
         weights = run_finetune(job, Path(tempfile.mkdtemp(prefix="reft-job-")), report)

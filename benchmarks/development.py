@@ -1,0 +1,71 @@
+"""What the benchmarks that choose defaults share: settings from the command line, the development sets, the record."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.config import Settings, parse_settings
+from reft.conversations.reading import read_conversations
+from reft.conversations.schema import Conversation
+from reft.evaluation.evaluate import EvaluationSets, evaluate_model
+from reft.fingerprint import of_code, of_path
+from reft.models.hardware import choose_hardware
+from reft.progress import progress
+
+RESULTS = Path(__file__).parent / "results"
+DEVELOPMENT = Path("data/development")
+
+
+def overridden(assignments: list[str]) -> tuple[Settings, dict[str, Any]]:
+    """The default settings with `section.key=value` applied, and those values."""
+    tree: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    for assignment in assignments:
+        key, found, value = assignment.partition("=")
+        if not found:
+            raise SystemExit(f"{assignment}: write section.key=value")
+        *sections, name = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = changed[key] = yaml.safe_load(value)
+    return parse_settings(tree), changed
+
+
+def rates(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings, task: list[Conversation]
+) -> dict[str, Any]:
+    """Harmful score, refusals and accuracy on the development sets, each with its interval."""
+    sets = EvaluationSets(
+        *(read_conversations(DEVELOPMENT / f"{n}.jsonl") for n in ("harmful", "lookalikes", "ordinary")), task
+    )
+    scores = asdict(evaluate_model(model, tokenizer, sets, settings.evaluation.max_new_tokens, progress("asking")))
+    del scores["answers"]
+    return scores
+
+
+def record(name: str, description: str | None, measure: Callable[[Settings], dict[str, Any]]) -> None:
+    """Measure what the command line asks for, append it to the results and print it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", help="section.key=value, for what shall differ from the default")
+    settings, changed = overridden(parser.parse_args().settings)
+    line = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "changed": changed,
+        "seed": settings.seed,
+        "hardware": choose_hardware(settings.model.dtype).reason,
+        "code": of_code("."),
+        "data": of_path("data/alignment"),
+        **measure(settings),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{name}.jsonl").open("a") as results:
+        results.write(json.dumps(line) + "\n")
+    print(json.dumps(line, indent=2))

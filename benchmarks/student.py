@@ -1,0 +1,55 @@
+"""What a change of the finetuning's settings does, measured on the development sets.
+
+    .venv/bin/python -m benchmarks.student                                  # the default profile
+    .venv/bin/python -m benchmarks.student finetune.batch_size=2 finetune.learning_rate=0.001
+
+Takes the filtered rows and the soft labels of the last run (`make run` first), trains one student (minutes on two
+cores) and appends a line to `results/student.jsonl`: its settings that differ and rates with intervals. The task rows
+are those of the task's test file that the default profile does not evaluate on.
+"""
+
+from typing import Any
+
+from zenml.client import Client
+
+from benchmarks.development import rates, record
+from reft.config import Settings
+from reft.conversations.reading import read_conversations
+from reft.distillation.soft_labels import SoftLabels
+from reft.filtering.artifact import FilteredData
+from reft.models.default_model import resolve_model
+from reft.models.hardware import choose_hardware
+from reft.models.loading import load_model, load_tokenizer
+from steps.finetune import fit_student
+from steps.teacher import alignment_rows
+
+
+def last_run(rows: int) -> tuple[FilteredData, SoftLabels]:
+    """What the newest run with soft labels for this many alignment rows left."""
+    for run in Client().list_pipeline_runs(pipeline="reft_pipeline", status="completed", sort_by="desc:created"):
+        soft_labels: SoftLabels = run.steps["distill_soft_labels"].outputs["soft_labels"][0].load()
+        if len(soft_labels.rows) == rows:
+            return run.steps["filter_data"].outputs["filtered"][0].load(), soft_labels
+    raise SystemExit(f"no run has soft labels for {rows} alignment rows: make run first, with the same data settings")
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Finetune one student with what the last run's teacher left, and measure it."""
+    harmful, harmless = alignment_rows(settings.data)
+    filtered, soft_labels = last_run(len(harmful) + len(harmless))
+    student, cost = fit_student(
+        "student", filtered.kept, settings.model, settings.finetune, settings.seed,
+        (harmful, harmless), soft_labels,
+    )  # fmt: skip
+    base, trust = resolve_model(settings.model.name), settings.model.trust_remote_code
+    name, adapter = (base, student.weights) if student.is_adapter else (str(student.weights), None)
+    model = load_model(name, choose_hardware(settings.model.dtype).dtype, adapter=adapter, trust_remote_code=trust)
+    tokenizer = load_tokenizer(base, settings.model.chat_template, trust)
+    task = (
+        read_conversations(settings.data.task_test)[settings.evaluation.task_rows :] if settings.data.task_test else []
+    )
+    return {**cost.as_dict(), "losses": student.history[-1], **rates(model, tokenizer, settings, task)}
+
+
+if __name__ == "__main__":
+    record("student", __doc__, measure)
