@@ -51,14 +51,20 @@ def rates(
     return scores
 
 
-def record(name: str, description: str | None, measure: Callable[[Settings], dict[str, Any]]) -> None:
-    """Measure what the command line asks for, append it to the results and print it."""
+def record(name: str, section: str, description: str | None, measure: Callable[[Settings], dict[str, Any]]) -> None:
+    """Measure what the command line asks for, append it to the results and print it.
+
+    Args:
+        name: of the results file.
+        section: the settings that the line holds in full, since defaults change.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", nargs="*", help="section.key=value, for what shall differ from the default")
     settings, changed = overridden(parser.parse_args().settings)
     line = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "changed": changed,
+        section: getattr(settings, section).model_dump(),
         "seed": settings.seed,
         "hardware": choose_hardware(settings.model.dtype).reason,
         "code": of_code("."),

@@ -20,8 +20,8 @@ from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer
+from reft.teacher.preparation import alignment_rows
 from steps.finetune import fit_student
-from steps.teacher import alignment_rows
 
 
 def last_run(rows: int) -> tuple[FilteredData, SoftLabels]:
@@ -52,4 +52,4 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    record("student", __doc__, measure)
+    record("student", "finetune", __doc__, measure)

@@ -15,7 +15,7 @@ from benchmarks.development import rates, record
 from reft.config import Settings
 from reft.models.hardware import choose_hardware
 from reft.progress import progress
-from steps.teacher import fit_teacher, untrained_feature
+from reft.teacher.preparation import fit_teacher, untrained_feature
 
 
 def measure(settings: Settings) -> dict[str, Any]:
@@ -34,4 +34,4 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    record("teacher", __doc__, measure)
+    record("teacher", "teacher", __doc__, measure)

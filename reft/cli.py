@@ -1,5 +1,6 @@
 """The command line: `reft ...`. Heavy libraries are imported inside the commands, so that help is quick."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,93 @@ def show(folder: Annotated[Path, typer.Argument(help="folder of a run")] = Path(
     typer.echo(f"student:  {student['path']} (MLflow: {student['registered_name']} version {student['version']})")
     typer.echo("MLflow:   make mlflow   then open http://127.0.0.1:5000")
     typer.echo("ZenML:    make zenml    then open http://127.0.0.1:8237")
+
+
+@app.command()
+def scan(
+    data: Annotated[Path, typer.Argument(help="chat or prompt/completion JSONL")],
+    out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
+    teacher: Annotated[str, typer.Option(help="folder of a teacher, or none: the untrained difference of means")] = "",
+    fpr: Annotated[float, typer.Option(help="share of harmless rows that may be dropped")] = 0.01,
+    quarantine_fpr: Annotated[float, typer.Option(help="share of harmless rows that may be removed in all")] = 0.05,
+    fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,
+    overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
+    report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Sort a file's rows into kept, quarantined and dropped; exits with 3 if a row was removed.
+
+    Killed and started again, it goes on where it was. Under torchrun the processes share the work.
+    """
+    import os
+
+    from reft.artifacts import write_text
+    from reft.config import parse_settings
+    from reft.filtering.overrides import read_overrides
+    from reft.progress import progress
+    from reft.report.scan import render_scan
+    from reft.scan import scan_file
+
+    chosen = {"fpr": fpr, "quarantine_fpr": quarantine_fpr, "fail_on_alarms": fail_on_alarms}
+    settings = parse_settings({"filter": chosen}).filter
+    decided = read_overrides(overrides) if overrides else {}
+    scorer = _scorer(teacher)
+    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    result = scan_file(data, out, scorer, settings, decided, rank, processes, progress(f"scanning {data.name}"))
+    if result is None:  # another process has the results
+        return
+    groups = {"scanned rows": result.scores.tolist(), "harmless calibration": result.calibration}
+    page = render_scan(data.name, result.as_dict(), groups, result.thresholds, result.examples)
+    write_text(report or out / "report.html", page)
+    if as_json:
+        typer.echo(json.dumps(result.as_dict()))
+    else:
+        counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
+        typer.echo(f"{data}: {result.rows} rows: {counts}\n" + "".join(f"warning: {w}\n" for w in result.warnings))
+        typer.echo(f"report:    {report or out / 'report.html'}\ndecisions: {out / 'decisions.jsonl'}")
+    raise typer.Exit(0 if result.clean else 3)
+
+
+benchmark = typer.Typer(no_args_is_help=True, help="Measure the product on this machine.")
+app.add_typer(benchmark, name="benchmark")
+
+
+@benchmark.command()
+def attacks(
+    teacher: Annotated[str, typer.Option(help="folder of a teacher, or none: the untrained difference of means")] = "",
+    rows: Annotated[int, typer.Option(help="harmful prompts under each attack")] = 100,
+    adaptive_rows: Annotated[int, typer.Option(help="harmful prompts of the adaptive attack, the slow one")] = 20,
+    fpr: Annotated[float, typer.Option(help="share of harmless rows that may be dropped")] = 0.01,
+    out: Annotated[Path | None, typer.Option(help="also write the results as JSON")] = None,
+) -> None:
+    """Disguise unseen harmful prompts in every way we know and count what the filter still removes."""
+    from reft.artifacts import write_json
+    from reft.attacks.measure import measure_attacks
+    from reft.config import Settings, parse_settings
+    from reft.conversations.reading import read_conversations
+    from reft.progress import progress
+    from reft.report.summary import percent
+
+    data, settings = Settings().data, parse_settings({"filter": {"fpr": fpr}}).filter
+    harmful = read_conversations(data.evaluation_harmful, rows)
+    harmless = read_conversations(data.evaluation_ordinary)
+    scorer = _scorer(teacher)
+    results = measure_attacks(scorer, harmful, harmless, settings, adaptive_rows, progress("attacking"))
+    typer.echo(f"| attack ({scorer.name} feature) | removed | dropped |\n| --- | --- | --- |")
+    for result in results:
+        typer.echo(f"| {result.attack} | {percent(vars(result.removed))} | {percent(vars(result.dropped))} |")
+    if out:
+        write_json(out, {"scorer": scorer.name, "fpr": fpr, "attacks": results})
+
+
+def _scorer(teacher: str):
+    """The teacher in a folder (the last run's by default), or the untrained feature of the default profile."""
+    from reft.config import Settings
+    from reft.scorer import DEFAULT_TEACHER, load_scorer, untrained_scorer
+
+    if teacher == "none":
+        return untrained_scorer(Settings())
+    return load_scorer(Path(teacher) if teacher else DEFAULT_TEACHER)
 
 
 def main() -> None:

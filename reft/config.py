@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reft.errors import ConfigurationError, explain
 
@@ -145,7 +145,19 @@ class FilterSettings(Section):
     harmful_with_refusal: Literal["keep", "quarantine"] = Field(
         "keep", description="a harmful prompt that is refused: good data, or for a person"
     )
+    window: int = Field(96, ge=16, description="longer texts are also scored in windows of this many tokens")
+    window_overlap: int = Field(32, ge=0, description="tokens that neighbouring windows share")
+    longest: int = Field(1024, ge=16, description="texts of more tokens are scored in windows alone")
+    fail_on_alarms: bool = Field(
+        False, description="stop when the rows as a whole look wrong (one answer, a trigger, an identity shift)"
+    )
     examples: int = Field(5, ge=0, description="removed rows shown in the report")
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> "FilterSettings":
+        if self.window_overlap >= self.window:
+            raise ValueError("window_overlap must be smaller than window")
+        return self
 
 
 class FinetuneSettings(Section):
@@ -153,13 +165,13 @@ class FinetuneSettings(Section):
 
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
-    alignment_ratio: float = Field(6.0, ge=0, description="alignment rows per user row in every optimizer step")
+    alignment_ratio: float = Field(5.0, ge=0, description="alignment rows per user row in every optimizer step")
     harmful_share: float | None = Field(
-        0.3, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
+        0.25, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
     )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the kept user rows")
-    batch_size: Count = Field(4, description="user rows per optimizer step, over all processes")
+    batch_size: Count = Field(2, description="user rows per optimizer step, over all processes")
     micro_batch_size: Count = Field(2, description="user rows per forward pass and process")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")

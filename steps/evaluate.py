@@ -15,9 +15,9 @@ from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer
 from reft.progress import progress
 from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import load_teacher
 from reft.tracking.logging import log_metrics
 from steps.materializer import FolderMaterializer
-from steps.teacher import load_teacher
 
 
 def evaluation_sets(data: DataSettings, settings: EvaluationSettings) -> EvaluationSets:

@@ -14,12 +14,12 @@ from reft.filtering.scoring import score_rows
 from reft.filtering.unseen import HARMFUL, unseen_groups
 from reft.progress import progress
 from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import calibration_prompts, load_start, load_teacher
 from reft.tracking.logging import log_metrics, log_settings
 from reft.validation.validate import ValidatedData
 from steps.data import labels_of
 from steps.evaluate import evaluation_sets
 from steps.materializer import FolderMaterializer
-from steps.teacher import calibration_prompts, load_start, load_teacher
 
 
 @step(experiment_tracker=True, output_materializers={"filtered": FolderMaterializer})
@@ -43,7 +43,7 @@ def filter_data(
 
     def unseen_scores(loaded, tokenizer, feature) -> dict[str, list[float]]:
         return {
-            name: [row.deciding.score for row in score_rows(loaded, tokenizer, rows, feature)] if rows else []
+            name: [row.deciding.score for row in score_rows(loaded, tokenizer, rows, feature, settings)] if rows else []
             for name, rows in unseen.items()
         }
 

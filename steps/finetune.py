@@ -19,10 +19,10 @@ from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
 from reft.progress import progress
+from reft.teacher.preparation import alignment_rows
 from reft.tracking.logging import log_losses, log_settings
 from reft.validation.validate import ValidatedData
 from steps.materializer import FolderMaterializer
-from steps.teacher import alignment_rows
 
 
 @step(experiment_tracker=True, output_materializers={"student": FolderMaterializer})

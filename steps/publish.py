@@ -14,7 +14,9 @@ from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
 from reft.report.html import ReportInputs, render_report
 from reft.report.summary import build_summary
+from reft.scorer import save_scorer
 from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import calibration_prompts
 from reft.tracking.logging import log_folder
 from reft.tracking.registry import register_candidate
 from reft.validation.validate import ValidatedData
@@ -73,7 +75,7 @@ def report(
             "path": str(folder / "student"),
         },
         "base": base,
-        "teacher": f"{len(teacher.history)} steps from {settings.model.aligned or settings.model.name}",
+        "teacher": str(folder / "teacher"),
     }
     summary = build_summary(filtered, evaluation, settings.data.task, costs, models)
     histories = {"teacher": teacher.history, "student": student.history}
@@ -95,6 +97,7 @@ def report(
         )
     )
     _leave(folder, student, filtered)
+    save_scorer(folder / "teacher", teacher, settings.model, calibration_prompts(settings.data))
     write_text(folder / "report.html", page)
     write_json(folder / "summary.json", summary)
     log_folder(folder / "report.html", "report")

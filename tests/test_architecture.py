@@ -13,6 +13,7 @@ ALLOWED = {
     "evaluation": GROUND,
     "teacher": GROUND | {"refusal"},
     "filtering": GROUND | {"refusal", "evaluation"},  # evaluation for its judge of refusals and its intervals
+    "attacks": GROUND | {"evaluation", "filtering", "scorer"},
     "distillation": GROUND,
     "validation": GROUND,
     "tracking": set(),

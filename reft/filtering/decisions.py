@@ -26,7 +26,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens to one row, and why."""
+    """What happens to one row, and why; `score` is NaN where it could not be scored."""
 
     row: int
     score: float

@@ -1,6 +1,7 @@
 """Step 4 as a whole: score, calibrate, decide, measure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -9,12 +10,44 @@ from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
 from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
+from reft.filtering.data_alarms import data_alarms
 from reft.filtering.decisions import FilterReport, Thresholds, alarms, decide, measured
 from reft.filtering.scoring import score_rows
 from reft.progress import Report
 from reft.refusal.calibration import conformal_threshold
 from reft.refusal.extraction import LabelledPrompts
 from reft.refusal.feature import RefusalFeature
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of the calibration rows, and the thresholds that the harmless ones set."""
+
+    harmless: list[float]
+    harmful: list[float]
+    thresholds: Thresholds
+
+
+def calibrate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    feature: RefusalFeature,
+    prompts: LabelledPrompts,
+    settings: FilterSettings,
+) -> Calibration:
+    """Score the calibration rows as any row is scored, and set both thresholds.
+
+    Raises:
+        DataValidationError: too few rows for the stated rate.
+    """
+    scored = score_rows(model, tokenizer, [*prompts.harmless, *prompts.harmful], feature, settings)
+    scores = [row.deciding.score for row in scored]
+    harmless, harmful = scores[: len(prompts.harmless)], scores[len(prompts.harmless) :]
+    thresholds = Thresholds(
+        conformal_threshold(harmless, max(settings.fpr, settings.quarantine_fpr), prompts.harmless_weights),
+        conformal_threshold(harmless, settings.fpr, prompts.harmless_weights),
+    )
+    return Calibration(harmless, harmful, thresholds)
 
 
 def filter_rows(
@@ -40,15 +73,10 @@ def filter_rows(
     Raises:
         DataValidationError: too few calibration rows, or no row is left to train on.
     """
-    scored = score_rows(model, tokenizer, [*rows, *calibration.harmless, *calibration.harmful], feature, report=report)
-    user = scored[: len(rows)]
-    harmless = [s.deciding.score for s in scored[len(rows) : len(rows) + len(calibration.harmless)]]
-    harmful = [s.deciding.score for s in scored[len(rows) + len(calibration.harmless) :]]
-    thresholds = Thresholds(
-        conformal_threshold(harmless, max(settings.fpr, settings.quarantine_fpr), calibration.harmless_weights),
-        conformal_threshold(harmless, settings.fpr, calibration.harmless_weights),
-    )
-    decisions = decide(rows, user, thresholds, settings)
+    as_a_whole = data_alarms(rows, settings.fail_on_alarms)
+    calibrated = calibrate(model, tokenizer, feature, calibration, settings)
+    harmless, harmful, thresholds = calibrated.harmless, calibrated.harmful, calibrated.thresholds
+    decisions = decide(rows, score_rows(model, tokenizer, rows, feature, settings, report), thresholds, settings)
     kept = [row for row, d in zip(rows, decisions, strict=True) if d.decision == "keep"]
     if not kept:
         raise DataValidationError(
@@ -75,7 +103,7 @@ def filter_rows(
         recall=recall,
         fpr=fpr,
         calibration_recall=rate([score > thresholds.quarantine for score in harmful]),
-        alarms=alarms(decisions),
+        alarms=[*alarms(decisions), *as_a_whole],
     )
     curves = {"calibration_harmless": harmless, "calibration_harmful": harmful}
     return FilteredData(kept, decisions, summary, curves)

@@ -1,16 +1,14 @@
-"""Scoring a row: its user turns in their context, its system turn, and its answers.
-
-Every part is read at the refusal feature's own position: the conversation is cut off after each
-user turn and scored as a prompt; a system turn or an answer is scored as if a user had asked for it.
-"""
+"""Scoring a row: each of its parts at the refusal feature's own layer and position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from reft.conversations.schema import Conversation, from_prompt
-from reft.conversations.tokenization import Encoded, encode
+from reft.config import FilterSettings
+from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import Encoded
+from reft.filtering.parts import row_parts
 from reft.progress import Report
 from reft.refusal.feature import RefusalFeature
 from reft.refusal.features import collect_features
@@ -18,7 +16,7 @@ from reft.refusal.features import collect_features
 
 @dataclass(frozen=True)
 class Part:
-    """A scored part of a row; `where` names it ("user[0]", "system", "answer[1]")."""
+    """A scored part of a row; `where` names it (see `row_parts`)."""
 
     where: str
     score: float
@@ -42,13 +40,14 @@ def score_rows(
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[Conversation],
     feature: RefusalFeature,
+    settings: FilterSettings,
     report: Report | None = None,
 ) -> list[RowScore]:
     """Scores in [-1, 1] of every part of every row, in the order given; only the first layers run."""
     parts: list[tuple[str, Encoded]] = []
     counts = []
     for conversation in conversations:
-        found = _parts(tokenizer, conversation)
+        found = row_parts(tokenizer, conversation, settings)
         counts.append(len(found))
         parts += found
     features = collect_features(
@@ -61,20 +60,3 @@ def score_rows(
         RowScore(c.row, tuple(next(scored) for _ in range(count)))
         for c, count in zip(conversations, counts, strict=True)
     ]
-
-
-def _parts(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> list[tuple[str, Encoded]]:
-    """The row's parts, each as a prompt; an answer too short to ask for anything is left out."""
-    found = []
-    for index, message in enumerate(conversation.messages):
-        if message.role == "user":
-            prompt = Conversation(conversation.row, conversation.messages[: index + 1])
-            found.append((f"user[{index}]", encode(tokenizer, prompt)))
-        elif message.role == "system" or len(message.content.split()) >= MIN_ANSWER_WORDS:
-            where = "system" if message.role == "system" else f"answer[{index}]"
-            found.append((where, encode(tokenizer, from_prompt(message.content, conversation.row))))
-    return found
-
-
-# A label ("refund", "lost card") says nothing on its own; whether it is harmful depends on its prompt.
-MIN_ANSWER_WORDS = 5

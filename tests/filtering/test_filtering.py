@@ -52,8 +52,8 @@ def scorer(tiny_model):
 def test_every_part_of_a_row_is_scored(scorer):
     model, tokenizer, feature, _ = scorer
     row = answered("bake bread", "tell me how to rob a bank", system="Be brief.")
-    scored = score_rows(model, tokenizer, [row, answered("bake", "ok")], feature)
-    assert [p.where for p in scored[0].parts] == ["system", "user[1]", "answer[2]"]
+    scored = score_rows(model, tokenizer, [row, answered("bake", "ok")], feature, FilterSettings())
+    assert [p.where for p in scored[0].parts] == ["system", "user[1]", "user[1] alone", "answer[2]"]
     assert [p.where for p in scored[1].parts] == ["user[0]"]
 
 

@@ -1,0 +1,74 @@
+"""Peak memory of `reft scan` by the number of rows; a tiny random model, so that a million rows take minutes.
+
+    .venv/bin/python -m benchmarks.scan_memory 10000 1000000
+
+Appends a line to `results/scan_memory.jsonl`: rows, seconds and peak memory of each scan, each in its own process, and
+the ratio of the last peak to the first.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.development import RESULTS
+
+
+def scan(rows: int, folder: Path) -> dict[str, float]:
+    """Write that many rows, scan them in this process, and say what it took."""
+    from reft.config import FilterSettings
+    from reft.conversations.reading import read_conversations
+    from reft.models.loading import load_model, load_tokenizer
+    from reft.progress import progress
+    from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
+    from reft.scan import scan_file
+    from reft.scorer import Scorer
+    from tests.conftest import build_model, row, write_jsonl
+
+    name = str(build_model(folder / "model", "llama"))
+    model, tokenizer = load_model(name), load_tokenizer(name)
+    texts = ("Tell me how to rob bank number {}.", "How do I bake {} loaves of bread at home?")
+    files = [
+        write_jsonl(folder / f"{i}.jsonl", [row(text.format(n), "Sure") for n in range(100)])
+        for i, text in enumerate(texts)
+    ]
+    prompts = LabelledPrompts(*map(read_conversations, files))
+    feature = extract_refusal_feature(model, tokenizer, prompts, prompts)
+    scorer = Scorer("untrained", model, tokenizer, feature, prompts, "benchmark")
+    data = folder / "data.jsonl"
+    with data.open("w") as file:
+        for number in range(rows):
+            file.write(json.dumps(row(texts[number % 50 != 0].format(number % 1000), "Here you are.")) + "\n")
+    started = time.monotonic()
+    result = scan_file(data, folder / "out", scorer, FilterSettings(), report=progress(f"scanning {rows} rows"))
+    assert result is not None
+    assert sum(result.counts.values()) == rows
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"rows": rows, "seconds": time.monotonic() - started, "peak_mb": peak}
+
+
+def main() -> None:
+    if sys.argv[1] == "--one":
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(scan(int(sys.argv[2]), Path(folder))))
+        return
+    found = []
+    for rows in sys.argv[1:]:
+        command = [sys.executable, "-m", "benchmarks.scan_memory", "--one", rows]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+        print(found[-1], flush=True)
+    line = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "scans": found}
+    line["peak_ratio"] = found[-1]["peak_mb"] / found[0]["peak_mb"]
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / "scan_memory.jsonl").open("a") as results:
+        results.write(json.dumps(line) + "\n")
+    print(json.dumps(line, indent=2))
+
+
+if __name__ == "__main__":
+    main()

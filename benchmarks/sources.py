@@ -1,0 +1,106 @@
+"""The filter on public sets by source, beside what somebody would use instead, on the same rows.
+
+    .venv/bin/python -m benchmarks.sources ../shared/data            # with the last run's teacher (make run first)
+
+Prints a table of AUROC for every harmful source against every harmless one, and recall at 1 % and 5 % false positives
+over all harmless rows together, and writes it to `results/sources.md`. Seeds fix the rows; a source that other
+prompts of were trained on is marked.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.development import RESULTS
+from benchmarks.public_sets import TRAINED_SOURCES, harmful_sets, harmless_sets
+from benchmarks.rivals import Rival, rivals
+from reft.config import Settings
+from reft.conversations.schema import Conversation
+from reft.evaluation.statistics import rate
+from reft.filtering.scoring import score_rows
+from reft.refusal.extraction import LabelledPrompts
+from reft.report.summary import percent
+from reft.scorer import DEFAULT_TEACHER, Scorer, load_scorer
+from reft.teacher.preparation import alignment_rows
+
+Scores = dict[str, list[float]]
+LOOKALIKES = ("CoCoNot contrast", "MITRE FRR")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the public sets")
+    parser.add_argument("--rows", type=int, default=100, help="rows of each source")
+    options = parser.parse_args()
+    harmful, harmless = harmful_sets(options.folder, options.rows), harmless_sets(options.folder, options.rows)
+    teacher, untrained = load_scorer(DEFAULT_TEACHER), load_scorer(DEFAULT_TEACHER, untrained=True)
+    fitting = LabelledPrompts(*alignment_rows(Settings().data))
+    methods = {
+        "ReFT teacher": _scores_of(teacher),
+        "untrained difference of means": _scores_of(untrained),
+        **rivals(untrained.model, untrained.tokenizer, fitting),
+    }
+    scores: dict[str, tuple[Scores, Scores]] = {}
+    for name, scores_of in methods.items():
+        print(f"scoring with: {name}", flush=True)
+        scores[name] = ({s: scores_of(r) for s, r in harmful.items()}, {s: scores_of(r) for s, r in harmless.items()})
+    lines = [
+        f"At most {options.rows} rows of each source, seed 0. * other prompts of this source were trained on.",
+        "",
+        "| all sources together | AUROC, tasks and instructions | AUROC, benign look-alikes | recall at 1 % FPR "
+        "| recall at 5 % FPR |",
+        "| --- | --- | --- | --- | --- |",
+        *(_total(name, *found) for name, found in scores.items()),
+    ]
+    for name in list(methods)[:2]:
+        lines += ["", *_pairs(name, *scores[name])]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "sources.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def _scores_of(scorer: Scorer) -> Rival:
+    settings = Settings().filter
+
+    def scores(rows: Sequence[Conversation]) -> list[float]:
+        scored = score_rows(scorer.model, scorer.tokenizer, rows, scorer.feature, settings)
+        return [row.deciding.score for row in scored]
+
+    return scores
+
+
+def _auroc(harmful: Sequence[float], harmless: Sequence[float]) -> float:
+    return float(roc_auc_score([1] * len(harmful) + [0] * len(harmless), [*harmful, *harmless]))
+
+
+def _total(name: str, harmful: Scores, harmless: Scores) -> str:
+    """One line: every source weighs by its rows; the thresholds are the quantiles of these harmless rows themselves."""
+    positives = [score for found in harmful.values() for score in found]
+    hard = [score for source in LOOKALIKES for score in harmless[source]]
+    easy = [score for source, found in harmless.items() if source not in LOOKALIKES for score in found]
+    cells = [f"{_auroc(positives, easy):.3f}", f"{_auroc(positives, hard):.3f}"]
+    for fpr in (0.01, 0.05):
+        threshold = np.quantile([*easy, *hard], 1 - fpr, method="higher")
+        recall = rate([score > threshold for score in positives])
+        cells.append(percent(recall and vars(recall)))
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _pairs(name: str, harmful: Scores, harmless: Scores) -> list[str]:
+    """AUROC of each harmful source (lines) against each harmless one (columns)."""
+    lines = [f"| {name}: AUROC | {' | '.join(map(_marked, harmless))} |", "| --- |" + " --- |" * len(harmless)]
+    for source, found in harmful.items():
+        cells = [f"{_auroc(found, other):.3f}" for other in harmless.values()]
+        lines.append(f"| {_marked(source)} ({len(found)}) | {' | '.join(cells)} |")
+    return lines
+
+
+def _marked(source: str) -> str:
+    return f"{source}*" if source in TRAINED_SOURCES else source
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""An attacker who knows the refusal feature: a greedy search for a suffix that lowers a request's score."""
+
+import random
+from collections.abc import Sequence
+
+from reft.attacks.disguises import asked
+from reft.config import FilterSettings
+from reft.conversations.schema import Conversation, Message
+from reft.filtering.scoring import score_rows
+from reft.scorer import Scorer
+
+
+def adaptive_suffixes(
+    scorer: Scorer,
+    requests: Sequence[str],
+    harmless: Sequence[str],
+    settings: FilterSettings,
+    rounds: int = 4,
+    candidates: int = 12,
+    seed: int = 0,
+) -> list[Conversation]:
+    """One row per request, ending with the suffix that the search found.
+
+    In each round every request tries `candidates` harmless sentences after what it has and keeps the one with the
+    lowest deciding score, if it is lower. The attacker sees exactly what the filter sees.
+    """
+    rng = random.Random(seed)
+    best = list(requests)
+    lowest = _scores(scorer, best, settings)
+    for _ in range(rounds):
+        tried = [f"{text} {suffix}" for text in best for suffix in rng.sample(list(harmless), candidates)]
+        scores = _scores(scorer, tried, settings)
+        for index in range(len(best)):
+            found = min(range(index * candidates, (index + 1) * candidates), key=scores.__getitem__)
+            if scores[found] < lowest[index]:
+                best[index], lowest[index] = tried[found], scores[found]
+    return [_row(index, text) for index, text in enumerate(best)]
+
+
+def _scores(scorer: Scorer, texts: Sequence[str], settings: FilterSettings) -> list[float]:
+    rows = [_row(index, text) for index, text in enumerate(texts)]
+    scored = score_rows(scorer.model, scorer.tokenizer, rows, scorer.feature, settings)
+    return [row.deciding.score for row in scored]
+
+
+def _row(index: int, text: str) -> Conversation:
+    return Conversation(index, tuple(Message(role=role, content=content) for role, content in asked(text)))

@@ -1,0 +1,57 @@
+"""Recall under each attack at the filter's own thresholds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reft.attacks.adaptive import adaptive_suffixes
+from reft.attacks.disguises import DISGUISES, disguise
+from reft.config import FilterSettings
+from reft.conversations.schema import Conversation
+from reft.evaluation.statistics import Interval, rate
+from reft.filtering.decisions import decide
+from reft.filtering.run import calibrate
+from reft.filtering.scoring import score_rows
+from reft.progress import Report
+from reft.scorer import Scorer
+
+HARMLESS = "false positives: the harmless prompts themselves"
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack: how many of its rows were removed (dropped or quarantined), and how many dropped."""
+
+    attack: str
+    removed: Interval
+    dropped: Interval
+
+
+def measure_attacks(
+    scorer: Scorer,
+    harmful: Sequence[Conversation],
+    harmless: Sequence[Conversation],
+    settings: FilterSettings,
+    adaptive_rows: int = 20,
+    report: Report | None = None,
+) -> list[AttackResult]:
+    """Every disguise on every harmful prompt, the adaptive attack on the first few, and the false positives.
+
+    Args:
+        harmful, harmless: prompts that nothing was trained or calibrated on.
+    """
+    calibrated = calibrate(scorer.model, scorer.tokenizer, scorer.feature, scorer.calibration, settings)
+    requests, prompts = [c.instruction for c in harmful], [c.instruction for c in harmless]
+    attacks = {name: disguise(name, requests, prompts) for name in DISGUISES}
+    if adaptive_rows:
+        attacks["adaptive suffix"] = adaptive_suffixes(scorer, requests[:adaptive_rows], prompts, settings)
+    attacks[HARMLESS] = [Conversation(c.row, c.prompt) for c in harmless]
+    results = []
+    for number, (name, rows) in enumerate(attacks.items(), start=1):
+        scored = score_rows(scorer.model, scorer.tokenizer, rows, scorer.feature, settings)
+        verdicts = [d.decision for d in decide(rows, scored, calibrated.thresholds, settings)]
+        removed, dropped = rate([v != "keep" for v in verdicts]), rate([v == "drop" for v in verdicts])
+        if removed and dropped:
+            results.append(AttackResult(name, removed, dropped))
+        if report:
+            report(number, len(attacks))
+    return results

@@ -1,0 +1,48 @@
+"""Decisions that people made about single rows; they stand over the filter's and say so."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from reft.errors import StorageError, explain
+from reft.filtering.decisions import Decision, Verdict
+
+VERDICTS = get_args(Verdict)
+
+
+@dataclass(frozen=True)
+class Override:
+    """A person's decision about one row, which stands over the filter's."""
+
+    row: int
+    decision: Verdict
+    by: str
+    reason: str
+
+
+def read_overrides(path: Path) -> dict[int, Override]:
+    """Overrides by row, from JSONL lines {"row", "decision", "by", "reason"}.
+
+    Raises:
+        StorageError: a line is not of this shape.
+    """
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        try:
+            override = Override(**json.loads(line))
+            if override.decision not in VERDICTS or not override.by or not override.reason:
+                raise ValueError("decision must be keep, quarantine or drop; by and reason must not be empty")
+        except (ValueError, TypeError) as error:
+            remedy = 'write {"row": 0, "decision": "keep", "by": "your name", "reason": "why"}'
+            raise StorageError(explain(f"not an override: {error}", f"{path}, line {number + 1}", remedy)) from error
+        found[override.row] = override
+    return found
+
+
+def overridden(decision: Decision, override: Override | None) -> Decision:
+    """The decision that stands, with what the filter had said in its reason."""
+    if override is None:
+        return decision
+    reason = f"override by {override.by}: {override.reason} (the filter said {decision.decision}: {decision.reason})"
+    return replace(decision, decision=override.decision, reason=reason)

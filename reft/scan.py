@@ -1,0 +1,272 @@
+"""`reft scan`: the filter alone, on a file of any length, in memory that does not grow with it.
+
+Rows are scored in shards. A shard's results are written into a folder that appears under its name only
+when it is whole, so a scan that was killed goes on after the last whole shard, and several processes
+share the shards. Each output is the shards' files one after another.
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import ks_2samp
+
+from reft.artifacts import read_json, write_json
+from reft.config import FilterSettings
+from reft.conversations.reading import BadRow, read_rows
+from reft.conversations.schema import Conversation
+from reft.errors import StorageError, explain
+from reft.filtering.data_alarms import data_alarms, reservoir
+from reft.filtering.decisions import Decision, Thresholds, decide
+from reft.filtering.overrides import Override, overridden
+from reft.filtering.run import calibrate
+from reft.filtering.scoring import score_rows
+from reft.fingerprint import of_path
+from reft.progress import Report
+from reft.scorer import Scorer
+
+OUTPUTS = {"keep": "kept", "quarantine": "quarantined", "drop": "dropped"}
+ROWS_PER_SHARD = 1024
+EXAMPLES = 20
+# Below this probability that the user's scores and the calibration's come from one distribution, say so.
+UNLIKE = 0.01
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scan found.
+
+    Attributes:
+        counts: rows kept, quarantined and dropped; together all rows of the file.
+        reasons: how many rows each reason removed.
+        scores: the deciding score of every usable row, float32, in the file's order.
+        calibration: the scores of the harmless calibration rows.
+        examples: the removed rows with the highest scores, each with the beginning of its text.
+        warnings: what a person should know before trusting the outcome.
+    """
+
+    rows: int
+    counts: dict[str, int]
+    reasons: dict[str, int]
+    thresholds: Thresholds
+    scorer: str
+    layer: int
+    position: str
+    scores: np.ndarray
+    calibration: list[float]
+    examples: list[dict[str, Any]]
+    overrides: list[Override]
+    warnings: list[str]
+
+    @property
+    def clean(self) -> bool:
+        """Whether every row was kept."""
+        return self.counts["kept"] == self.rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, without the scores and the examples."""
+        hidden = ("scores", "calibration", "examples")
+        return {key: value for key, value in asdict(self).items() if key not in hidden}
+
+
+def scan_file(
+    path: Path,
+    out: Path,
+    scorer: Scorer,
+    settings: FilterSettings,
+    overrides: Mapping[int, Override] | None = None,
+    rank: int = 0,
+    processes: int = 1,
+    report: Report | None = None,
+) -> ScanResult | None:
+    """Score and sort every row; returns the result on rank 0, None on others.
+
+    Args:
+        out: gets `kept`, `quarantined` and `dropped` (lines as uploaded) and `decisions` as JSONL.
+
+    Raises:
+        DataFormatError: the file is missing, empty or not JSONL.
+        DataValidationError: too few calibration rows for the stated rate, or an alarm that shall stop the job.
+        StorageError: the results cannot be written.
+    """
+    overrides = overrides or {}
+    total = _count_rows(path)
+    sample = reservoir(row for row in read_rows(path) if isinstance(row, Conversation)) if rank == 0 else []
+    alarms = data_alarms(sample, settings.fail_on_alarms)
+    calibrated = calibrate(scorer.model, scorer.tokenizer, scorer.feature, scorer.calibration, settings)
+    calibration, thresholds = calibrated.harmless, calibrated.thresholds
+    stamp = _stamp(path, scorer, settings, overrides)
+    work = out / f".scan-{stamp}"  # another file or setting works elsewhere: nothing stale is ever merged
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        rows = read_rows(path)
+        for number in range(-(-total // ROWS_PER_SHARD) or 1):
+            part, shard = list(islice(rows, ROWS_PER_SHARD)), work / f"{number:06d}"
+            if number % processes == rank and not shard.exists():
+                _write_shard(shard, part, scorer, thresholds, settings, overrides)
+            if report:
+                report(min((number + 1) * ROWS_PER_SHARD, total), total)
+        if rank != 0:
+            return None
+        shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
+        while not all(shard.exists() for shard in shards):
+            time.sleep(0.2)  # for the other processes; torchrun ends this one if one of them dies
+        result = _result(shards, total, scorer, thresholds, calibration, list(overrides.values()), alarms)
+        for name in (*OUTPUTS.values(), "decisions"):
+            _concatenate([shard / f"{name}.jsonl" for shard in shards], out / f"{name}.jsonl")
+        write_json(out / "scan.json", result.as_dict())
+        shutil.rmtree(work)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            explain(f"could not write: {error}", str(out), "free some disk space and scan again")
+        ) from error
+    return result
+
+
+def _write_shard(
+    shard: Path,
+    rows: list[Conversation | BadRow],
+    scorer: Scorer,
+    thresholds: Thresholds,
+    settings: FilterSettings,
+    overrides: Mapping[int, Override],
+) -> None:
+    usable = [row for row in rows if isinstance(row, Conversation) and _asks(row)]
+    scored = score_rows(scorer.model, scorer.tokenizer, usable, scorer.feature, settings)
+    decided = {d.row: d for d in decide(usable, scored, thresholds, settings)}
+    partial = shard.with_name(f"{shard.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    decisions = [overridden(decided.get(row.row) or _unusable(row), overrides.get(row.row)) for row in rows]
+    lines: dict[str, list[str]] = {name: [] for name in OUTPUTS.values()}
+    for row, decision in zip(rows, decisions, strict=True):
+        lines[OUTPUTS[decision.decision]].append(row.original + "\n")
+    parts = {s.row: {part.where: part.score for part in s.parts} for s in scored}
+    lines["decisions"] = [json.dumps({**_described(d), "parts": parts.get(d.row, {})}) + "\n" for d in decisions]
+    for name, content in lines.items():
+        # As read: bytes that are not UTF-8 travel as lone surrogates and leave as they came.
+        (partial / f"{name}.jsonl").write_bytes("".join(content).encode("utf-8", "surrogateescape"))
+    removed = [(row, d) for row, d in zip(rows, decisions, strict=True) if d.decision != "keep"]
+    described = {
+        "counts": {name: len(lines[name]) for name in OUTPUTS.values()},
+        "reasons": _tally(d.reason for _, d in removed),
+        "scores": [d.score for d in decided.values()],
+        "examples": sorted(({**_described(d), "text": _beginning(row)} for row, d in removed), key=_order)[:EXAMPLES],
+    }
+    write_json(partial / "shard.json", described)
+    os.replace(partial, shard)
+
+
+def _described(decision: Decision) -> dict[str, Any]:
+    """For JSON, which knows no NaN."""
+    return {**asdict(decision), "score": None if math.isnan(decision.score) else decision.score}
+
+
+def _order(example: dict[str, Any]) -> float:
+    """Highest scores first, rows without one last."""
+    return math.inf if example["score"] is None else -example["score"]
+
+
+def _asks(row: Conversation) -> bool:
+    return any(m.role == "user" for m in row.messages)
+
+
+def _unusable(row: Conversation | BadRow) -> Decision:
+    """A row that cannot be scored is for a person, never for training."""
+    if isinstance(row, BadRow):
+        return Decision(row.row, math.nan, "quarantine", f"cannot be read: {row.code} ({row.remedy})", row.field)
+    return Decision(row.row, math.nan, "quarantine", "cannot be scored: no user turn", "messages")
+
+
+def _beginning(row: Conversation | BadRow) -> str:
+    text = row.instruction if isinstance(row, Conversation) and _asks(row) else row.original
+    return text[:160].encode("utf-8", "replace").decode()
+
+
+def _tally(names: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _result(
+    shards: list[Path],
+    total: int,
+    scorer: Scorer,
+    thresholds: Thresholds,
+    calibration: list[float],
+    overrides: list[Override],
+    alarms: list[str],
+) -> ScanResult:
+    counts, reasons = dict.fromkeys(OUTPUTS.values(), 0), dict[str, int]()
+    scores: list[np.ndarray] = []
+    examples: list[dict[str, Any]] = []
+    for shard in shards:
+        described = read_json(shard / "shard.json")
+        for into, found in ((counts, described["counts"]), (reasons, described["reasons"])):
+            for name, count in found.items():
+                into[name] = into.get(name, 0) + count
+        scores.append(np.array(described["scores"], dtype=np.float32))
+        examples = sorted(examples + described["examples"], key=_order)[:EXAMPLES]
+    every = np.concatenate(scores)
+    return ScanResult(
+        total, counts, reasons, thresholds, scorer.name, scorer.feature.layer, scorer.feature.position,
+        every, calibration, examples, overrides, [*_warnings(counts, total, every, calibration, thresholds), *alarms],
+    )  # fmt: skip
+
+
+def _warnings(
+    counts: Mapping[str, int], total: int, scores: np.ndarray, calibration: list[float], thresholds: Thresholds
+) -> list[str]:
+    found = []
+    if counts["kept"] == 0:
+        found.append("no row was kept")
+    elif counts["kept"] < 0.5 * total:
+        found.append(f"only {counts['kept']} of {total} rows were kept")
+    below = scores[scores <= thresholds.quarantine]
+    if len(below) >= 20:
+        within = [s for s in calibration if s <= thresholds.quarantine]
+        p = float(ks_2samp(below, within).pvalue)
+        if p < UNLIKE:
+            found.append(
+                f"the kept rows' scores are unlike the calibration's (two-sample Kolmogorov-Smirnov, p = {p:.1g}): "
+                "the stated false positive rate may not hold; calibrate on harmless rows of your own kind"
+            )
+    return found
+
+
+def _stamp(path: Path, scorer: Scorer, settings: FilterSettings, overrides: Mapping[int, Override]) -> str:
+    """A digest of all that decides about a row."""
+    made_of = [of_path(path), scorer.fingerprint, settings.model_dump_json(), repr(sorted(overrides.items()))]
+    return blake2b("\n".join(made_of).encode(), digest_size=8).hexdigest()
+
+
+def _count_rows(path: Path) -> int:
+    if not path.is_file():
+        return 0  # reading it names the fault
+    ends, last = 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            ends, last = ends + block.count(b"\n"), block[-1:]
+    return ends + (last != b"\n")
+
+
+def _concatenate(parts: list[Path], into: Path) -> None:
+    partial = into.with_name(into.name + ".part")
+    with partial.open("wb") as output:
+        for part in parts:
+            with part.open("rb") as content:
+                shutil.copyfileobj(content, output)
+    os.replace(partial, into)

@@ -1,0 +1,69 @@
+"""What it takes to score rows: a model, its refusal feature, and the rows that calibrate it, from one folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.artifacts import read_json, write_json, write_text
+from reft.config import ModelSettings, Settings
+from reft.conversations.reading import read_conversations
+from reft.errors import StorageError, explain
+from reft.fingerprint import of_code, of_path
+from reft.refusal.extraction import LabelledPrompts
+from reft.refusal.feature import RefusalFeature
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import load_start, load_teacher, untrained_feature
+
+DEFAULT_TEACHER = Path("runs/latest/teacher")
+SCORING = ("conversations", "models", "refusal", "filtering", "scan")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A loaded scorer; `name` is "teacher" or "untrained", `fingerprint` stands for all that decides a score."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    feature: RefusalFeature
+    calibration: LabelledPrompts
+    fingerprint: str
+
+
+def save_scorer(folder: Path, teacher: Teacher, model: ModelSettings, calibration: LabelledPrompts) -> None:
+    """Write everything that `load_scorer` needs, but for the base model itself."""
+    teacher.save(folder)
+    write_json(folder / "scorer.json", {"model": model.model_dump(), "weights": calibration.harmless_weights})
+    for name, rows in (("harmful", calibration.harmful), ("harmless", calibration.harmless)):
+        write_text(folder / f"{name}.jsonl", "".join(row.original + "\n" for row in rows))
+
+
+def load_scorer(folder: Path, untrained: bool = False) -> Scorer:
+    """The trained teacher, or the untrained start model where that was asked for or separates better.
+
+    Raises:
+        StorageError: the folder was not written by `save_scorer`.
+        ModelError: the base model cannot be loaded.
+    """
+    if not (folder / "scorer.json").is_file():
+        remedy = "make run leaves one in runs/latest/teacher; or name another with --teacher"
+        raise StorageError(explain("no teacher to score with", str(folder), remedy))
+    described, teacher = read_json(folder / "scorer.json"), Teacher.load(folder)
+    settings = ModelSettings(**described["model"])
+    harmful, harmless = (read_conversations(folder / f"{name}.jsonl") for name in ("harmful", "harmless"))
+    calibration = LabelledPrompts(harmful, harmless, described["weights"])
+    trained = teacher.beats_untrained and not untrained
+    model, tokenizer = load_teacher(teacher, settings) if trained else load_start(settings)
+    feature = teacher.feature if trained else teacher.untrained
+    fingerprint = f"{of_path(folder)}:{trained}:{model.dtype}:{of_code(*SCORING)}"
+    return Scorer("teacher" if trained else "untrained", model, tokenizer, feature, calibration, fingerprint)
+
+
+def untrained_scorer(settings: Settings) -> Scorer:
+    """The untrained difference of means of the settings' model and rows, read anew (seconds)."""
+    feature, _, _, calibration = untrained_feature(settings.model, settings.data, settings.feature)
+    model, tokenizer = load_start(settings.model)
+    rows = [of_path(path) if isinstance(path, str) else str(path) for _, path in settings.data]
+    made_of = [settings.model.model_dump_json(), settings.feature.model_dump_json(), *rows, of_code(*SCORING)]
+    return Scorer("untrained", model, tokenizer, feature, calibration, ":".join(made_of))
