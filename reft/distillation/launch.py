@@ -69,8 +69,10 @@ def _command(job: FinetuneJob, folder: Path) -> list[str]:
 def _environment(job: FinetuneJob) -> dict[str, str]:
     threads = max(1, torch.get_num_threads() // job.settings.processes)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    # Waiting threads that spin starve their neighbours when ranks and other work share few cores.
-    quiet = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    quiet = {"TOKENIZERS_PARALLELISM": "false"}
+    if job.settings.processes > 1:
+        # Waiting threads that spin starve the other ranks; for a rank alone, sleeping costs a third of its speed.
+        quiet["OMP_WAIT_POLICY"] = "PASSIVE"
     return {**os.environ, **quiet, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
 
 
