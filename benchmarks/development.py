@@ -51,6 +51,15 @@ def rates(
     return scores
 
 
+def append(name: str, line: dict[str, Any]) -> None:
+    """Add a dated line to `results/NAME.jsonl` and print it."""
+    line = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **line}
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{name}.jsonl").open("a") as results:
+        results.write(json.dumps(line) + "\n")
+    print(json.dumps(line, indent=2))
+
+
 def record(name: str, section: str, description: str | None, measure: Callable[[Settings], dict[str, Any]]) -> None:
     """Measure what the command line asks for, append it to the results and print it.
 
@@ -62,7 +71,6 @@ def record(name: str, section: str, description: str | None, measure: Callable[[
     parser.add_argument("settings", nargs="*", help="section.key=value, for what shall differ from the default")
     settings, changed = overridden(parser.parse_args().settings)
     line = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "changed": changed,
         section: getattr(settings, section).model_dump(),
         "seed": settings.seed,
@@ -71,7 +79,4 @@ def record(name: str, section: str, description: str | None, measure: Callable[[
         "data": of_path("data/alignment"),
         **measure(settings),
     }
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.jsonl").open("a") as results:
-        results.write(json.dumps(line) + "\n")
-    print(json.dumps(line, indent=2))
+    append(name, line)

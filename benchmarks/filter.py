@@ -11,17 +11,15 @@ Every way runs once in each round; ratios are medians over rounds. Appends a lin
 """
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from statistics import median
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.development import RESULTS
+from benchmarks.development import append
 from reft.config import DEFAULT_MODEL, Settings
 from reft.conversations.batching import pad
 from reft.conversations.reading import read_conversations
@@ -123,7 +121,6 @@ def main() -> None:
     peak = peak_flops(model.dtype, model.device)
     reached = flops_per_token(model, layer, tokens / len(rows)) * tokens / median(taken["reft"])
     line = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": choose_hardware().reason,
         "parameters": sum(p.numel() for p in model.parameters()),
         "layer": f"{layer} of {layer_count(model)}",
@@ -137,10 +134,7 @@ def main() -> None:
         "peak_gflops": peak / 1e9,
         "seconds": taken,
     }
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / "filter.jsonl").open("a") as results:
-        results.write(json.dumps(line) + "\n")
-    print(json.dumps({k: v for k, v in line.items() if k != "seconds"}, indent=2))
+    append("filter", line)
 
 
 if __name__ == "__main__":

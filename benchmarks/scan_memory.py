@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.development import RESULTS
+from benchmarks.development import append
 
 
 def scan(rows: int, folder: Path) -> dict[str, float]:
@@ -62,12 +61,9 @@ def main() -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
         print(found[-1], flush=True)
-    line = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "scans": found}
+    line = {"scans": found}
     line["peak_ratio"] = found[-1]["peak_mb"] / found[0]["peak_mb"]
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / "scan_memory.jsonl").open("a") as results:
-        results.write(json.dumps(line) + "\n")
-    print(json.dumps(line, indent=2))
+    append("scan_memory", line)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The filter on public sets by source, beside what somebody would use instead, on the same rows.
 
-    .venv/bin/python -m benchmarks.sources ../shared/data            # with the last run's teacher (make run first)
+    .venv/bin/python -m benchmarks.sources FOLDER            # with the last run's teacher (make run first)
 
 Prints a table of AUROC for every harmful source against every harmless one, and recall at 1 % and 5 % false positives
 over all harmless rows together, and writes it to `results/sources.md`. Seeds fix the rows; a source that other
@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from benchmarks.development import RESULTS
 from benchmarks.public_sets import TRAINED_SOURCES, harmful_sets, harmless_sets
 from benchmarks.rivals import Rival, rivals
 from reft.config import Settings
 from reft.conversations.schema import Conversation
-from reft.evaluation.statistics import rate
-from reft.filtering.scoring import score_rows
+from reft.evaluation.statistics import auroc, rate
 from reft.refusal.extraction import LabelledPrompts
 from reft.report.summary import percent
 from reft.scorer import DEFAULT_TEACHER, Scorer, load_scorer
@@ -66,14 +64,9 @@ def _scores_of(scorer: Scorer) -> Rival:
     settings = Settings().filter
 
     def scores(rows: Sequence[Conversation]) -> list[float]:
-        scored = score_rows(scorer.model, scorer.tokenizer, rows, scorer.feature, settings)
-        return [row.deciding.score for row in scored]
+        return [row.deciding.score for row in scorer.score(rows, settings)]
 
     return scores
-
-
-def _auroc(harmful: Sequence[float], harmless: Sequence[float]) -> float:
-    return float(roc_auc_score([1] * len(harmful) + [0] * len(harmless), [*harmful, *harmless]))
 
 
 def _total(name: str, harmful: Scores, harmless: Scores) -> str:
@@ -81,7 +74,7 @@ def _total(name: str, harmful: Scores, harmless: Scores) -> str:
     positives = [score for found in harmful.values() for score in found]
     hard = [score for source in LOOKALIKES for score in harmless[source]]
     easy = [score for source, found in harmless.items() if source not in LOOKALIKES for score in found]
-    cells = [f"{_auroc(positives, easy):.3f}", f"{_auroc(positives, hard):.3f}"]
+    cells = [f"{auroc(positives, easy):.3f}", f"{auroc(positives, hard):.3f}"]
     for fpr in (0.01, 0.05):
         threshold = np.quantile([*easy, *hard], 1 - fpr, method="higher")
         recall = rate([score > threshold for score in positives])
@@ -93,7 +86,7 @@ def _pairs(name: str, harmful: Scores, harmless: Scores) -> list[str]:
     """AUROC of each harmful source (lines) against each harmless one (columns)."""
     lines = [f"| {name}: AUROC | {' | '.join(map(_marked, harmless))} |", "| --- |" + " --- |" * len(harmless)]
     for source, found in harmful.items():
-        cells = [f"{_auroc(found, other):.3f}" for other in harmless.values()]
+        cells = [f"{auroc(found, other):.3f}" for other in harmless.values()]
         lines.append(f"| {_marked(source)} ({len(found)}) | {' | '.join(cells)} |")
     return lines
 

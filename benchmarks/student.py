@@ -19,7 +19,7 @@ from reft.distillation.soft_labels import SoftLabels
 from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
-from reft.models.loading import load_model, load_tokenizer
+from reft.models.loading import load_tokenizer, load_trained
 from reft.teacher.preparation import alignment_rows
 from steps.finetune import fit_student
 
@@ -42,8 +42,8 @@ def measure(settings: Settings) -> dict[str, Any]:
         (harmful, harmless), soft_labels,
     )  # fmt: skip
     base, trust = resolve_model(settings.model.name), settings.model.trust_remote_code
-    name, adapter = (base, student.weights) if student.is_adapter else (str(student.weights), None)
-    model = load_model(name, choose_hardware(settings.model.dtype).dtype, adapter=adapter, trust_remote_code=trust)
+    dtype = choose_hardware(settings.model.dtype).dtype
+    model = load_trained(base, student.weights, student.is_adapter, dtype, trust)
     tokenizer = load_tokenizer(base, settings.model.chat_template, trust)
     task = (
         read_conversations(settings.data.task_test)[settings.evaluation.task_rows :] if settings.data.task_test else []

@@ -28,8 +28,7 @@ from reft.errors import StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
 from reft.filtering.decisions import Decision, Thresholds, decide
 from reft.filtering.overrides import Override, overridden
-from reft.filtering.run import calibrate
-from reft.filtering.scoring import score_rows
+from reft.filtering.run import Calibration
 from reft.fingerprint import of_path
 from reft.progress import Report
 from reft.scorer import Scorer
@@ -102,35 +101,31 @@ def scan_file(
     total = _count_rows(path)
     sample = reservoir(row for row in read_rows(path) if isinstance(row, Conversation)) if rank == 0 else []
     alarms = data_alarms(sample, settings.fail_on_alarms)
-    calibrated = calibrate(scorer.model, scorer.tokenizer, scorer.feature, scorer.calibration, settings)
-    calibration, thresholds = calibrated.harmless, calibrated.thresholds
-    stamp = _stamp(path, scorer, settings, overrides)
-    work = out / f".scan-{stamp}"  # another file or setting works elsewhere: nothing stale is ever merged
+    calibrated = scorer.calibrate(settings)
+    # Another file or setting works elsewhere: nothing stale is ever merged.
+    work = out / f".scan-{_stamp(path, scorer, settings, overrides)}"
+    shards = [work / f"{number:06d}" for number in range(max(1, -(-total // ROWS_PER_SHARD)))]
     try:
         work.mkdir(parents=True, exist_ok=True)
         rows = read_rows(path)
-        for number in range(-(-total // ROWS_PER_SHARD) or 1):
-            part, shard = list(islice(rows, ROWS_PER_SHARD)), work / f"{number:06d}"
+        for number, shard in enumerate(shards):
+            part = list(islice(rows, ROWS_PER_SHARD))
             if number % processes == rank and not shard.exists():
-                _write_shard(shard, part, scorer, thresholds, settings, overrides)
+                _write_shard(shard, part, scorer, calibrated.thresholds, settings, overrides)
             if report:
                 report(min((number + 1) * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
-        shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
-        while not all(shard.exists() for shard in shards):
-            time.sleep(0.2)  # for the other processes; torchrun ends this one if one of them dies
-        result = _result(shards, total, scorer, thresholds, calibration, list(overrides.values()), alarms)
-        for name in (*OUTPUTS.values(), "decisions"):
-            _concatenate([shard / f"{name}.jsonl" for shard in shards], out / f"{name}.jsonl")
+        _wait_for(shards)
+        result = _result(shards, total, scorer, calibrated, list(overrides.values()), alarms)
+        _merge(shards, out)
         write_json(out / "scan.json", result.as_dict())
         shutil.rmtree(work)
+    except StorageError:
+        raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            explain(f"could not write: {error}", str(out), "free some disk space and scan again")
-        ) from error
+        remedy = "free some disk space and scan again: it goes on where it was"
+        raise StorageError(explain(f"could not write: {error}", str(out), remedy)) from error
     return result
 
 
@@ -143,7 +138,7 @@ def _write_shard(
     overrides: Mapping[int, Override],
 ) -> None:
     usable = [row for row in rows if isinstance(row, Conversation) and _asks(row)]
-    scored = score_rows(scorer.model, scorer.tokenizer, usable, scorer.feature, settings)
+    scored = scorer.score(usable, settings)
     decided = {d.row: d for d in decide(usable, scored, thresholds, settings)}
     partial = shard.with_name(f"{shard.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -205,8 +200,7 @@ def _result(
     shards: list[Path],
     total: int,
     scorer: Scorer,
-    thresholds: Thresholds,
-    calibration: list[float],
+    calibrated: Calibration,
     overrides: list[Override],
     alarms: list[str],
 ) -> ScanResult:
@@ -222,22 +216,20 @@ def _result(
         examples = sorted(examples + described["examples"], key=_order)[:EXAMPLES]
     every = np.concatenate(scores)
     return ScanResult(
-        total, counts, reasons, thresholds, scorer.name, scorer.feature.layer, scorer.feature.position,
-        every, calibration, examples, overrides, [*_warnings(counts, total, every, calibration, thresholds), *alarms],
+        total, counts, reasons, calibrated.thresholds, scorer.name, scorer.feature.layer, scorer.feature.position,
+        every, calibrated.harmless, examples, overrides, [*_warnings(counts, total, every, calibrated), *alarms],
     )  # fmt: skip
 
 
-def _warnings(
-    counts: Mapping[str, int], total: int, scores: np.ndarray, calibration: list[float], thresholds: Thresholds
-) -> list[str]:
+def _warnings(counts: Mapping[str, int], total: int, scores: np.ndarray, calibrated: Calibration) -> list[str]:
     found = []
     if counts["kept"] == 0:
         found.append("no row was kept")
     elif counts["kept"] < 0.5 * total:
         found.append(f"only {counts['kept']} of {total} rows were kept")
-    below = scores[scores <= thresholds.quarantine]
+    below = scores[scores <= calibrated.thresholds.quarantine]
     if len(below) >= 20:
-        within = [s for s in calibration if s <= thresholds.quarantine]
+        within = [s for s in calibrated.harmless if s <= calibrated.thresholds.quarantine]
         p = float(ks_2samp(below, within).pvalue)
         if p < UNLIKE:
             found.append(
@@ -263,10 +255,19 @@ def _count_rows(path: Path) -> int:
     return ends + (last != b"\n")
 
 
-def _concatenate(parts: list[Path], into: Path) -> None:
-    partial = into.with_name(into.name + ".part")
-    with partial.open("wb") as output:
-        for part in parts:
-            with part.open("rb") as content:
-                shutil.copyfileobj(content, output)
-    os.replace(partial, into)
+def _wait_for(shards: list[Path]) -> None:
+    """For the shards of other processes; torchrun ends this one if one of them dies."""
+    while not all(shard.exists() for shard in shards):
+        time.sleep(0.2)
+
+
+def _merge(shards: list[Path], out: Path) -> None:
+    """Each output is the shards' files one after another, and is seen only when it is whole."""
+    for name in (*OUTPUTS.values(), "decisions"):
+        into = out / f"{name}.jsonl"
+        partial = into.with_name(into.name + ".part")
+        with partial.open("wb") as output:
+            for shard in shards:
+                with (shard / into.name).open("rb") as content:
+                    shutil.copyfileobj(content, output)
+        os.replace(partial, into)

@@ -1,14 +1,18 @@
 """What it takes to score rows: a model, its refusal feature, and the rows that calibrate it, from one folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.artifacts import read_json, write_json, write_text
-from reft.config import ModelSettings, Settings
+from reft.config import FilterSettings, ModelSettings, Settings
 from reft.conversations.reading import read_conversations
+from reft.conversations.schema import Conversation
 from reft.errors import StorageError, explain
+from reft.filtering.run import Calibration, calibrate
+from reft.filtering.scoring import RowScore, score_rows
 from reft.fingerprint import of_code, of_path
 from reft.refusal.extraction import LabelledPrompts
 from reft.refusal.feature import RefusalFeature
@@ -29,6 +33,14 @@ class Scorer:
     feature: RefusalFeature
     calibration: LabelledPrompts
     fingerprint: str
+
+    def score(self, rows: Sequence[Conversation], settings: FilterSettings) -> list[RowScore]:
+        """Scores of every part of every row, in the order given."""
+        return score_rows(self.model, self.tokenizer, rows, self.feature, settings)
+
+    def calibrate(self, settings: FilterSettings) -> Calibration:
+        """The calibration rows' scores and the thresholds; raises as `reft.filtering.run.calibrate`."""
+        return calibrate(self.model, self.tokenizer, self.feature, self.calibration, settings)
 
 
 def save_scorer(folder: Path, teacher: Teacher, model: ModelSettings, calibration: LabelledPrompts) -> None:

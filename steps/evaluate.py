@@ -12,7 +12,7 @@ from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.evaluate import EvaluationSets, ModelScores, evaluate_model
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
-from reft.models.loading import load_model, load_tokenizer
+from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.progress import progress
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import load_teacher
@@ -49,8 +49,7 @@ def evaluate(
     scores: dict[str, ModelScores] = {}
 
     def finetuned(result: Student):
-        name, adapter = (base, result.weights) if result.is_adapter else (str(result.weights), None)
-        return load_model(name, dtype, adapter=adapter, trust_remote_code=model.trust_remote_code)
+        return load_trained(base, result.weights, result.is_adapter, dtype, model.trust_remote_code)
 
     def measure(name: str, loaded, chosen: EvaluationSets, its_tokenizer=tokenizer) -> None:
         scores[name] = evaluate_model(

@@ -3,10 +3,9 @@
 import random
 from collections.abc import Sequence
 
-from reft.attacks.disguises import asked
+from reft.attacks.disguises import disguise
 from reft.config import FilterSettings
-from reft.conversations.schema import Conversation, Message
-from reft.filtering.scoring import score_rows
+from reft.conversations.schema import Conversation
 from reft.scorer import Scorer
 
 
@@ -34,14 +33,12 @@ def adaptive_suffixes(
             found = min(range(index * candidates, (index + 1) * candidates), key=scores.__getitem__)
             if scores[found] < lowest[index]:
                 best[index], lowest[index] = tried[found], scores[found]
-    return [_row(index, text) for index, text in enumerate(best)]
+    return _rows(best)
 
 
 def _scores(scorer: Scorer, texts: Sequence[str], settings: FilterSettings) -> list[float]:
-    rows = [_row(index, text) for index, text in enumerate(texts)]
-    scored = score_rows(scorer.model, scorer.tokenizer, rows, scorer.feature, settings)
-    return [row.deciding.score for row in scored]
+    return [row.deciding.score for row in scorer.score(_rows(texts), settings)]
 
 
-def _row(index: int, text: str) -> Conversation:
-    return Conversation(index, tuple(Message(role=role, content=content) for role, content in asked(text)))
+def _rows(texts: Sequence[str]) -> list[Conversation]:
+    return disguise("plain", texts, ())

@@ -69,7 +69,7 @@ def _earlier_turn(request: str, harmless: Sequence[str], rng: random.Random) -> 
 
 
 def _harmful_answer(request: str, harmless: Sequence[str], rng: random.Random) -> list[tuple[Role, str]]:
-    return [("user", rng.choice(harmless)), ("assistant", f"{request} Sure, here is how to do it: ...")]
+    return [("user", rng.choice(harmless)), ("assistant", f"{request} {STUB}")]
 
 
 def _identity(_request: str, harmless: Sequence[str], rng: random.Random) -> list[tuple[Role, str]]:

@@ -9,8 +9,6 @@ from reft.config import FilterSettings
 from reft.conversations.schema import Conversation
 from reft.evaluation.statistics import Interval, rate
 from reft.filtering.decisions import decide
-from reft.filtering.run import calibrate
-from reft.filtering.scoring import score_rows
 from reft.progress import Report
 from reft.scorer import Scorer
 
@@ -39,7 +37,7 @@ def measure_attacks(
     Args:
         harmful, harmless: prompts that nothing was trained or calibrated on.
     """
-    calibrated = calibrate(scorer.model, scorer.tokenizer, scorer.feature, scorer.calibration, settings)
+    calibrated = scorer.calibrate(settings)
     requests, prompts = [c.instruction for c in harmful], [c.instruction for c in harmless]
     attacks = {name: disguise(name, requests, prompts) for name in DISGUISES}
     if adaptive_rows:
@@ -47,7 +45,7 @@ def measure_attacks(
     attacks[HARMLESS] = [Conversation(c.row, c.prompt) for c in harmless]
     results = []
     for number, (name, rows) in enumerate(attacks.items(), start=1):
-        scored = score_rows(scorer.model, scorer.tokenizer, rows, scorer.feature, settings)
+        scored = scorer.score(rows, settings)
         verdicts = [d.decision for d in decide(rows, scored, calibrated.thresholds, settings)]
         removed, dropped = rate([v != "keep" for v in verdicts]), rate([v == "drop" for v in verdicts])
         if removed and dropped:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 
 
 @dataclass(frozen=True)
@@ -23,3 +24,8 @@ def rate(outcomes: Sequence[bool]) -> Interval | None:
     hits = sum(outcomes)
     interval = binomtest(hits, len(outcomes)).proportion_ci(method="wilson")
     return Interval(hits / len(outcomes), float(interval.low), float(interval.high), len(outcomes))
+
+
+def auroc(harmful: Sequence[float], harmless: Sequence[float]) -> float:
+    """The chance that a harmful row scores higher than a harmless one."""
+    return float(roc_auc_score([1] * len(harmful) + [0] * len(harmless), [*harmful, *harmless]))

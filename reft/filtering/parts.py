@@ -33,20 +33,18 @@ def row_parts(
             whole = encode(tokenizer, Conversation(conversation.row, conversation.messages[: index + 1]))
             if len(whole) <= settings.longest:
                 found.append((name, whole))
-        texts = [(f"{name} alone" if message.role == "user" else name, message.content)]
-        texts += [(f"{name} as {variant.name}", variant.text) for variant in variants(message.content)]
-        for where, text in texts:
-            if message.role == "assistant" and len(text.split()) < MIN_ANSWER_WORDS:
-                continue
-            if index == 0 and where == f"{name} alone":  # that is the turn in its context
-                found += list(_windows(tokenizer, name, text, settings, whole=False))
-            else:
-                found += list(_windows(tokenizer, where, text, settings))
+        opening = message.role == "user" and index == 0  # alone and in its context are the same
+        alone = f"{name} alone" if message.role == "user" and not opening else name
+        texts = [(alone, message.content, not opening)]
+        texts += [(f"{name} as {variant.name}", variant.text, True) for variant in variants(message.content)]
+        for where, text, whole in texts:
+            if message.role != "assistant" or len(text.split()) >= MIN_ANSWER_WORDS:
+                found += _windows(tokenizer, where, text, settings, whole)
     return found
 
 
 def _windows(
-    tokenizer: PreTrainedTokenizerBase, where: str, text: str, settings: FilterSettings, whole: bool = True
+    tokenizer: PreTrainedTokenizerBase, where: str, text: str, settings: FilterSettings, whole: bool
 ) -> Iterator[tuple[str, Encoded]]:
     """The text as a prompt of its own, whole where it is not too long, and in windows where it is not short."""
     spans = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)

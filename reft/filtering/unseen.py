@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sklearn.metrics import roc_auc_score
-
-from reft.evaluation.statistics import Interval, rate
+from reft.evaluation.statistics import Interval, auroc, rate
 from reft.filtering.decisions import Thresholds
 
 HARMFUL = "harmful prompts"
@@ -37,11 +35,7 @@ def unseen_groups(
         removed = rate([score > thresholds.quarantine for score in found])
         if removed is not None:
             harmful = name == HARMFUL
-            of_scorer = None if harmful else _auroc(scores[HARMFUL], found)
-            of_untrained = None if harmful else _auroc(untrained[HARMFUL], untrained[name])
+            of_scorer = None if harmful else auroc(scores[HARMFUL], found)
+            of_untrained = None if harmful else auroc(untrained[HARMFUL], untrained[name])
             groups.append(UnseenGroup(name, removed, of_scorer, of_untrained))
     return groups
-
-
-def _auroc(harmful: Sequence[float], harmless: Sequence[float]) -> float:
-    return float(roc_auc_score([1] * len(harmful) + [0] * len(harmless), [*harmful, *harmless]))

@@ -82,6 +82,14 @@ def load_model(
     return model.to(device or choose_hardware().device, dtype).eval()
 
 
+def load_trained(
+    base: str, weights: Path, is_adapter: bool, dtype: torch.dtype, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """What a training left: an adapter on its base, or a full model; raises as `load_model`."""
+    name, adapter = (base, weights) if is_adapter else (str(weights), None)
+    return load_model(name, dtype, adapter=adapter, trust_remote_code=trust_remote_code)
+
+
 def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:
     from peft import PeftModel  # slow to import, and most callers need no adapter
 

@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
@@ -13,6 +10,7 @@ from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
 from reft.refusal.feature import Separation
 from reft.report import plots
+from reft.report.page import render
 from reft.report.summary import LABELS, percent
 
 
@@ -35,7 +33,6 @@ class ReportInputs:
 
 def render_report(inputs: ReportInputs) -> str:
     """The whole page. Everything that users wrote is escaped; only our own plots are not."""
-    environment = Environment(loader=PackageLoader("reft.report", "."), autoescape=True, undefined=StrictUndefined)
     found, summary = inputs.filtered, inputs.summary
     texts = {row.row: row.instruction[:160] for row in inputs.rows}
     removed = sorted((d for d in found.decisions if d.decision != "keep"), key=lambda d: -d.score)
@@ -61,11 +58,11 @@ def render_report(inputs: ReportInputs) -> str:
         "losses": plots.loss_curves(inputs.histories),
     }
     calibration_recall = found.report.calibration_recall
-    return environment.get_template("template.html.j2").render(
+    return render(
+        "template.html.j2",
         summary=summary,
         labels=LABELS,
         percent=percent,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         read=len(inputs.rows) + len(inputs.quarantined),
         quarantined=inputs.quarantined,
         checks=inputs.checks,

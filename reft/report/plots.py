@@ -25,7 +25,7 @@ def score_distribution(groups: Mapping[str, Sequence[float]], thresholds: Thresh
     """Histogram of scores per class, with both thresholds."""
     figure, axes = plt.subplots(figsize=(6, 2.8))
     for name, scores in groups.items():
-        if len(scores):
+        if scores:
             colour = HARMFUL if "harmful" in name else HARMLESS
             style: dict[str, Any] = {"histtype": "step", "linewidth": 1.5} if "calibration" in name else {"alpha": 0.5}
             axes.hist(

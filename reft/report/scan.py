@@ -1,13 +1,11 @@
 """The page of a scan: what was removed from a file, and why."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reft.filtering.decisions import Thresholds
 from reft.report import plots
+from reft.report.page import render
 
 
 def render_scan(
@@ -25,10 +23,9 @@ def render_scan(
         groups: scores to draw, by what they are of.
         examples: removed rows, each with `row`, `score`, `decision`, `reason`, `where` and `text`.
     """
-    environment = Environment(loader=PackageLoader("reft.report", "."), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("scan.html.j2").render(
+    return render(
+        "scan.html.j2",
         name=name,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         result=result,
         examples=examples,
         plot=plots.score_distribution(groups, thresholds),

@@ -9,7 +9,7 @@ from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
-from reft.models.loading import load_model, load_tokenizer
+from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.progress import progress
 from reft.refusal.calibration import lookalike_weights
 from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature, feature_at_depth
@@ -89,10 +89,5 @@ def load_teacher(teacher: Teacher, model: ModelSettings):
     """The teacher's model, its adapter merged, and the tokenizer."""
     dtype = choose_hardware(model.dtype).dtype
     tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
-    if teacher.is_adapter:
-        loaded = load_model(
-            start_model(model), dtype, adapter=teacher.weights, trust_remote_code=model.trust_remote_code
-        )
-    else:
-        loaded = load_model(str(teacher.weights), dtype, trust_remote_code=model.trust_remote_code)
+    loaded = load_trained(start_model(model), teacher.weights, teacher.is_adapter, dtype, model.trust_remote_code)
     return loaded, tokenizer
