@@ -1,6 +1,7 @@
 """The main pipeline: only wiring. Every step gets its own part of the settings, so that ZenML's cache
 misses exactly what a change affects."""
 
+from pathlib import Path
 from typing import Any
 
 from zenml import pipeline
@@ -8,6 +9,8 @@ from zenml import pipeline
 from reft.config import Settings, parse_settings
 from reft.fingerprint import of_code, of_path
 from reft.models.default_model import resolve_model
+from reft.progress import expect_run
+from reft.report.summary import last_seconds
 from steps.data import validate_data
 from steps.evaluate import evaluate
 from steps.filtering import filter_data
@@ -48,6 +51,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
     s = parse_settings(settings)
     made_of = fingerprints(s)
+    expect_run(last_seconds(Path(s.tracking.runs_folder) / "latest" / "summary.json"))
     # Only what a step reads: another customer's file must not miss the teacher's cache.
     provider = s.data.model_copy(update=dict.fromkeys(("user", "user_labels", "task", "task_test"), ""))
     validated, validation_cost = validate_data(s.data.user, s.model, s.validation, made_of["validate"])

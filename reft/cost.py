@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from reft.models.memory import collect_garbage
+from reft.progress import current_run
 
 
 @dataclass
@@ -25,13 +26,15 @@ class Cost:
 
 
 @contextmanager
-def measured(every_seconds: float = 0.25) -> Generator[Cost]:
-    """Measure the body; the caller sets `tokens`.
+def measured(stage: str, every_seconds: float = 0.25) -> Generator[Cost]:
+    """Measure the body as a stage of the run; the caller sets `tokens`.
 
     Memory that an earlier stage has freed is given back first: it is not this stage's, and a training
     that runs as processes of its own needs it.
     """
     collect_garbage()
+    if run := current_run():
+        run.begin(stage)
     cost, stop, started = Cost(), threading.Event(), time.monotonic()
 
     def sample() -> None:
@@ -48,6 +51,8 @@ def measured(every_seconds: float = 0.25) -> Generator[Cost]:
         stop.set()
         sampler.join()
         cost.seconds = time.monotonic() - started
+        if run:
+            run.end(stage, cost.seconds)
 
 
 def _resident_mb() -> float:

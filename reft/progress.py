@@ -1,10 +1,64 @@
-"""Progress on long work: a bar on a terminal, a line now and then in a log."""
+"""Progress on long work: a bar on a terminal, a line now and then in a log, and how long the run still takes."""
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 Report = Callable[[int, int], None]  # (done, total)
+
+# Seconds of the stages of a default run, in the order in which they run (README: two shared cores).
+DEFAULT_RUN = {
+    "validate_data": 1.0,
+    "extract_refusal_feature": 12.0,
+    "plain_sft": 85.0,
+    "train_teacher": 168.0,
+    "distill_soft_labels": 46.0,
+    "filter_data": 19.0,
+    "finetune": 286.0,
+    "evaluate": 99.0,
+}
+
+
+class RunProgress:
+    """How long a run's later stages will take: as in an earlier run, at the pace of this run's stages so far."""
+
+    def __init__(self, expected: Mapping[str, float]) -> None:
+        self.expected = {name: expected.get(name, 0.0) for name in DEFAULT_RUN}
+        self.current = ""
+        self.spent: dict[str, float] = {}
+
+    def begin(self, stage: str) -> None:
+        """A stage starts; those before it in the order are over, whether they ran or were cached."""
+        self.current = stage
+        _say(f"{stage} begins, {duration(self.left(self.expected.get(stage, 0.0)))} left of the run")
+
+    def end(self, stage: str, seconds: float) -> None:
+        """A stage is over: how long it took tells this machine's and this job's pace."""
+        self.spent[stage] = seconds
+        self.current = ""
+
+    def left(self, of_current: float = 0.0) -> float:
+        """Seconds for all stages after the current one, and `of_current` expected seconds of that one."""
+        names = list(self.expected)
+        later = names[names.index(self.current) + 1 :] if self.current in names else []
+        # A minute as expected counts beforehand, lest the first stage, a second long, decide about the rest.
+        known = sum(self.expected[name] for name in self.spent if name in self.expected)
+        pace = (sum(self.spent.values()) + 60) / (known + 60)
+        return pace * (of_current + sum(self.expected[name] for name in later))
+
+
+_run: RunProgress | None = None
+
+
+def expect_run(expected: Mapping[str, float] | None = None) -> None:
+    """From here on say how long the run still takes; `expected` is what each stage took in the last run, if any."""
+    global _run
+    _run = RunProgress(expected or DEFAULT_RUN)
+
+
+def current_run() -> RunProgress | None:
+    """The run that `expect_run` announced."""
+    return _run
 
 
 def progress(stage: str, every_seconds: float = 10.0) -> Report:
@@ -24,14 +78,20 @@ def progress(stage: str, every_seconds: float = 10.0) -> Report:
         if not finished and now - last < (0.5 if terminal else every_seconds):
             return
         last = now
-        line = f"  {stage}: {done}/{total}, {_duration(now - started)} so far"
-        if done > first[1]:
-            line += f", about {_duration((now - first[0]) / (done - first[1]) * (total - done))} left"
-        end = "\n" if finished or not terminal else "\r"
-        print(line.ljust(90) if terminal else line, end=end, file=sys.stderr, flush=True)
+        line = f"{stage}: {done}/{total}, {duration(now - started)} so far"
+        if done > first[1] and not finished:
+            line += f", about {duration((now - first[0]) / (done - first[1]) * (total - done))} left"
+        if _run and _run.current and not finished:
+            line += f", then {duration(_run.left())} for the rest of the run"
+        _say(line, "\n" if finished or not terminal else "\r")
 
     return show
 
 
-def _duration(seconds: float) -> str:
+def _say(line: str, end: str = "\n") -> None:
+    print(f"  {line}".ljust(100 if sys.stderr.isatty() else 0), end=end, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, as 3:07."""
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -20,7 +20,7 @@ def validate_data(
     path: str, model: ModelSettings, settings: ValidationSettings, fingerprint: str
 ) -> tuple[Annotated[ValidatedData, "validated"], Annotated[dict[str, float], "validation_cost"]]:
     """Check the user's rows; bad ones go to quarantine, a bad file stops the job before any training."""
-    with measured() as cost:
+    with measured("validate_data") as cost:
         tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
         validated = validate_user_data(Path(path), tokenizer, settings, model.max_length)
     log_dataset(path, "user", of_path(path))

@@ -59,7 +59,7 @@ def evaluate(
         rates = {field: getattr(scores[name], field) for field in fields}
         log_metrics(f"evaluation/{name}", {field: value and value.value for field, value in rates.items()})
 
-    with measured() as cost:
+    with measured("evaluate") as cost:
         measure("student", finetuned(student), sets)
         if plain is not None:
             measure("plain_sft", finetuned(plain), sets)

@@ -47,7 +47,7 @@ def filter_data(
             for name, rows in unseen.items()
         }
 
-    with measured() as cost:
+    with measured("filter_data") as cost:
         name = "teacher" if teacher.beats_untrained else "untrained"
         loaded, tokenizer, feature = _scorer(name, teacher, model)
         filtered = filter_rows(

@@ -85,7 +85,7 @@ def fit_student(
         if log:
             log(metrics)
 
-    with measured() as cost:
+    with measured(name) as cost:
         weights = run_finetune(job, Path(tempfile.mkdtemp(prefix="reft-job-")), report)
     cost.tokens = int(history[-1]["tokens"])
     return Student(weights, settings.lora is not None, len(rows), history), cost

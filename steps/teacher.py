@@ -25,7 +25,7 @@ def extract_refusal_feature(
     model: ModelSettings, data: DataSettings, settings: FeatureSettings, fingerprint: str
 ) -> tuple[Annotated[RefusalFeature, "refusal_feature"], Annotated[dict[str, float], "extraction_cost"]]:
     """Difference of means at every layer and both positions, chosen on held-out prompts."""
-    with measured() as cost:
+    with measured("extract_refusal_feature") as cost:
         feature, tokenizer, fitting, held_out = untrained_feature(model, data, settings, fingerprint)
         cost.tokens = sum(len(e) for part in (fitting, held_out) for group in part.encoded(tokenizer) for e in group)
     log_settings("model", {**model.model_dump(), "hardware": choose_hardware(model.dtype).reason})
@@ -55,7 +55,7 @@ def train_teacher(
         history.append({"step": step_number, **losses})
         log(history[-1])
 
-    with measured() as cost:
+    with measured("train_teacher") as cost:
         trained, tokenizer, own = fit_teacher(feature, model, data, settings, selection, seed, report, fingerprint)
         harmful, harmless = alignment_rows(data)
         cost.tokens = settings.epochs * sum(map(len, encode_all(tokenizer, [*harmful, *harmless])))
@@ -72,7 +72,7 @@ def distill_soft_labels(
     teacher: Teacher, model: ModelSettings, data: DataSettings, settings: SoftLabelSettings, fingerprint: str
 ) -> tuple[Annotated[SoftLabels, "soft_labels"], Annotated[dict[str, float], "soft_labels_cost"]]:
     """The frozen teacher's predictions on the alignment rows, stored sparsely."""
-    with measured() as cost:
+    with measured("distill_soft_labels") as cost:
         loaded, tokenizer = load_teacher(teacher, model)
         harmful, harmless = alignment_rows(data)
         rows = encode_all(tokenizer, [*harmful, *harmless], model.max_length)

@@ -11,7 +11,7 @@ from reft import fingerprint
 from reft.artifacts import read_json, write_json
 from reft.cost import measured
 from reft.errors import ReftError, StorageError
-from reft.progress import progress
+from reft.progress import DEFAULT_RUN, RunProgress, progress
 from tests.report.test_report import inputs
 
 
@@ -40,7 +40,7 @@ def test_every_error_is_one_of_ours_and_a_built_in():
 
 def test_cost_measures_time_and_the_memory_of_children():
     code = "x = bytearray(300 * 2**20); import time; time.sleep(1)"
-    with measured() as cost:
+    with measured("a stage") as cost:
         before = cost.peak_rss_mb
         subprocess.run([sys.executable, "-c", code], check=True)
     assert cost.seconds >= 1
@@ -64,6 +64,18 @@ def test_progress_says_how_far_and_how_long(capsys):
     time.sleep(0.01)
     show(4, 4)
     assert "scoring: 4/4" in capsys.readouterr().err
+
+
+def test_a_runs_later_stages_are_estimated_from_an_earlier_run_and_the_pace_so_far(capsys):
+    run = RunProgress({**dict.fromkeys(DEFAULT_RUN, 0.0), "train_teacher": 60, "finetune": 100, "evaluate": 20})
+    run.begin("train_teacher")
+    assert run.left() == 120
+    run.end("train_teacher", 180)
+    run.begin("finetune")
+    assert run.left() == 2 * 20  # 240 s against 120, with the minute that counts beforehand
+    assert "finetune begins, 4:00 left of the run" in capsys.readouterr().err
+    run.begin("a stage of somebody else's")
+    assert run.left() == 0
 
 
 def run_cli(*arguments: str, cwd=None) -> subprocess.CompletedProcess:

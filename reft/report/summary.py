@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from reft.artifacts import read_json
+from reft.errors import StorageError
 from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.statistics import Interval
 from reft.filtering.artifact import FilteredData
@@ -50,6 +53,14 @@ def build_summary(
         "cost": {stage: dict(values) for stage, values in cost.items()},
         "models": dict(models),
     }
+
+
+def last_seconds(summary: Path) -> dict[str, float] | None:
+    """What each stage of an earlier run took; None where it left no summary that can be read."""
+    try:
+        return {stage: float(cost["seconds"]) for stage, cost in read_json(summary)["cost"].items()}
+    except (StorageError, KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def table(summary: Mapping[str, Any]) -> str:
