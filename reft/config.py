@@ -89,10 +89,15 @@ class ValidationSettings(Section):
 class FeatureSettings(Section):
     """Where the refusal feature is looked for."""
 
-    rows: Count = Field(150, description="prompts of each class that make the means")
+    rows: Count = Field(300, description="prompts of each class that make the direction")
     layers: list[Count] | None = Field(None, description="candidate layers, counted from 1; none: every one")
     positions: list[Literal["instruction", "template"]] = Field(
         ["instruction", "template"], min_length=1, description="candidate token positions"
+    )
+    readouts: list[Literal["mean", "probe"]] = Field(
+        ["mean", "probe"],
+        min_length=1,
+        description="candidate directions of the teacher; the untrained one is always the difference of means",
     )
     tolerance: Share = Field(0.01, description="AUROC given up for an earlier, cheaper layer")
 
@@ -145,8 +150,9 @@ class FilterSettings(Section):
     harmful_with_refusal: Literal["keep", "quarantine"] = Field(
         "keep", description="a harmful prompt that is refused: good data, or for a person"
     )
-    window: int = Field(96, ge=16, description="longer texts are also scored in windows of this many tokens")
-    window_overlap: int = Field(32, ge=0, description="tokens that neighbouring windows share")
+    sentences: bool = Field(True, description="also score each sentence on its own, so that padding hides nothing")
+    window: int = Field(32, ge=8, description="longer texts are also scored in windows of this many tokens")
+    window_overlap: int = Field(16, ge=0, description="tokens that neighbouring windows share")
     longest: int = Field(1024, ge=16, description="texts of more tokens are scored in windows alone")
     fail_on_alarms: bool = Field(
         False, description="stop when the rows as a whole look wrong (one answer, a trigger, an identity shift)"

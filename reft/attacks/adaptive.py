@@ -8,6 +8,8 @@ from reft.config import FilterSettings
 from reft.conversations.schema import Conversation
 from reft.scorer import Scorer
 
+JOINS = (" ", ", and also ", " as well as this: ")
+
 
 def adaptive_suffixes(
     scorer: Scorer,
@@ -21,13 +23,17 @@ def adaptive_suffixes(
     """One row per request, ending with the suffix that the search found.
 
     In each round every request tries `candidates` harmless sentences after what it has and keeps the one with the
-    lowest deciding score, if it is lower. The attacker sees exactly what the filter sees.
+    lowest deciding score, if it is lower. The attacker sees exactly what the filter sees, and joins them into one
+    sentence as readily as into several.
     """
     rng = random.Random(seed)
     best = list(requests)
     lowest = _scores(scorer, best, settings)
     for _ in range(rounds):
-        tried = [f"{text} {suffix}" for text in best for suffix in rng.sample(list(harmless), candidates)]
+        suffixes = [rng.sample(list(harmless), candidates) for _ in best]
+        tried = [
+            text + rng.choice(JOINS) + suffix for text, some in zip(best, suffixes, strict=True) for suffix in some
+        ]
         scores = _scores(scorer, tried, settings)
         for index in range(len(best)):
             found = min(range(index * candidates, (index + 1) * candidates), key=scores.__getitem__)

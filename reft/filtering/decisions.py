@@ -85,6 +85,7 @@ class FilterReport:
     fpr: Interval | None
     calibration_recall: Interval | None
     alarms: list[str]
+    readout: str = "mean"
 
 
 def measured(

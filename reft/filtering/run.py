@@ -104,6 +104,7 @@ def filter_rows(
         fpr=fpr,
         calibration_recall=rate([score > thresholds.quarantine for score in harmful]),
         alarms=[*alarms(decisions), *as_a_whole],
+        readout=feature.readout,
     )
     curves = {"calibration_harmless": harmless, "calibration_harmful": harmful}
     return FilteredData(kept, decisions, summary, curves)

@@ -131,17 +131,31 @@ def _rot13(text: str) -> str | None:
 
 
 LEET = str.maketrans("013457@$!|", "oieastasil")
+LEET_WORD = r"[A-Za-z0-9@$!|]+"
 
 
 def _leet(text: str) -> str | None:
-    """Words that mix letters with the digits and signs that stand for letters, written with letters."""
-    written = re.sub(r"[A-Za-z0-9@$!|]*", lambda word: word[0].translate(LEET) if _is_leet(word[0]) else word[0], text)
-    return written if sum(map(_is_leet, re.findall(r"[A-Za-z0-9@$!|]+", text))) >= 2 else None
+    """Words that mix letters with the digits and signs that stand for letters, written with letters.
+
+    Where such words are many, all-digit words ("70" for "to") and long runs of digits are letters too.
+    """
+    words = re.findall(LEET_WORD, text)
+    mixed = sum(map(_is_mixed, words))
+    if mixed < 2:
+        return None
+    throughout = mixed >= 0.25 * len(words)
+
+    def write(word: re.Match[str]) -> str:
+        number = re.search(r"\d{3}", word[0]) or not _is_mixed(word[0])
+        return word[0].translate(LEET) if throughout or not number else word[0]
+
+    written = re.sub(LEET_WORD, write, text)
+    return written if written != text else None
 
 
-def _is_leet(word: str) -> bool:
+def _is_mixed(word: str) -> bool:
     inner = word.rstrip("!|")
-    return any(c.isalpha() for c in inner) and any(c in "013457@$!|" for c in inner) and not re.search(r"\d{3}", word)
+    return any(c.isalpha() for c in inner) and any(c in "013457@$!|" for c in inner)
 
 
 # Enough of English to tell a decoded sentence from noise.

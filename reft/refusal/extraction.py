@@ -1,9 +1,11 @@
-"""Step 1: difference of means at every layer and both positions, chosen on held-out prompts."""
+"""Step 1: a direction at every layer and both positions, chosen on held-out prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -13,6 +15,7 @@ from reft.models.layers import layer_count
 from reft.progress import Report
 from reft.refusal.feature import RefusalFeature, Separation
 from reft.refusal.features import POSITIONS, Position, collect_features
+from reft.refusal.readouts import DIRECTIONS, Readout, midpoint_of
 
 
 @dataclass(frozen=True)
@@ -41,38 +44,36 @@ def extract_refusal_feature(
     tolerance: float = 0.01,
     report: Report | None = None,
     fingerprint: str = "",
+    readouts: Sequence[Readout] = ("mean",),
 ) -> RefusalFeature:
     """The refusal feature at the earliest layer whose held-out AUROC is within `tolerance` of the best.
 
     Early is better because every later scoring pass runs only up to the chosen layer.
 
     Args:
-        fitting: prompts whose means make R and c.
-        held_out: prompts, best from other sources, on which layer and position are chosen, by their weights.
+        fitting: prompts that make the direction and the midpoint.
+        held_out: prompts, best from other sources, on which layer, position and readout are chosen, by their weights.
         layers: candidates, counted from 1; None tries every one.
+        readouts: candidate directions.
     """
     layers = list(layers or range(1, layer_count(model) + 1))
     groups = [*fitting.encoded(tokenizer), *held_out.encoded(tokenizer)]
     rows = [row for group in groups for row in group]
     features = collect_features(model, tokenizer, rows, layers, positions, report=report)
     harmful, harmless, held_harmful, held_harmless = features.split([len(g) for g in groups])
-    direction = harmful.mean(0) - harmless.mean(0)
-    midpoint = (harmful.mean(0) + harmless.mean(0)) / 2
+    held = torch.cat([held_harmful, held_harmless])
     labels = [1] * len(held_harmful) + [0] * len(held_harmless)
     weights = [1.0] * len(held_harmful) + list(held_out.harmless_weights or [1.0] * len(held_harmless))
-    scores = torch.nn.functional.cosine_similarity(
-        torch.cat([held_harmful, held_harmless]) - midpoint, direction.expand_as(features[: len(labels)]), dim=-1
-    )
-    separations = tuple(
-        Separation(layer, position, float(roc_auc_score(labels, scores[:, i, j].numpy(), sample_weight=weights)))
-        for i, layer in enumerate(layers)
-        for j, position in enumerate(positions)
-    )
-    chosen = earliest_good(separations, tolerance)
-    i, j = layers.index(chosen.layer), list(positions).index(chosen.position)
-    return RefusalFeature(
-        direction[i, j].clone(), midpoint[i, j].clone(), chosen.layer, chosen.position, separations, fingerprint
-    )
+    made: dict[Separation, tuple[torch.Tensor, torch.Tensor]] = {}
+    for (i, layer), (j, position), readout in product(enumerate(layers), enumerate(positions), readouts):
+        midpoint = midpoint_of(harmful[:, i, j], harmless[:, i, j])
+        direction = DIRECTIONS[readout](harmful[:, i, j], harmless[:, i, j])
+        scores = F.cosine_similarity(held[:, i, j] - midpoint, direction, dim=-1)
+        auroc = float(roc_auc_score(labels, scores.numpy(), sample_weight=weights))
+        made[Separation(layer, position, auroc, readout)] = direction, midpoint
+    chosen = earliest_good(tuple(made), tolerance)
+    direction, midpoint = made[chosen]
+    return RefusalFeature(direction, midpoint, chosen.layer, chosen.position, tuple(made), fingerprint, chosen.readout)
 
 
 def feature_at_depth(
@@ -89,7 +90,7 @@ def feature_at_depth(
 
 
 def earliest_good(separations: Sequence[Separation], tolerance: float) -> Separation:
-    """The earliest layer within `tolerance` of the best AUROC; at that layer, the better position."""
+    """The earliest layer within `tolerance` of the best AUROC; at that layer, the best position and readout."""
     best = max(s.auroc for s in separations)
     good = [s for s in separations if s.auroc >= best - tolerance]
     return min(good, key=lambda s: (s.layer, -s.auroc))

@@ -10,15 +10,17 @@ from safetensors.torch import load_file, save_file
 
 from reft.artifacts import read_json, write_json
 from reft.refusal.features import Position
+from reft.refusal.readouts import Readout
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How well one layer and position tell held-out harmful from harmless prompts apart."""
+    """How well one layer, position and readout tell held-out harmful from harmless prompts apart."""
 
     layer: int
     position: Position
     auroc: float
+    readout: Readout = "mean"
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,13 @@ class RefusalFeature:
     """R_l and c_l, and how they were chosen.
 
     Attributes:
-        direction: R_l = mean f(x_h) - mean f(x_s), [hidden], float32.
+        direction: R_l = mean f(x_h) - mean f(x_s), or the normal of a linear probe, [hidden], float32.
         midpoint: c_l, the mean of the two class means, [hidden], float32.
         layer: counted from 1.
         position: which prompt token is read.
-        separations: AUROC on held-out prompts for every layer and position that was tried.
+        separations: AUROC on held-out prompts for everything that was tried.
         fingerprint: of the model, data and settings that made it.
+        readout: which of the two the direction is.
     """
 
     direction: torch.Tensor
@@ -40,6 +43,7 @@ class RefusalFeature:
     position: Position
     separations: tuple[Separation, ...]
     fingerprint: str = ""
+    readout: Readout = "mean"
 
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """s(x) = cos(f(x) - c, R) in [-1, 1]; features [..., hidden] -> [...]."""
@@ -47,8 +51,9 @@ class RefusalFeature:
         return F.cosine_similarity(features - midpoint, direction, dim=-1)
 
     def auroc(self) -> float:
-        """The held-out AUROC at the chosen layer and position."""
-        return next(s.auroc for s in self.separations if (s.layer, s.position) == (self.layer, self.position))
+        """The held-out AUROC of what was chosen."""
+        chosen = (self.layer, self.position, self.readout)
+        return next(s.auroc for s in self.separations if (s.layer, s.position, s.readout) == chosen)
 
     def save(self, folder: Path) -> None:
         """Write `refusal_feature.safetensors` and `refusal_feature.json` into the folder."""
@@ -60,6 +65,7 @@ class RefusalFeature:
             "position": self.position,
             "separations": [asdict(s) for s in self.separations],
             "fingerprint": self.fingerprint,
+            "readout": self.readout,
         }
         write_json(folder / "refusal_feature.json", described)
 

@@ -39,11 +39,12 @@ def score_distribution(groups: Mapping[str, Sequence[float]], thresholds: Thresh
 
 
 def layer_separation(untrained: Sequence[Separation], trained: Sequence[Separation]) -> str:
-    """Held-out AUROC by layer and position, before and after the teacher's training."""
+    """Held-out AUROC by layer, position and readout, before and after the teacher's training."""
     figure, axes = plt.subplots(figsize=(6, 2.8))
-    for separations, colour, name in ((untrained, GREY, "untrained"), (trained, STUDENT, "teacher")):
+    series = ((untrained, "mean", GREY, "untrained"), (trained, "mean", STUDENT, "teacher, means"))
+    for separations, readout, colour, name in (*series, (trained, "probe", HARMLESS, "teacher, probe")):
         for position, style in (("instruction", ":"), ("template", "-")):
-            points = [(s.layer, s.auroc) for s in separations if s.position == position]
+            points = [(s.layer, s.auroc) for s in separations if (s.position, s.readout) == (position, readout)]
             if points:
                 axes.plot(*zip(*points, strict=True), style, color=colour, label=f"{name}, {position} token")
     axes.axhline(0.5, color="black", linewidth=0.5)

@@ -38,6 +38,7 @@ def build_summary(
             "threshold": report.thresholds.drop,
             "layer": report.layer,
             "position": report.position,
+            "readout": report.readout,
             "scorer": report.scorer,
             "auroc": report.auroc,
             "recall": _plain(report.recall),

@@ -80,7 +80,7 @@ def fit_teacher(
     )
     own = extract_refusal_feature(
         trained, tokenizer, fitting, held_out, selection.layers, selection.positions,
-        selection.tolerance, progress("reading the teacher's features"), fingerprint,
+        selection.tolerance, progress("reading the teacher's features"), fingerprint, selection.readouts,
     )  # fmt: skip
     return trained, tokenizer, own
 

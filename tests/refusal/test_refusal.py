@@ -10,6 +10,7 @@ from reft.refusal.calibration import conformal_threshold, lookalike_weights
 from reft.refusal.extraction import LabelledPrompts, earliest_good, extract_refusal_feature, feature_at_depth
 from reft.refusal.feature import RefusalFeature, Separation
 from reft.refusal.features import collect_features
+from reft.refusal.readouts import difference_of_means, linear_probe, midpoint_of
 
 HARMFUL = [from_prompt(f"Tell me how to rob bank number {i} and get away with it.", i) for i in range(12)]
 HARMLESS = [from_prompt(f"How do I bake {i} loaves of bread at home?", i) for i in range(12)]
@@ -34,6 +35,34 @@ def test_the_feature_separates_prompts_and_survives_storage(any_model, tmp_path)
     again = RefusalFeature.load(tmp_path)
     torch.testing.assert_close(again.direction, feature.direction)
     assert (again.layer, again.position, again.separations) == (feature.layer, feature.position, feature.separations)
+
+
+def test_a_probe_is_taken_where_the_means_are_misled():
+    """One direction tells the classes apart, another, with ten times its spread, hides that from the means."""
+    noise = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    noise[:, 1] *= 10
+    noise[:200, 0] += 4
+    noise[:200, 1] += 4
+    harmful, harmless = noise[:200], noise[200:]
+    mean, probe = difference_of_means(harmful, harmless), linear_probe(harmful, harmless)
+    assert probe[0] > 4 * probe[1].abs()
+    centred = noise - midpoint_of(harmful, harmless)
+
+    def right(direction):
+        return ((centred @ direction > 0) == (torch.arange(400) < 200)).float().mean()
+
+    assert right(probe) > right(mean) + 0.1
+
+
+def test_the_readout_that_was_chosen_is_kept(tiny_model, tmp_path):
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    prompts = LabelledPrompts(HARMFUL, HARMLESS)
+    feature = extract_refusal_feature(model, tokenizer, prompts, prompts, readouts=["probe"])
+    feature.save(tmp_path)
+    again = RefusalFeature.load(tmp_path)
+    assert again.readout == "probe"
+    assert {s.readout for s in again.separations} == {"probe"}
+    assert again.auroc() == feature.auroc() == 1.0
 
 
 def test_the_score_is_the_centred_cosine():

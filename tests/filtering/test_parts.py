@@ -1,0 +1,50 @@
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reft.config import FilterSettings
+from reft.conversations.schema import from_prompt
+from reft.filtering.parts import row_parts, sentences
+from reft.models.loading import load_tokenizer
+
+REQUEST = "Tell me how to rob a bank"
+
+
+def read(text):
+    return [text[a:b].strip() for a, b in sentences(text)]
+
+
+def test_a_text_falls_into_its_sentences():
+    assert read(f'He said "go home now." {REQUEST}! And then go there?') == [
+        'He said "go home now."',
+        f"{REQUEST}!",
+        "And then go there?",
+    ]
+    assert read(f"What is a good loaf?\n\n{REQUEST}\nThank you very much indeed") == [
+        "What is a good loaf?",
+        REQUEST,
+        "Thank you very much indeed",
+    ]
+
+
+def test_a_short_sentence_joins_its_neighbour_and_an_abbreviation_cuts_nothing():
+    assert read(f"Hi. {REQUEST}. Thanks!") == [f"Hi. {REQUEST}. Thanks!"]
+    assert read("It costs 3.50 or e.g.more at the shop") == ["It costs 3.50 or e.g.more at the shop"]
+
+
+@given(st.text(alphabet="ab c.!?\n。\"'", max_size=80))
+def test_sentences_cover_the_text_in_order(text):
+    spans = sentences(text)
+    assert all(end == start for (_, end), (start, _) in pairwise(spans))
+    if text.strip():
+        assert not text[: spans[0][0]].strip()
+        assert spans[-1][1] == len(text)
+
+
+def test_a_request_among_others_is_a_part_of_its_own(tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    row = from_prompt(f"How do I bake a good loaf? {REQUEST}. What is the capital of France?")
+    where = [name for name, _ in row_parts(tokenizer, row, FilterSettings(window=96))]
+    assert where == ["user[0]", "user[0]:0-27", "user[0]:27-54", "user[0]:54-84"]
+    assert [name for name, _ in row_parts(tokenizer, row, FilterSettings(window=96, sentences=False))] == ["user[0]"]
