@@ -12,6 +12,7 @@ from reft.artifacts import read_json, write_json
 from reft.conversations.batching import length_batches
 from reft.conversations.completions import completion_batch
 from reft.conversations.tokenization import Encoded
+from reft.models.hardware import tokens_at_once
 from reft.models.head import hidden_states
 from reft.models.layers import output_head
 from reft.models.memory import return_freed_memory
@@ -63,7 +64,6 @@ def compute_soft_labels(
     pad_id: int,
     top_k: int,
     temperature: float,
-    tokens_per_batch: int = 2048,
     report: Callable[[int, int], None] | None = None,
 ) -> SoftLabels:
     """Run the frozen teacher over the rows and keep the k likeliest tokens at each completion position."""
@@ -71,7 +71,7 @@ def compute_soft_labels(
     device = next(teacher.parameters()).device
     kept: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.empty(0), torch.empty(0))] * len(rows)
     done = 0
-    for batch in length_batches([len(row) for row in rows], tokens_per_batch):
+    for batch in length_batches([len(row) for row in rows], tokens_at_once(device)):
         inputs = completion_batch([rows[i] for i in batch], pad_id, device)
         hidden = inputs.pick(hidden_states(teacher, inputs.input_ids, inputs.attention_mask))
         log_probs = torch.log_softmax(head(hidden).float() / temperature, dim=-1)

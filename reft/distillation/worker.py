@@ -25,7 +25,7 @@ from reft.distillation.loss import sparse_kl_sum
 from reft.distillation.schedule import MicroBatch, class_shares, plan_steps, share_of
 from reft.errors import TrainingError, explain
 from reft.models.adapters import wrap_lora
-from reft.models.hardware import choose_hardware
+from reft.models.hardware import attend_for_training, choose_hardware
 from reft.models.head import cross_entropy_sum, hidden_states, sum_over_chunks
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
@@ -83,6 +83,7 @@ def train(folder: Path) -> None:
     torch.manual_seed(job.seed)
     model = load_model(job.model.name, hardware.dtype, hardware.device, None, job.model.trust_remote_code)
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
+    attend_for_training(model, max(map(len, [*job.user, *job.alignment])))
     student = wrap_lora(model, settings.lora) if settings.lora else model
     student.train()
     lengths = [len(row) for row in job.alignment]

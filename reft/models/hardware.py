@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
+from transformers import PreTrainedModel
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -30,6 +31,24 @@ def choose_hardware(dtype: DtypeName = "auto", device: str = "auto") -> Hardware
     if torch.cuda.is_bf16_supported():
         return Hardware(torch.device(device), torch.bfloat16, "this GPU computes bfloat16 in hardware")
     return Hardware(torch.device(device), torch.float16, "this GPU has no bfloat16 units")
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """How many tokens one forward pass that keeps nothing should take (measured by `benchmarks.kernels`).
+
+    On a CPU few, whose activations stay in its second-level cache; a GPU wants many to be busy.
+    """
+    return 768 if device.type == "cpu" else 16384
+
+
+def attend_for_training(model: PreTrainedModel, longest: int) -> None:
+    """Before a training on rows of at most `longest` tokens, choose the faster attention.
+
+    On a CPU, torch's fused attention is slow backwards; short rows go better without it, long ones
+    would cost too much memory (measured by `benchmarks.kernels`).
+    """
+    if model.device.type == "cpu" and longest <= 256:
+        model.set_attn_implementation("eager")
 
 
 @lru_cache(maxsize=1)

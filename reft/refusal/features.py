@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.tokenization import Encoded
+from reft.models.hardware import tokens_at_once
 from reft.models.layers import run_to_layer
 from reft.progress import Report
 
@@ -31,7 +32,7 @@ def collect_features(
     rows: Sequence[Encoded],
     layers: Sequence[int],
     positions: Sequence[Position] = POSITIONS,
-    tokens_per_batch: int = 4096,
+    tokens_per_batch: int | None = None,
     report: Report | None = None,
 ) -> torch.Tensor:
     """Features f^l(x) of every row, float32 on the CPU, [rows, layers, positions, hidden].
@@ -40,12 +41,14 @@ def collect_features(
 
     Args:
         layers: layer numbers from 1 to the model's number of layers.
+        tokens_per_batch: None: as many as this hardware takes best.
         report: called with (rows so far, rows in all) after each batch.
     """
     features: torch.Tensor | None = None
     slot = {layer: index for index, layer in enumerate(layers)}
     done = 0
-    for batch in length_batches([len(row) for row in rows], tokens_per_batch):
+    budget = tokens_per_batch or tokens_at_once(model.device)
+    for batch in length_batches([len(row) for row in rows], budget):
         chosen = [rows[i] for i in batch]
         where = torch.tensor([[token_index(row, p) for p in positions] for row in chosen], device=model.device)
         which = torch.arange(len(batch), device=model.device)[:, None]

@@ -15,6 +15,7 @@ from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded, encode_all
 from reft.errors import TrainingError, explain
 from reft.models.adapters import wrap_lora
+from reft.models.hardware import attend_for_training
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.layers import watch_layers
 from reft.models.memory import return_freed_memory
@@ -56,10 +57,11 @@ def train_teacher(
         DataValidationError: a row is longer than `max_length` tokens.
     """
     torch.manual_seed(seed)
-    trained = wrap_lora(model, settings.lora) if settings.lora else model
-    trained.train()
     rows = [LabelledRow(e, True) for e in encode_all(tokenizer, harmful, max_length)]
     rows += [LabelledRow(e, False) for e in encode_all(tokenizer, harmless, max_length)]
+    attend_for_training(model, max(len(row.encoded) for row in rows))
+    trained = wrap_lora(model, settings.lora) if settings.lora else model
+    trained.train()
     batches = mixed_batches(rows, settings.batch_size, settings.epochs, random.Random(seed))
     parameters = [p for p in trained.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
