@@ -89,15 +89,15 @@ class ValidationSettings(Section):
 class FeatureSettings(Section):
     """Where the refusal feature is looked for."""
 
-    rows: Count = Field(300, description="prompts of each class that make the direction")
+    rows: Count = Field(150, description="prompts of each class that make the direction")
     layers: list[Count] | None = Field(None, description="candidate layers, counted from 1; none: every one")
     positions: list[Literal["instruction", "template"]] = Field(
         ["instruction", "template"], min_length=1, description="candidate token positions"
     )
     readouts: list[Literal["mean", "probe"]] = Field(
-        ["mean", "probe"],
+        ["mean"],
         min_length=1,
-        description="candidate directions of the teacher; the untrained one is always the difference of means",
+        description="the teacher's candidate directions; a probe did better on calibration and worse on user rows",
     )
     tolerance: Share = Field(0.01, description="AUROC given up for an earlier, cheaper layer")
 

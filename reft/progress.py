@@ -81,8 +81,8 @@ def progress(stage: str, every_seconds: float = 10.0) -> Report:
         line = f"{stage}: {done}/{total}, {duration(now - started)} so far"
         if done > first[1] and not finished:
             line += f", about {duration((now - first[0]) / (done - first[1]) * (total - done))} left"
-        if _run and _run.current and not finished:
-            line += f", then {duration(_run.left())} for the rest of the run"
+        if _run and not finished and (rest := _run.left()) >= 1:
+            line += f", then {duration(rest)} for the rest of the run"
         _say(line, "\n" if finished or not terminal else "\r")
 
     return show

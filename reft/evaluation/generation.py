@@ -19,7 +19,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[Conversation],
     max_new_tokens: int,
-    tokens_per_batch: int = 4096,
+    tokens_per_batch: int = 2048,
     report: Report | None = None,
 ) -> list[str]:
     """The model's greedy answer to each conversation's prompt, in the order given.
