@@ -58,23 +58,24 @@ def filter_data(
         untrained = scores if name == "untrained" else unseen_scores(*_scorer("untrained", teacher, model))
         filtered = replace(filtered, unseen=unseen_groups(scores, untrained, filtered.report.thresholds))
         cost.tokens = sum(map(len, encode_all(tokenizer, validated.rows)))
-    report = filtered.report
     log_settings("filter", settings.model_dump())
-    log_metrics(
-        "filter",
-        {
-            "kept": report.kept,
-            "dropped": report.dropped,
-            "quarantined": report.quarantined,
-            "threshold": report.thresholds.drop,
-            "auroc": report.auroc,
-            "recall": report.recall and report.recall.value,
-            "fpr": report.fpr and report.fpr.value,
-            "seconds": cost.seconds,
-            **{f"unseen_auroc/{group.name}": group.auroc for group in filtered.unseen},
-        },
-    )
+    log_metrics("filter", {**_figures(filtered), "seconds": cost.seconds})
     return filtered, cost.as_dict()
+
+
+def _figures(filtered: FilteredData) -> dict[str, float | None]:
+    """What MLflow draws of a filtering."""
+    report = filtered.report
+    return {
+        "kept": report.kept,
+        "dropped": report.dropped,
+        "quarantined": report.quarantined,
+        "threshold": report.thresholds.drop,
+        "auroc": report.auroc,
+        "recall": report.recall and report.recall.value,
+        "fpr": report.fpr and report.fpr.value,
+        **{f"unseen_auroc/{group.name}": group.auroc for group in filtered.unseen},
+    }
 
 
 def _scorer(name: str, teacher: Teacher, model: ModelSettings):

@@ -1,7 +1,7 @@
 """Steps register and report: the student into the registry, the run's result in front of people."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import step
 from zenml.types import HTMLString
@@ -57,7 +57,6 @@ def report(
 ) -> Annotated[HTMLString, "report"]:
     """The HTML report and `summary.json`, under `runs/latest`, in MLflow and as a ZenML visualization."""
     folder = Path(settings.tracking.runs_folder) / "latest"
-    base = resolve_model(settings.model.name)
     costs = {
         "validate_data": validation_cost,
         "extract_refusal_feature": extraction_cost,
@@ -74,14 +73,34 @@ def report(
             "version": registered["version"],
             "path": str(folder / "student"),
         },
-        "base": base,
+        "base": resolve_model(settings.model.name),
         "teacher": str(folder / "teacher"),
     }
     summary = build_summary(filtered, evaluation, settings.data.task, costs, models)
+    page = _page(summary, validated, teacher, filtered, evaluation, student, plain, settings)
+    _leave(folder, student, filtered)
+    save_scorer(folder / "teacher", teacher, settings.model, calibration_prompts(settings.data))
+    write_text(folder / "report.html", page)
+    write_json(folder / "summary.json", summary)
+    log_folder(folder / "report.html", "report")
+    log_folder(folder / "summary.json", "report")
+    return HTMLString(page)
+
+
+def _page(
+    summary: dict[str, Any],
+    validated: ValidatedData,
+    teacher: Teacher,
+    filtered: FilteredData,
+    evaluation: EvaluationReport,
+    student: Student,
+    plain: Student | None,
+    settings: Settings,
+) -> str:
     histories = {"teacher": teacher.history, "student": student.history}
     if plain is not None:
         histories["plain finetune"] = plain.history
-    page = render_report(
+    return render_report(
         ReportInputs(
             summary,
             validated.rows,
@@ -96,13 +115,6 @@ def report(
             settings.filter.examples,
         )
     )
-    _leave(folder, student, filtered)
-    save_scorer(folder / "teacher", teacher, settings.model, calibration_prompts(settings.data))
-    write_text(folder / "report.html", page)
-    write_json(folder / "summary.json", summary)
-    log_folder(folder / "report.html", "report")
-    log_folder(folder / "summary.json", "report")
-    return HTMLString(page)
 
 
 def _leave(folder: Path, student: Student, filtered: FilteredData) -> None:

@@ -25,7 +25,7 @@ from reft.distillation.loss import sparse_kl_sum
 from reft.distillation.schedule import MicroBatch, class_shares, plan_steps, share_of
 from reft.errors import TrainingError, explain
 from reft.models.adapters import wrap_lora
-from reft.models.hardware import attend_for_training, choose_hardware
+from reft.models.hardware import Hardware, attend_for_training, choose_hardware
 from reft.models.head import cross_entropy_sum, hidden_states, sum_over_chunks
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
@@ -75,30 +75,13 @@ class StudentLoss(nn.Module):
 def train(folder: Path) -> None:
     """Run the whole job on this rank; rank 0 writes `metrics.jsonl` and the result under `output`."""
     job = FinetuneJob.load(folder)
-    settings = job.settings
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     hardware = choose_hardware(job.model.dtype)
-    on_cpu = hardware.device.type == "cpu"
-    deepspeed.init_distributed(dist_backend="gloo" if on_cpu else "nccl")
+    deepspeed.init_distributed(dist_backend="gloo" if hardware.device.type == "cpu" else "nccl")
     torch.manual_seed(job.seed)
-    model = load_model(job.model.name, hardware.dtype, hardware.device, None, job.model.trust_remote_code)
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
-    attend_for_training(model, max(map(len, [*job.user, *job.alignment])))
-    student = wrap_lora(model, settings.lora) if settings.lora else model
-    student.train()
-    lengths = [len(row) for row in job.alignment]
-    steps = plan_steps(
-        [len(row) for row in job.user], (lengths[: job.harmful], lengths[job.harmful :]),
-        class_shares(job.harmful, len(lengths), settings.harmful_share),
-        settings.batch_size, settings.epochs, settings.alignment_ratio, job.seed,
-    )  # fmt: skip
-    config = deepspeed_config(settings, len(steps), str(hardware.dtype).removeprefix("torch."), on_cpu)
-    accumulation = config["gradient_accumulation_steps"]
-    engine, *_ = deepspeed.initialize(
-        model=StudentLoss(student, job, tokenizer.pad_token_id),
-        model_parameters=[p for p in student.parameters() if p.requires_grad],  # ty: ignore[invalid-argument-type]
-        config=config,
-    )
+    steps = _planned(job)
+    student, engine, accumulation = _prepared(job, len(steps), hardware, tokenizer.pad_token_id)
     started, tokens = time.monotonic(), 0
     with (folder / "metrics.jsonl").open("a", buffering=1) as metrics:
         for number, step in enumerate(steps, start=1):
@@ -115,24 +98,51 @@ def train(folder: Path) -> None:
                 sums = shared.cpu()
             if not torch.isfinite(sums).all():
                 rows = [job.row_numbers[i] for i in step.user]
-                raise TrainingError(
-                    explain("the loss is not a number", f"step {number}, user rows {rows}", "lower the learning rate")
-                )
+                where = f"step {number}, user rows {rows}"
+                raise TrainingError(explain("the loss is not a number", where, "lower the learning rate"))
             if number % 8 == 0:
                 return_freed_memory()
             tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
             if rank == 0:
+                losses = dict(zip(("loss", "ce", "kl"), sums.tolist(), strict=True))
                 rate = tokens / (time.monotonic() - started)
-                line = {
-                    "step": number,
-                    "steps": len(steps),
-                    **dict(zip(("loss", "ce", "kl"), sums.tolist(), strict=True)),
-                }
-                metrics.write(json.dumps({**line, "tokens": tokens, "tokens_per_second": rate}) + "\n")
+                line = {"step": number, "steps": len(steps), **losses, "tokens": tokens, "tokens_per_second": rate}
+                metrics.write(json.dumps(line) + "\n")
     save_student(student, folder / "output", rank)
     if rank == 0:
         tokenizer.save_pretrained(folder / "output")
     torch.distributed.barrier()
+
+
+def _planned(job: FinetuneJob) -> list[MicroBatch]:
+    """Which rows each optimizer step takes, over all processes."""
+    settings, lengths = job.settings, [len(row) for row in job.alignment]
+    return plan_steps(
+        [len(row) for row in job.user],
+        (lengths[: job.harmful], lengths[job.harmful :]),
+        class_shares(job.harmful, len(lengths), settings.harmful_share),
+        settings.batch_size,
+        settings.epochs,
+        settings.alignment_ratio,
+        job.seed,
+    )
+
+
+def _prepared(job: FinetuneJob, steps: int, hardware: Hardware, pad_id: int) -> tuple[Any, Any, int]:
+    """(student, DeepSpeed engine, pieces per optimizer step and process)."""
+    settings = job.settings
+    model = load_model(job.model.name, hardware.dtype, hardware.device, None, job.model.trust_remote_code)
+    attend_for_training(model, max(map(len, [*job.user, *job.alignment])))
+    student = wrap_lora(model, settings.lora) if settings.lora else model
+    student.train()
+    dtype = str(hardware.dtype).removeprefix("torch.")
+    config = deepspeed_config(settings, steps, dtype, hardware.device.type == "cpu")
+    engine, *_ = deepspeed.initialize(
+        model=StudentLoss(student, job, pad_id),
+        model_parameters=[p for p in student.parameters() if p.requires_grad],  # ty: ignore[invalid-argument-type]
+        config=config,
+    )
+    return student, engine, config["gradient_accumulation_steps"]
 
 
 def save_student(student: Any, folder: Path, rank: int) -> None:

@@ -77,15 +77,15 @@ class FilterReport:
     thresholds: Thresholds
     layer: int
     position: str
-    scorer: str
+    readout: str
     auroc: float | None
-    untrained_auroc: float | None
-    teacher_auroc: float | None
     recall: Interval | None
     fpr: Interval | None
     calibration_recall: Interval | None
     alarms: list[str]
-    readout: str = "mean"
+    scorer: str = "teacher"
+    untrained_auroc: float | None = None
+    teacher_auroc: float | None = None
 
 
 def measured(

@@ -1,7 +1,8 @@
 """Step 4 as a whole: score, calibrate, decide, measure."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -11,7 +12,7 @@ from reft.errors import DataValidationError, explain
 from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
-from reft.filtering.decisions import FilterReport, Thresholds, alarms, decide, measured
+from reft.filtering.decisions import Decision, FilterReport, Thresholds, alarms, decide, measured
 from reft.filtering.scoring import score_rows
 from reft.progress import Report
 from reft.refusal.calibration import conformal_threshold
@@ -75,36 +76,39 @@ def filter_rows(
     """
     as_a_whole = data_alarms(rows, settings.fail_on_alarms)
     calibrated = calibrate(model, tokenizer, feature, calibration, settings)
-    harmless, harmful, thresholds = calibrated.harmless, calibrated.harmful, calibrated.thresholds
-    decisions = decide(rows, score_rows(model, tokenizer, rows, feature, settings, report), thresholds, settings)
+    scores = score_rows(model, tokenizer, rows, feature, settings, report)
+    decisions = decide(rows, scores, calibrated.thresholds, settings)
     kept = [row for row, d in zip(rows, decisions, strict=True) if d.decision == "keep"]
     if not kept:
-        raise DataValidationError(
-            explain(
-                f"the filter removed all {len(rows)} rows",
-                "the user data",
-                "look at the decisions: is the data harmful throughout, or unlike the calibration rows?",
-            )
-        )
-    auroc, recall, fpr = measured(decisions, labels or {})
-    counts = {v: sum(d.decision == v for d in decisions) for v in ("drop", "quarantine")}
-    summary = FilterReport(
-        rows=len(rows),
-        kept=len(kept),
+        remedy = "look at the decisions: is the data harmful throughout, or unlike the calibration rows?"
+        raise DataValidationError(explain(f"the filter removed all {len(rows)} rows", "the user data", remedy))
+    summary = _report(decisions, calibrated, feature, labels or {}, as_a_whole)
+    summary = replace(summary, scorer=scorer, untrained_auroc=untrained_auroc, teacher_auroc=teacher_auroc)
+    curves = {"calibration_harmless": calibrated.harmless, "calibration_harmful": calibrated.harmful}
+    return FilteredData(kept, decisions, summary, curves)
+
+
+def _report(
+    decisions: Sequence[Decision],
+    calibrated: Calibration,
+    feature: RefusalFeature,
+    labels: dict[int, str],
+    as_a_whole: list[str],
+) -> FilterReport:
+    auroc, recall, fpr = measured(decisions, labels)
+    counts = Counter(d.decision for d in decisions)
+    return FilterReport(
+        rows=len(decisions),
+        kept=counts["keep"],
         dropped=counts["drop"],
         quarantined=counts["quarantine"],
-        thresholds=thresholds,
+        thresholds=calibrated.thresholds,
         layer=feature.layer,
         position=feature.position,
-        scorer=scorer,
+        readout=feature.readout,
         auroc=auroc,
-        untrained_auroc=untrained_auroc,
-        teacher_auroc=teacher_auroc,
         recall=recall,
         fpr=fpr,
-        calibration_recall=rate([score > thresholds.quarantine for score in harmful]),
+        calibration_recall=rate([score > calibrated.thresholds.quarantine for score in calibrated.harmful]),
         alarms=[*alarms(decisions), *as_a_whole],
-        readout=feature.readout,
     )
-    curves = {"calibration_harmless": harmless, "calibration_harmful": harmful}
-    return FilteredData(kept, decisions, summary, curves)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.config import TeacherSettings
@@ -64,20 +66,14 @@ def train_teacher(
     trained.train()
     batches = mixed_batches(rows, settings.batch_size, settings.epochs, random.Random(seed))
     parameters = [p for p in trained.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
-    warmup = max(1, round(0.05 * len(batches)))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * step / len(batches))),
-    )
+    optimizer, schedule = _optimizer(parameters, settings.learning_rate, len(batches))
     running = RunningFeature.start(feature, settings.momentum, model.device)
     for step, batch in enumerate(batches, start=1):
         losses = _step_losses(trained, batch, feature, running, settings, tokenizer.pad_token_id)
         loss = losses["ce"] + settings.lam * losses["regulariser"]
         if not torch.isfinite(loss):
-            raise TrainingError(
-                explain("the teacher's loss is not a number", f"step {step}", "lower teacher.learning_rate")
-            )
+            remedy = "lower teacher.learning_rate"
+            raise TrainingError(explain("the teacher's loss is not a number", f"step {step}", remedy))
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
@@ -88,6 +84,17 @@ def train_teacher(
         if report:
             report(step, len(batches), {"loss": loss.item(), **{k: v.item() for k, v in losses.items()}})
     return trained.eval()
+
+
+def _optimizer(parameters: list[nn.Parameter], learning_rate: float, steps: int) -> tuple[Optimizer, LambdaLR]:
+    """AdamW whose rate rises over the first twentieth of the steps and falls along a cosine over all of them."""
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
+    warmup = max(1, round(0.05 * steps))
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+    return optimizer, LambdaLR(optimizer, rate)
 
 
 def _step_losses(
