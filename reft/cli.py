@@ -63,6 +63,11 @@ def scan(
     data: Annotated[Path, typer.Argument(help="chat or prompt/completion JSONL")],
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
     teacher: Annotated[str, typer.Option(help="folder of a teacher, or none: the untrained difference of means")] = "",
+    guard: Annotated[str, typer.Option(help="score with a guard model instead: its folder or hub id")] = "",
+    guard_kind: Annotated[
+        str, typer.Option(help="llama-guard, shieldgemma, granite-guardian or wildguard")
+    ] = "llama-guard",
+    guard_template: Annotated[Path | None, typer.Option(help="Jinja file with the guard's prompt")] = None,
     fpr: Annotated[float, typer.Option(help="share of harmless rows that may be dropped")] = 0.01,
     quarantine_fpr: Annotated[float, typer.Option(help="share of harmless rows that may be removed in all")] = 0.05,
     fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,
@@ -86,7 +91,7 @@ def scan(
     chosen = {"fpr": fpr, "quarantine_fpr": quarantine_fpr, "fail_on_alarms": fail_on_alarms}
     settings = parse_settings({"filter": chosen}).filter
     decided = read_overrides(overrides) if overrides else {}
-    scorer = _scorer(teacher)
+    scorer = _guard(guard, guard_kind, guard_template) if guard else _scorer(teacher)
     rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     result = scan_file(data, out, scorer, settings, decided, rank, processes, progress(f"scanning {data.name}"))
     if result is None:  # another process has the results
@@ -143,6 +148,13 @@ def _scorer(teacher: str):
     if teacher == "none":
         return untrained_scorer(Settings())
     return load_scorer(Path(teacher) if teacher else DEFAULT_TEACHER)
+
+
+def _guard(name: str, kind: str, template: Path | None):
+    from reft.config import Settings
+    from reft.scorer import guard_scorer
+
+    return guard_scorer(name, kind, str(template) if template else None, Settings())
 
 
 def main() -> None:

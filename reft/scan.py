@@ -31,7 +31,7 @@ from reft.filtering.overrides import Override, overridden
 from reft.filtering.run import Calibration
 from reft.fingerprint import of_path
 from reft.progress import Report
-from reft.scorer import Scorer
+from reft.scorer import GuardScorer, Scorer
 
 OUTPUTS = {"keep": "kept", "quarantine": "quarantined", "drop": "dropped"}
 ROWS_PER_SHARD = 1024
@@ -58,8 +58,7 @@ class ScanResult:
     reasons: dict[str, int]
     thresholds: Thresholds
     scorer: str
-    layer: int
-    position: str
+    reads: str
     scores: np.ndarray
     calibration: list[float]
     examples: list[dict[str, Any]]
@@ -80,7 +79,7 @@ class ScanResult:
 def scan_file(
     path: Path,
     out: Path,
-    scorer: Scorer,
+    scorer: Scorer | GuardScorer,
     settings: FilterSettings,
     overrides: Mapping[int, Override] | None = None,
     rank: int = 0,
@@ -132,7 +131,7 @@ def scan_file(
 def _write_shard(
     shard: Path,
     rows: list[Conversation | BadRow],
-    scorer: Scorer,
+    scorer: Scorer | GuardScorer,
     thresholds: Thresholds,
     settings: FilterSettings,
     overrides: Mapping[int, Override],
@@ -199,7 +198,7 @@ def _tally(names: Iterable[str]) -> dict[str, int]:
 def _result(
     shards: list[Path],
     total: int,
-    scorer: Scorer,
+    scorer: Scorer | GuardScorer,
     calibrated: Calibration,
     overrides: list[Override],
     alarms: list[str],
@@ -216,7 +215,7 @@ def _result(
         examples = sorted(examples + described["examples"], key=_order)[:EXAMPLES]
     every = np.concatenate(scores)
     return ScanResult(
-        total, counts, reasons, calibrated.thresholds, scorer.name, scorer.feature.layer, scorer.feature.position,
+        total, counts, reasons, calibrated.thresholds, scorer.name, scorer.reads,
         every, calibrated.harmless, examples, overrides, [*_warnings(counts, total, every, calibrated), *alarms],
     )  # fmt: skip
 
@@ -239,7 +238,9 @@ def _warnings(counts: Mapping[str, int], total: int, scores: np.ndarray, calibra
     return found
 
 
-def _stamp(path: Path, scorer: Scorer, settings: FilterSettings, overrides: Mapping[int, Override]) -> str:
+def _stamp(
+    path: Path, scorer: Scorer | GuardScorer, settings: FilterSettings, overrides: Mapping[int, Override]
+) -> str:
     """A digest of all that decides about a row."""
     made_of = [of_path(path), scorer.fingerprint, settings.model_dump_json(), repr(sorted(overrides.items()))]
     return blake2b("\n".join(made_of).encode(), digest_size=8).hexdigest()

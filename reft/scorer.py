@@ -11,13 +11,14 @@ from reft.config import FilterSettings, ModelSettings, Settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.errors import StorageError, explain
-from reft.filtering.run import Calibration, calibrate
-from reft.filtering.scoring import RowScore, score_rows
+from reft.filtering.guards import Guard, load_guard
+from reft.filtering.run import Calibration, calibrate, calibrated_on
+from reft.filtering.scoring import RowScore, score_parts, score_rows
 from reft.fingerprint import of_code, of_path
 from reft.refusal.extraction import LabelledPrompts
 from reft.refusal.feature import RefusalFeature
 from reft.teacher.artifact import Teacher
-from reft.teacher.preparation import load_start, load_teacher, untrained_feature
+from reft.teacher.preparation import calibration_prompts, load_start, load_teacher, untrained_feature
 
 DEFAULT_TEACHER = Path("runs/latest/teacher")
 SCORING = ("conversations", "models", "refusal", "filtering", "scan")
@@ -34,6 +35,11 @@ class Scorer:
     calibration: LabelledPrompts
     fingerprint: str
 
+    @property
+    def reads(self) -> str:
+        """Where it looks, in words."""
+        return f"layer {self.feature.layer}, {self.feature.position} token"
+
     def score(self, rows: Sequence[Conversation], settings: FilterSettings) -> list[RowScore]:
         """Scores of every part of every row, in the order given."""
         return score_rows(self.model, self.tokenizer, rows, self.feature, settings)
@@ -41,6 +47,34 @@ class Scorer:
     def calibrate(self, settings: FilterSettings) -> Calibration:
         """The calibration rows' scores and the thresholds; raises as `reft.filtering.run.calibrate`."""
         return calibrate(self.model, self.tokenizer, self.feature, self.calibration, settings)
+
+
+@dataclass(frozen=True)
+class GuardScorer:
+    """A guard model behind the same interface; its rows are read text by text, since its template knows few roles."""
+
+    name: str
+    guard: Guard
+    calibration: LabelledPrompts
+    fingerprint: str
+    reads: str = "its verdict token"
+
+    def score(self, rows: Sequence[Conversation], settings: FilterSettings) -> list[RowScore]:
+        """Scores of every part of every row, in the order given."""
+        return score_parts(self.guard.tokenizer, rows, settings, self.guard.read, in_context=False)
+
+    def calibrate(self, settings: FilterSettings) -> Calibration:
+        """The calibration rows' scores and the thresholds; raises as `reft.filtering.run.calibrated_on`."""
+        prompts = [Conversation(c.row, c.prompt) for c in (*self.calibration.harmless, *self.calibration.harmful)]
+        return calibrated_on(self.score(prompts, settings), self.calibration, settings)
+
+
+def guard_scorer(name: str, kind: str, template: str | None, settings: Settings) -> GuardScorer:
+    """The guard model in a folder or under a hub id, calibrated as the settings' own filter is."""
+    guard, calibration = load_guard(name, kind, template), calibration_prompts(settings.data)
+    rows = [of_path(settings.data.calibration_harmful), of_path(settings.data.calibration_harmless)]
+    made_of = [of_path(name), kind, str(guard.tokenizer.chat_template), str(guard.model.dtype), *rows]
+    return GuardScorer(kind, guard, calibration, ":".join([*made_of, of_code(*SCORING)]))
 
 
 def save_scorer(folder: Path, teacher: Teacher, model: ModelSettings, calibration: LabelledPrompts) -> None:

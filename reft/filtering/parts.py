@@ -25,7 +25,7 @@ SENTENCE_END = re.compile(r"""[.!?\u2026]+["')\]\u201d\u2019]*\s+|[\u3002\uff01\
 
 
 def row_parts(
-    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, settings: FilterSettings
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, settings: FilterSettings, in_context: bool = True
 ) -> list[tuple[str, Encoded]]:
     """Where each part comes from, and its tokens up to where an answer would begin.
 
@@ -35,11 +35,11 @@ def row_parts(
     found = []
     for index, message in enumerate(conversation.messages):
         name = {"user": f"user[{index}]", "system": "system", "assistant": f"answer[{index}]"}[message.role]
-        if message.role == "user":
+        if message.role == "user" and in_context:
             whole = encode(tokenizer, Conversation(conversation.row, conversation.messages[: index + 1]))
             if len(whole) <= settings.longest:
                 found.append((name, whole))
-        opening = message.role == "user" and index == 0  # alone and in its context are the same
+        opening = message.role == "user" and index == 0 and in_context  # alone and in its context are the same
         alone = f"{name} alone" if message.role == "user" and not opening else name
         texts = [(alone, message.content, not opening)]
         texts += [(f"{name} as {variant.name}", variant.text, True) for variant in variants(message.content)]

@@ -13,7 +13,7 @@ from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, alarms, decide, measured
-from reft.filtering.scoring import score_rows
+from reft.filtering.scoring import RowScore, score_rows
 from reft.progress import Report
 from reft.refusal.calibration import conformal_threshold
 from reft.refusal.extraction import LabelledPrompts
@@ -42,6 +42,15 @@ def calibrate(
         DataValidationError: too few rows for the stated rate.
     """
     scored = score_rows(model, tokenizer, [*prompts.harmless, *prompts.harmful], feature, settings)
+    return calibrated_on(scored, prompts, settings)
+
+
+def calibrated_on(scored: Sequence[RowScore], prompts: LabelledPrompts, settings: FilterSettings) -> Calibration:
+    """Thresholds from the scores of the harmless prompts, followed by those of the harmful ones.
+
+    Raises:
+        DataValidationError: too few rows for the stated rate.
+    """
     scores = [row.deciding.score for row in scored]
     harmless, harmful = scores[: len(prompts.harmless)], scores[len(prompts.harmless) :]
     thresholds = Thresholds(

@@ -1,6 +1,6 @@
-"""Scoring a row: each of its parts at the refusal feature's own layer and position."""
+"""Scoring a row: each of its parts at the refusal feature's own layer and position, or however else it is read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,18 +44,35 @@ def score_rows(
     report: Report | None = None,
 ) -> list[RowScore]:
     """Scores in [-1, 1] of every part of every row, in the order given; only the first layers run."""
+
+    def read(prompts: Sequence[Encoded]) -> list[float]:
+        features = collect_features(model, tokenizer, prompts, [feature.layer], [feature.position], report=report)
+        return feature.score(features[:, 0, 0]).tolist()
+
+    return score_parts(tokenizer, conversations, settings, read)
+
+
+def score_parts(
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Conversation],
+    settings: FilterSettings,
+    read: Callable[[Sequence[Encoded]], list[float]],
+    in_context: bool = True,
+) -> list[RowScore]:
+    """Every part of every row as `read` scores it, in the order given.
+
+    Args:
+        read: scores of prompts that wait for an answer.
+        in_context: also score user turns after what came before them.
+    """
     parts: list[tuple[str, Encoded]] = []
     counts = []
     for conversation in conversations:
-        found = row_parts(tokenizer, conversation, settings)
+        found = row_parts(tokenizer, conversation, settings, in_context)
         counts.append(len(found))
         parts += found
-    features = collect_features(
-        model, tokenizer, [e for _, e in parts], [feature.layer], [feature.position], report=report
-    )
-    scored = iter(
-        Part(where, score) for (where, _), score in zip(parts, feature.score(features[:, 0, 0]).tolist(), strict=True)
-    )
+    scores = read([encoded for _, encoded in parts]) if parts else []
+    scored = iter(Part(where, score) for (where, _), score in zip(parts, scores, strict=True))
     return [
         RowScore(c.row, tuple(next(scored) for _ in range(count)))
         for c, count in zip(conversations, counts, strict=True)
