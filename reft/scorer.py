@@ -100,8 +100,10 @@ def load_scorer(folder: Path, untrained: bool = False) -> Scorer:
     harmful, harmless = (read_conversations(folder / f"{name}.jsonl") for name in ("harmful", "harmless"))
     calibration = LabelledPrompts(harmful, harmless, described["weights"])
     trained = teacher.beats_untrained and not untrained
-    model, tokenizer = load_teacher(teacher, settings) if trained else load_start(settings)
     feature = teacher.feature if trained else teacher.untrained
+    # The layers above the one that is read are never loaded.
+    loaded = load_teacher(teacher, settings, feature.layer) if trained else load_start(settings, feature.layer)
+    model, tokenizer = loaded
     fingerprint = f"{of_path(folder)}:{trained}:{model.dtype}:{of_code(*SCORING)}"
     return Scorer("teacher" if trained else "untrained", model, tokenizer, feature, calibration, fingerprint)
 
@@ -109,7 +111,7 @@ def load_scorer(folder: Path, untrained: bool = False) -> Scorer:
 def untrained_scorer(settings: Settings) -> Scorer:
     """The untrained difference of means of the settings' model and rows, read anew (seconds)."""
     feature, _, _, calibration = untrained_feature(settings.model, settings.data, settings.feature)
-    model, tokenizer = load_start(settings.model)
+    model, tokenizer = load_start(settings.model, feature.layer)
     rows = [of_path(path) if isinstance(path, str) else str(path) for _, path in settings.data]
     made_of = [settings.model.model_dump_json(), settings.feature.model_dump_json(), *rows, of_code(*SCORING)]
     return Scorer("untrained", model, tokenizer, feature, calibration, ":".join(made_of))

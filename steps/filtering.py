@@ -81,5 +81,5 @@ def _figures(filtered: FilteredData) -> dict[str, float | None]:
 def _scorer(name: str, teacher: Teacher, model: ModelSettings):
     """The model, tokenizer and refusal feature of the trained teacher, or of the untrained start."""
     if name == "teacher":
-        return *load_teacher(teacher, model), teacher.feature
-    return *load_start(model), teacher.untrained
+        return *load_teacher(teacher, model, teacher.feature.layer), teacher.feature
+    return *load_start(model, teacher.untrained.layer), teacher.untrained

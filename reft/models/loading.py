@@ -1,10 +1,13 @@
 """Loading a causal language model and its tokenizer from a local folder or the hub."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from reft.conversations.templates import set_chat_template
 from reft.errors import ModelError, explain
@@ -47,6 +50,7 @@ def load_model(
     device: torch.device | None = None,
     adapter: str | Path | None = None,
     trust_remote_code: bool = False,
+    layers: int | None = None,
 ) -> PreTrainedModel:
     """The model in evaluation mode, optionally with a PEFT adapter (merged where no precision is lost).
 
@@ -55,19 +59,26 @@ def load_model(
         dtype: number format of the weights.
         device: where to put it; None chooses by hardware.
         adapter: folder of a PEFT adapter for this model.
+        layers: load only so many of the lowest layers, for reading features; what such a model says means nothing.
 
     Raises:
         ModelError: the model or adapter cannot be loaded, or its weights are not safetensors.
     """
     folder = Path(name).expanduser()
     _require_folder_or_hub_id(name)
+    source = folder if folder.is_dir() else name
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder if folder.is_dir() else name,
-            dtype=dtype if adapter is None else "auto",  # as stored, so that a merge rounds once
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-        )
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        if layers is not None:
+            _keep_lowest(config.get_text_config(), layers)
+        with _no_word_of_missing_layers(layers is not None):
+            model = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=config,
+                dtype=dtype if adapter is None else "auto",  # as stored, so that a merge rounds once
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             explain(
@@ -83,11 +94,35 @@ def load_model(
 
 
 def load_trained(
-    base: str, weights: Path, is_adapter: bool, dtype: torch.dtype, trust_remote_code: bool = False
+    base: str,
+    weights: Path,
+    is_adapter: bool,
+    dtype: torch.dtype,
+    trust_remote_code: bool = False,
+    layers: int | None = None,
 ) -> PreTrainedModel:
-    """What a training left: an adapter on its base, or a full model; raises as `load_model`."""
+    """What a training left: an adapter on its base, or a full model; arguments and errors of `load_model`."""
     name, adapter = (base, weights) if is_adapter else (str(weights), None)
-    return load_model(name, dtype, adapter=adapter, trust_remote_code=trust_remote_code)
+    return load_model(name, dtype, adapter=adapter, trust_remote_code=trust_remote_code, layers=layers)
+
+
+def _keep_lowest(config: Any, layers: int) -> None:
+    """Cut a model's configuration down to its lowest layers."""
+    config.num_hidden_layers = layers
+    if isinstance(kinds := getattr(config, "layer_types", None), list):  # models that mix kinds of attention
+        config.layer_types = kinds[:layers]
+
+
+@contextmanager
+def _no_word_of_missing_layers(wanted: bool) -> Generator[None]:
+    """The weights above are left out on purpose: no table of them, nor PEFT's advice about them."""
+    before = logging.get_verbosity()
+    if wanted:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:

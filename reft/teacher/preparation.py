@@ -36,10 +36,10 @@ def start_model(model: ModelSettings) -> str:
     return resolve_model(model.aligned or model.name)
 
 
-def load_start(model: ModelSettings):
-    """That model, untrained, and its tokenizer."""
+def load_start(model: ModelSettings, layers: int | None = None):
+    """That model, untrained, and its tokenizer; `layers`: only so many of the lowest."""
     dtype = choose_hardware(model.dtype).dtype
-    loaded = load_model(start_model(model), dtype, trust_remote_code=model.trust_remote_code)
+    loaded = load_model(start_model(model), dtype, trust_remote_code=model.trust_remote_code, layers=layers)
     return loaded, load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
 
 
@@ -85,9 +85,11 @@ def fit_teacher(
     return trained, tokenizer, own
 
 
-def load_teacher(teacher: Teacher, model: ModelSettings):
-    """The teacher's model, its adapter merged, and the tokenizer."""
+def load_teacher(teacher: Teacher, model: ModelSettings, layers: int | None = None):
+    """The teacher's model and its tokenizer; `layers`: only so many of the lowest."""
     dtype = choose_hardware(model.dtype).dtype
     tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
-    loaded = load_trained(start_model(model), teacher.weights, teacher.is_adapter, dtype, model.trust_remote_code)
+    loaded = load_trained(
+        start_model(model), teacher.weights, teacher.is_adapter, dtype, model.trust_remote_code, layers
+    )
     return loaded, tokenizer

@@ -2,13 +2,16 @@ import pytest
 import torch
 
 from reft.config import LoraSettings
+from reft.conversations.schema import from_prompt
 from reft.conversations.templates import CHATML
+from reft.conversations.tokenization import encode_prompts
 from reft.errors import ModelError
 from reft.models.adapters import wrap_lora
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware, cpu_multiplies_bfloat16
 from reft.models.layers import decoder_layers, layer_count, run_to_layer
 from reft.models.loading import load_model, load_tokenizer
+from reft.refusal.features import collect_features
 from tests.conftest import build_model
 
 
@@ -99,3 +102,21 @@ def test_an_adapter_gives_the_same_answer_merged_or_not(tmp_path, tiny_model):
         model = load_model(stored, torch.bfloat16, adapter=tmp_path)
         assert hasattr(model, "peft_config") is not merged
         assert (model(ids).logits.float() - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_the_layers_above_are_not_loaded_and_the_features_stay_the_same(any_model, tmp_path, adapted):
+    adapter = None
+    if adapted:
+        student = wrap_lora(load_model(any_model), LoraSettings(frozen_share=0.0))
+        for name, parameter in student.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter)
+        student.save_pretrained(adapter := tmp_path / "adapter")
+    rows = encode_prompts(load_tokenizer(any_model), [from_prompt("How do I bake bread?")])
+    whole, lowest = load_model(any_model, adapter=adapter), load_model(any_model, adapter=adapter, layers=2)
+    assert (layer_count(whole), layer_count(lowest)) == (3, 2)
+    tokenizer = load_tokenizer(any_model)
+    torch.testing.assert_close(
+        collect_features(whole, tokenizer, rows, [2]), collect_features(lowest, tokenizer, rows, [2])
+    )
