@@ -73,13 +73,22 @@ def scan(
     fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,
     overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
     report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="processes that share the work, one a GPU")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Sort a file's rows into kept, quarantined and dropped; exits with 3 if a row was removed.
 
-    Killed and started again, it goes on where it was. Under torchrun the processes share the work.
+    Killed and started again, it goes on where it was. Under torchrun, too, the processes share the work; it then
+    exits with 0, since torchrun takes every other status for a crash.
     """
     import os
+
+    from reft.processes import run_in_processes
+
+    if processes > 1 and "RANK" not in os.environ:
+        raise typer.Exit(run_in_processes(processes))
+    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    _take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
 
     from reft.artifacts import write_text
     from reft.config import parse_settings
@@ -92,7 +101,6 @@ def scan(
     settings = parse_settings({"filter": chosen}).filter
     decided = read_overrides(overrides) if overrides else {}
     scorer = _guard(guard, guard_kind, guard_template) if guard else _scorer(teacher)
-    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     result = scan_file(data, out, scorer, settings, decided, rank, processes, progress(f"scanning {data.name}"))
     if result is None:  # another process has the results
         return
@@ -105,7 +113,7 @@ def scan(
         counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
         typer.echo(f"{data}: {result.rows} rows: {counts}\n" + "".join(f"warning: {w}\n" for w in result.warnings))
         typer.echo(f"report:    {report or out / 'report.html'}\ndecisions: {out / 'decisions.jsonl'}")
-    raise typer.Exit(0 if result.clean else 3)
+    raise typer.Exit(0 if result.clean or "TORCHELASTIC_RUN_ID" in os.environ else 3)
 
 
 benchmark = typer.Typer(no_args_is_help=True, help="Measure the product on this machine.")
@@ -148,6 +156,14 @@ def _scorer(teacher: str):
     if teacher == "none":
         return untrained_scorer(Settings())
     return load_scorer(Path(teacher) if teacher else DEFAULT_TEACHER)
+
+
+def _take_gpu(local_rank: int) -> None:
+    """Each process of a machine gets a GPU of its own."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
 
 
 def _guard(name: str, kind: str, template: Path | None):

@@ -172,3 +172,28 @@ def test_the_command_says_by_its_exit_code_what_it_found(teacher_folder, data, t
         CliRunner().invoke(app, ["scan", "nothing.jsonl", *command[2:]], catch_exceptions=False)
     with pytest.raises(StorageError, match="no teacher"):
         CliRunner().invoke(app, ["scan", str(data), "--teacher", str(tmp_path)], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("launcher", ["reft scan --processes", "torchrun"])
+def test_processes_share_a_scan(launcher, teacher_folder, tmp_path):
+    """Three shards for two processes, against the same scan in one."""
+    rows = [row(BREAD.format(i), "yes") for i in range(2100)] + [row(HARM.format(7), "Sure")]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    scan_file(path, tmp_path / "one", load_scorer(teacher_folder), SETTINGS)
+    scan = ["reft.cli", "scan", str(path), "--out", str(tmp_path / "two"), "--teacher", str(teacher_folder)]
+    scan += ["--fpr", "0.05"]
+    torchrun = launcher == "torchrun"
+    start = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", *scan]
+    command = [sys.executable, "-m", *(start if torchrun else [*scan, "--processes", "2"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if torchrun else 3), done.stderr
+    for name in ("kept", "quarantined", "dropped"):
+        assert lines(tmp_path / "one" / f"{name}.jsonl") == lines(tmp_path / "two" / f"{name}.jsonl")
+    assert (tmp_path / "two" / "report.html").is_file()
+
+
+def test_a_process_that_dies_takes_the_scan_along(teacher_folder, tmp_path):
+    command = [sys.executable, "-m", "reft.cli", "scan", "nothing.jsonl", "--teacher", str(teacher_folder)]
+    done = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no such file" in done.stderr
