@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.development import RESULTS
 from benchmarks.public_sets import TRAINED_SOURCES, harmful_sets, harmless_sets
@@ -19,10 +20,13 @@ from benchmarks.rivals import Rival, rivals
 from reft.config import Settings
 from reft.conversations.schema import Conversation
 from reft.evaluation.statistics import auroc, rate
-from reft.refusal.extraction import LabelledPrompts
+from reft.filtering.scoring import score_rows
+from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
+from reft.refusal.feature import RefusalFeature
 from reft.report.summary import percent
 from reft.scorer import DEFAULT_TEACHER, Scorer, load_scorer
-from reft.teacher.preparation import alignment_rows
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import alignment_rows, calibration_prompts, load_start, load_teacher
 
 Scores = dict[str, list[float]]
 LOOKALIKES = ("CoCoNot contrast", "MITRE FRR")
@@ -34,12 +38,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100, help="rows of each source")
     options = parser.parse_args()
     harmful, harmless = harmful_sets(options.folder, options.rows), harmless_sets(options.folder, options.rows)
-    teacher, untrained = load_scorer(DEFAULT_TEACHER), load_scorer(DEFAULT_TEACHER, untrained=True)
-    fitting = LabelledPrompts(*alignment_rows(Settings().data))
+    settings = Settings()
+    model, tokenizer = load_start(settings.model)
+    teacher = Teacher.load(DEFAULT_TEACHER)
+    fitting, held_out = LabelledPrompts(*alignment_rows(settings.data)), calibration_prompts(settings.data)
     methods = {
-        "ReFT teacher": _scores_of(teacher),
-        "untrained difference of means": _scores_of(untrained),
-        **rivals(untrained.model, untrained.tokenizer, fitting),
+        "ReFT teacher": _scores_of(load_scorer(DEFAULT_TEACHER)),
+        "untrained difference of means": _scores_of(load_scorer(DEFAULT_TEACHER, untrained=True)),
+        "linear probe on the teacher": _probe(*load_teacher(teacher, settings.model), fitting, held_out),
+        "linear probe on the untrained model": _probe(model, tokenizer, fitting, held_out),
+        **rivals(model, tokenizer, fitting),
     }
     scores: dict[str, tuple[Scores, Scores]] = {}
     for name, scores_of in methods.items():
@@ -51,7 +59,7 @@ def main() -> None:
         "| all sources together | AUROC, tasks and instructions | AUROC, benign look-alikes | recall at 1 % FPR "
         "| recall at 5 % FPR |",
         "| --- | --- | --- | --- | --- |",
-        *(_total(name, *found) for name, found in scores.items()),
+        *(total(name, *found) for name, found in scores.items()),
     ]
     for name in list(methods)[:2]:
         lines += ["", *_pairs(name, *scores[name])]
@@ -61,15 +69,28 @@ def main() -> None:
 
 
 def _scores_of(scorer: Scorer) -> Rival:
+    return feature_scores(scorer.model, scorer.tokenizer, scorer.feature)
+
+
+def _probe(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fitting: LabelledPrompts, held_out: LabelledPrompts
+) -> Rival:
+    """A logistic regression on the features of all alignment rows, at the layer that the calibration rows choose."""
+    feature = extract_refusal_feature(model, tokenizer, fitting, held_out, readouts=["probe"])
+    return feature_scores(model, tokenizer, feature)
+
+
+def feature_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, feature: RefusalFeature) -> Rival:
+    """The deciding scores under a feature."""
     settings = Settings().filter
 
     def scores(rows: Sequence[Conversation]) -> list[float]:
-        return [row.deciding.score for row in scorer.score(rows, settings)]
+        return [row.deciding.score for row in score_rows(model, tokenizer, rows, feature, settings)]
 
     return scores
 
 
-def _total(name: str, harmful: Scores, harmless: Scores) -> str:
+def total(name: str, harmful: Scores, harmless: Scores) -> str:
     """One line: every source weighs by its rows; the thresholds are the quantiles of these harmless rows themselves."""
     positives = [score for found in harmful.values() for score in found]
     hard = [score for source in LOOKALIKES for score in harmless[source]]

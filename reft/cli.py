@@ -60,7 +60,7 @@ def show(folder: Annotated[Path, typer.Argument(help="folder of a run")] = Path(
 
 @app.command()
 def scan(
-    data: Annotated[Path, typer.Argument(help="chat or prompt/completion JSONL")],
+    data: Annotated[str, typer.Argument(help="chat or prompt/completion JSONL: a path, or s3://... and the like")],
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
     teacher: Annotated[str, typer.Option(help="folder of a teacher, or none: the untrained difference of means")] = "",
     guard: Annotated[str, typer.Option(help="score with a guard model instead: its folder or hub id")] = "",
@@ -70,6 +70,7 @@ def scan(
     guard_template: Annotated[Path | None, typer.Option(help="Jinja file with the guard's prompt")] = None,
     fpr: Annotated[float, typer.Option(help="share of harmless rows that may be dropped")] = 0.01,
     quarantine_fpr: Annotated[float, typer.Option(help="share of harmless rows that may be removed in all")] = 0.05,
+    recall: Annotated[float | None, typer.Option(help="share of harmful rows to remove at least")] = None,
     fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,
     overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
     report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,
@@ -92,20 +93,22 @@ def scan(
 
     from reft.artifacts import write_text
     from reft.config import parse_settings
+    from reft.files import local_copy
     from reft.filtering.overrides import read_overrides
     from reft.progress import progress
     from reft.report.scan import render_scan
     from reft.scan import scan_file
 
-    chosen = {"fpr": fpr, "quarantine_fpr": quarantine_fpr, "fail_on_alarms": fail_on_alarms}
+    chosen = {"fpr": fpr, "quarantine_fpr": quarantine_fpr, "recall": recall, "fail_on_alarms": fail_on_alarms}
     settings = parse_settings({"filter": chosen}).filter
     decided = read_overrides(overrides) if overrides else {}
     scorer = _guard(guard, guard_kind, guard_template) if guard else _scorer(teacher)
-    result = scan_file(data, out, scorer, settings, decided, rank, processes, progress(f"scanning {data.name}"))
+    file = local_copy(data, out / "input")
+    result = scan_file(file, out, scorer, settings, decided, rank, processes, progress(f"scanning {file.name}"))
     if result is None:  # another process has the results
         return
     groups = {"scanned rows": result.scores.tolist(), "harmless calibration": result.calibration}
-    page = render_scan(data.name, result.as_dict(), groups, result.thresholds, result.examples)
+    page = render_scan(file.name, result.as_dict(), groups, result.thresholds, result.examples)
     write_text(report or out / "report.html", page)
     if as_json:
         typer.echo(json.dumps(result.as_dict()))

@@ -147,6 +147,9 @@ class FilterSettings(Section):
     quarantine_fpr: float = Field(
         0.05, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person"
     )
+    recall: float | None = Field(
+        None, gt=0, lt=1, description="share of harmful rows to remove at least, whatever harmless ones that costs"
+    )
     harmful_with_refusal: Literal["keep", "quarantine"] = Field(
         "keep", description="a harmful prompt that is refused: good data, or for a person"
     )

@@ -13,6 +13,7 @@ from reft.cli import app
 from reft.config import FilterSettings, ModelSettings
 from reft.conversations.reading import read_conversations
 from reft.errors import DataFormatError, StorageError
+from reft.files import local_copy
 from reft.filtering.overrides import Override, read_overrides
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
@@ -197,3 +198,18 @@ def test_a_process_that_dies_takes_the_scan_along(teacher_folder, tmp_path):
     done = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "no such file" in done.stderr
+
+
+def test_a_file_elsewhere_is_fetched_first(tmp_path):
+    import fsspec
+
+    with fsspec.open("memory://somewhere/data.jsonl", "wb") as remote:
+        remote.write(b"{}")
+    here = local_copy("memory://somewhere/data.jsonl", tmp_path / "in")
+    assert here.read_bytes() == b"{}"
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["data.jsonl"]
+    assert local_copy("data.jsonl", tmp_path) == Path("data.jsonl")
+    with pytest.raises(DataFormatError, match="could not be fetched"):
+        local_copy("memory://somewhere/nothing.jsonl", tmp_path)
+    with pytest.raises(DataFormatError, match="could not be fetched"):
+        local_copy("nowhere://x/y", tmp_path)

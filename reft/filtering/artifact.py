@@ -37,8 +37,9 @@ class FilteredData:
         lines = (folder / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
         stored = read_json(folder / "report.json")
         report: dict[str, Any] = stored["report"]
-        report["thresholds"] = Thresholds(**report["thresholds"])
-        for name in ("recall", "fpr", "calibration_recall"):
+        apart = {name: Thresholds(**value) for name, value in report["thresholds"].pop("languages").items()}
+        report["thresholds"] = Thresholds(**report["thresholds"], languages=apart)
+        for name in ("recall", "fpr", "calibration_recall", "calibration_fpr"):
             report[name] = Interval(**report[name]) if report[name] else None
         unseen = [UnseenGroup(removed=Interval(**group.pop("removed")), **group) for group in stored["unseen"]]
         decisions = [Decision(**json.loads(line)) for line in lines]

@@ -9,6 +9,7 @@ from statistics import median
 
 from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
+from reft.filtering.languages import rare_languages
 
 SAMPLE = 5000
 # Measured on nothing but judgement: each is far from what ordinary task data shows.
@@ -46,7 +47,7 @@ def data_alarms(rows: Sequence[Conversation], fail: bool = False) -> list[str]:
         DataValidationError: there is something, and the policy is to `fail`.
     """
     answered = [row for row in rows if row.answer]
-    found = [_constant(answered), _identity(rows), *_triggers(answered), _outliers(rows)]
+    found = [_constant(answered), _identity(rows), *_triggers(answered), _outliers(rows), *rare_languages(rows)]
     alarms = [alarm for alarm in found if alarm]
     if alarms and fail:
         remedy = "look at the rows; filter.fail_on_alarms: false turns this into a warning"

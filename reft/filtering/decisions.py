@@ -1,7 +1,7 @@
 """Deciding about each scored row, and the report of what the filter did."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from reft.config import FilterSettings
 from reft.conversations.schema import Conversation
 from reft.evaluation.judges import is_refusal
 from reft.evaluation.statistics import Interval, rate
+from reft.filtering.languages import language_of
 from reft.filtering.scoring import RowScore
 
 Verdict = Literal["keep", "quarantine", "drop"]
@@ -18,10 +19,18 @@ Verdict = Literal["keep", "quarantine", "drop"]
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores above which a row is quarantined or dropped, each for its stated false positive rate."""
+    """Scores above which a row is quarantined or dropped, each for its stated false positive rate.
+
+    `languages` holds those of the languages that have enough calibration rows of their own.
+    """
 
     quarantine: float
     drop: float
+    languages: Mapping[str, "Thresholds"] = field(default_factory=dict)
+
+    def of(self, row: Conversation) -> "Thresholds":
+        """The thresholds that hold for this row."""
+        return self.languages.get(language_of(row), self) if self.languages else self
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ def decide(
 
 
 def _decide(row: Conversation, scored: RowScore, thresholds: Thresholds, settings: FilterSettings) -> Decision:
-    part = scored.deciding
+    part, thresholds = scored.deciding, thresholds.of(row)
     if part.score <= thresholds.quarantine:
         return Decision(row.row, part.score, "keep", "below the threshold", part.where)
     answers = [m.content for m in row.messages if m.role == "assistant"]
@@ -82,6 +91,7 @@ class FilterReport:
     recall: Interval | None
     fpr: Interval | None
     calibration_recall: Interval | None
+    calibration_fpr: Interval | None
     alarms: list[str]
     scorer: str = "teacher"
     untrained_auroc: float | None = None

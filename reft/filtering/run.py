@@ -1,7 +1,8 @@
 """Step 4 as a whole: score, calibrate, decide, measure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,9 +14,10 @@ from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, alarms, decide, measured
+from reft.filtering.languages import language_of
 from reft.filtering.scoring import RowScore, score_rows
 from reft.progress import Report
-from reft.refusal.calibration import conformal_threshold
+from reft.refusal.calibration import conformal_threshold, recall_threshold
 from reft.refusal.extraction import LabelledPrompts
 from reft.refusal.feature import RefusalFeature
 
@@ -49,15 +51,35 @@ def calibrated_on(scored: Sequence[RowScore], prompts: LabelledPrompts, settings
     """Thresholds from the scores of the harmless prompts, followed by those of the harmful ones.
 
     Raises:
-        DataValidationError: too few rows for the stated rate.
+        DataValidationError: too few rows for the stated rate or recall.
     """
     scores = [row.deciding.score for row in scored]
     harmless, harmful = scores[: len(prompts.harmless)], scores[len(prompts.harmless) :]
-    thresholds = Thresholds(
-        conformal_threshold(harmless, max(settings.fpr, settings.quarantine_fpr), prompts.harmless_weights),
-        conformal_threshold(harmless, settings.fpr, prompts.harmless_weights),
-    )
+    weights = prompts.harmless_weights or [1.0] * len(harmless)
+    thresholds = _thresholds(harmless, weights, harmful, settings)
+    by_language: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(prompts.harmless):
+        by_language[language_of(row)].append(index)
+    apart = {}
+    for language, which in by_language.items():
+        if language:
+            # Too few rows of this language: the thresholds of all rows hold for it.
+            with suppress(DataValidationError):
+                own = [harmless[i] for i in which], [weights[i] for i in which]
+                apart[language] = _thresholds(*own, harmful, settings)
+    if len(apart) > 1:
+        thresholds = replace(thresholds, languages=apart)
     return Calibration(harmless, harmful, thresholds)
+
+
+def _thresholds(
+    harmless: Sequence[float], weights: Sequence[float], harmful: Sequence[float], settings: FilterSettings
+) -> Thresholds:
+    drop = conformal_threshold(harmless, settings.fpr, weights)
+    quarantine = conformal_threshold(harmless, max(settings.fpr, settings.quarantine_fpr), weights)
+    if settings.recall is not None:
+        quarantine = min(quarantine, recall_threshold(harmful, settings.recall))
+    return Thresholds(quarantine, drop)
 
 
 def filter_rows(
@@ -119,5 +141,6 @@ def _report(
         recall=recall,
         fpr=fpr,
         calibration_recall=rate([score > calibrated.thresholds.quarantine for score in calibrated.harmful]),
+        calibration_fpr=rate([score > calibrated.thresholds.quarantine for score in calibrated.harmless]),
         alarms=[*alarms(decisions), *as_a_whole],
     )

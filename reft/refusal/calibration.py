@@ -1,4 +1,4 @@
-"""Setting the threshold: a conformal quantile of harmless scores for a stated false positive rate."""
+"""Setting a threshold: a conformal quantile of scores, for a stated false positive rate or a stated recall."""
 
 import math
 from collections.abc import Sequence
@@ -35,6 +35,26 @@ def conformal_threshold(harmless_scores: Sequence[float], fpr: float, weights: S
             )
         )
     return float(scores[order[place]])
+
+
+def recall_threshold(harmful_scores: Sequence[float], recall: float) -> float:
+    """The score above which at least a share `recall` of exchangeable harmful rows lies, on average.
+
+    The floor((n + 1)(1 - recall))-th smallest of n calibration scores (split conformal prediction).
+
+    Raises:
+        DataValidationError: too few rows to promise this recall.
+    """
+    place = math.floor((len(harmful_scores) + 1) * (1 - recall) + 1e-9)
+    if place < 1:
+        raise DataValidationError(
+            explain(
+                f"{len(harmful_scores)} harmful calibration rows cannot promise a recall of {recall}",
+                "data.calibration_harmful",
+                f"give at least {math.ceil(1 / (1 - recall) - 1e-9) - 1} rows or lower filter.recall",
+            )
+        )
+    return float(np.sort(np.asarray(harmful_scores, dtype=float))[place - 1])
 
 
 def lookalike_weights(harmless: Sequence[Conversation], lookalike_share: float) -> list[float]:

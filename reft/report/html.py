@@ -57,7 +57,7 @@ def render_report(inputs: ReportInputs) -> str:
         "layers": plots.layer_separation(inputs.untrained, inputs.trained),
         "losses": plots.loss_curves(inputs.histories),
     }
-    calibration_recall = found.report.calibration_recall
+    recall, fpr = found.report.calibration_recall, found.report.calibration_fpr
     return render(
         "template.html.j2",
         summary=summary,
@@ -67,7 +67,8 @@ def render_report(inputs: ReportInputs) -> str:
         quarantined=inputs.quarantined,
         checks=inputs.checks,
         filter=found.report,
-        calibration_recall=calibration_recall and vars(calibration_recall),
+        calibration_recall=recall and vars(recall),
+        calibration_fpr=fpr and vars(fpr),
         examples=[(d, texts.get(d.row, "")) for d in chosen],
         answers=[
             (name, kind, prompt[:160], answer[:160])

@@ -66,3 +66,12 @@ def test_a_reservoir_is_uniform_bounded_and_repeatable():
     assert len(kept) == 100
     assert kept == reservoir(rows, 100)
     assert 700 < sum(r.row for r in kept) / 100 < 1300
+
+
+def test_a_few_rows_in_a_language_of_their_own():
+    german = [
+        row(400 + i, f"Wo ist meine Karte geblieben, die ich vor {i} Tagen bestellt habe?", "ok") for i in range(6)
+    ]
+    alarms = data_alarms([*ordinary(400), *german])
+    assert any("6 of" in alarm and "'de'" in alarm and "row 400" in alarm for alarm in alarms)
+    assert not any("language" in alarm for alarm in data_alarms(ordinary(400)))

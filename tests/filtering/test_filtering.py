@@ -7,7 +7,7 @@ from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.errors import DataValidationError
 from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import Thresholds, decide, measured
-from reft.filtering.run import filter_rows
+from reft.filtering.run import calibrated_on, filter_rows
 from reft.filtering.scoring import Part, RowScore, score_rows
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
@@ -92,3 +92,19 @@ def test_a_clean_file_and_too_few_calibration_rows(scorer):
 
 def test_nothing_is_measured_without_labels():
     assert measured([], {}) == (None, None, None)
+
+
+def test_a_language_with_rows_enough_is_calibrated_apart():
+    english = [from_prompt(f"How do I bake {i} loaves of bread at home?", i) for i in range(40)]
+    german = [from_prompt(f"Wie backe ich zu Hause {i} Laibe Brot im Ofen?", i) for i in range(40)]
+    few = [from_prompt(f"Comment faire {i} pains chez moi dans un petit four ?", i) for i in range(5)]
+    scores = [i / 100 for i in range(40)] + [0.5 + i / 100 for i in range(40)] + [0.3] * 5
+    scored = [RowScore(i, (Part("user[0]", score),)) for i, score in enumerate([*scores, 0.9])]
+    prompts = LabelledPrompts([from_prompt("Rob a bank")], [*english, *german, *few])
+    found = calibrated_on(scored, prompts, FilterSettings(fpr=0.05, quarantine_fpr=0.1)).thresholds
+    assert set(found.languages) == {"en", "de"}
+    assert found.of(english[0]).drop < 0.4 < 0.8 < found.of(german[0]).drop
+    assert found.of(few[0]) == found
+    assert found.quarantine == pytest.approx(found.languages["de"].quarantine, abs=0.06)
+    alone = LabelledPrompts([from_prompt("Rob a bank")], english)
+    assert not calibrated_on([*scored[:40], scored[-1]], alone, FilterSettings(fpr=0.05)).thresholds.languages

@@ -6,7 +6,7 @@ from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.conversations.tokenization import encode_prompts
 from reft.errors import DataValidationError, StorageError
 from reft.models.loading import load_model, load_tokenizer
-from reft.refusal.calibration import conformal_threshold, lookalike_weights
+from reft.refusal.calibration import conformal_threshold, lookalike_weights, recall_threshold
 from reft.refusal.extraction import LabelledPrompts, earliest_good, extract_refusal_feature, feature_at_depth
 from reft.refusal.feature import RefusalFeature, Separation
 from reft.refusal.features import collect_features
@@ -84,6 +84,17 @@ def test_the_threshold_keeps_its_promise_on_average():
         threshold = conformal_threshold(random.normal(size=150).tolist(), 0.05)
         rates.append(float((random.normal(size=400) > threshold).mean()))
     assert 0.03 < np.mean(rates) <= 0.055
+
+
+def test_a_stated_recall_is_kept_on_average():
+    random = np.random.default_rng(0)
+    rates = []
+    for _ in range(300):
+        threshold = recall_threshold(random.normal(size=100).tolist(), 0.9)
+        rates.append(float((random.normal(size=400) > threshold).mean()))
+    assert 0.895 < np.mean(rates) < 0.915
+    with pytest.raises(DataValidationError, match="at least 99 rows"):
+        recall_threshold([0.0] * 50, 0.99)
 
 
 def test_equal_weights_change_nothing_and_light_rows_count_less():

@@ -26,7 +26,7 @@ def inputs() -> ReportInputs:
     auroc, recall, fpr = measured(decisions, labels)
     report = FilterReport(
         40, 31, 9, 0, Thresholds(0.4, 0.6), 16, "template", "mean", auroc, recall, fpr,
-        rate([True, False]), ["watch out"], "teacher", 0.8, 0.9,
+        rate([True, False]), rate([False]), ["watch out"], "teacher", 0.8, 0.9,
     )  # fmt: skip
     curves = {"calibration_harmless": [-0.5, -0.2], "calibration_harmful": [0.5, 0.2]}
     scores = {"harmful prompts": [0.9, 0.1], "task rows": [0.2, -0.4]}

@@ -1,0 +1,53 @@
+"""How the filter grows with the alignment rows: `python -m benchmarks.curve FOLDER` (ten minutes on two cores).
+
+Trains a teacher on a quarter, a half and all of the default profile's alignment rows, one pass over each, and scores
+the public sets by source with it. Writes `results/curve.md`. Seed 0, one training a line.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.development import RESULTS
+from benchmarks.public_sets import harmful_sets, harmless_sets
+from benchmarks.sources import feature_scores, total
+from reft.config import Settings
+from reft.models.hardware import choose_hardware
+from reft.progress import progress
+from reft.teacher.preparation import fit_teacher, untrained_feature
+
+SHARES = (0.25, 0.5, 1.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the public sets")
+    parser.add_argument("--rows", type=int, default=40, help="rows of each source")
+    options = parser.parse_args()
+    harmful, harmless = harmful_sets(options.folder, options.rows), harmless_sets(options.folder, options.rows)
+    lines = [
+        f"At most {options.rows} rows of each source, seed 0.",
+        "",
+        "| alignment rows | AUROC, tasks and instructions | AUROC, benign look-alikes | recall at 1 % FPR "
+        "| recall at 5 % FPR |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for share in SHARES:
+        s = Settings()
+        counts = {
+            name: round(share * getattr(s.data, name)) for name in ("alignment_harmful_rows", "alignment_harmless_rows")
+        }
+        data = s.data.model_copy(update=counts)
+        untrained, *_ = untrained_feature(s.model, data, s.feature)
+        show = progress(f"training on {share:.0%}")
+        model, tokenizer, own = fit_teacher(
+            untrained, s.model, data, s.teacher, s.feature, s.seed, lambda step, steps, _, show=show: show(step, steps)
+        )
+        scores = feature_scores(model.to(choose_hardware(s.model.dtype).dtype), tokenizer, own)
+        found = [{source: scores(rows) for source, rows in sets.items()} for sets in (harmful, harmless)]
+        lines.append(total(f"{counts['alignment_harmful_rows']} + {counts['alignment_harmless_rows']}", *found))
+        print(lines[-1], flush=True)
+    (RESULTS / "curve.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
