@@ -185,6 +185,10 @@ class FinetuneSettings(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
     processes: Count = Field(1, description="processes (ranks) on this machine")
+    checkpoint_every: int = Field(
+        100, ge=0, description="optimizer steps between checkpoints, where a killed training goes on; 0: none"
+    )
+    work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
     timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")
 
 

@@ -1,5 +1,6 @@
 """Steps finetune and finetune_plain: the student, and for comparison a plain finetune of every usable row."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all
 from reft.cost import Cost, measured
 from reft.distillation.artifact import Student
-from reft.distillation.job import FinetuneJob
+from reft.distillation.job import FinetuneJob, job_folder
 from reft.distillation.launch import run_finetune
 from reft.distillation.soft_labels import SoftLabels
 from reft.filtering.artifact import FilteredData
@@ -85,7 +86,8 @@ def fit_student(
         if log:
             log(metrics)
 
-    with measured(name) as cost:
-        weights = run_finetune(job, Path(tempfile.mkdtemp(prefix="reft-job-")), report)
+    with measured(name) as cost, job_folder(job, Path(settings.work_folder)) as folder:
+        # Out of the job's folder, which ends here, and into one that lasts until the step's result is stored.
+        weights = Path(shutil.move(run_finetune(job, folder, report), tempfile.mkdtemp(prefix="reft-student-")))
     cost.tokens = int(history[-1]["tokens"])
     return Student(weights, settings.lora is not None, len(rows), history), cost

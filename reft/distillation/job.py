@@ -1,13 +1,21 @@
 """What the training processes are told: one folder with the job's description and its data."""
 
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from reft.artifacts import read_json, write_json
 from reft.config import FinetuneSettings, ModelSettings
 from reft.conversations.tokenization import Encoded
 from reft.distillation.soft_labels import SoftLabels
+from reft.errors import TrainingError, explain
+from reft.fingerprint import of_code, of_path
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,26 @@ class FinetuneJob:
             SoftLabels.load(folder) if described["distil"] else None,
             described["harmful"],
         )
+
+
+@contextmanager
+def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
+    """A folder for this very job: left as it is by a failure, found again by the same job, gone after success.
+
+    Raises:
+        TrainingError: another process is training the same job.
+    """
+    with tempfile.TemporaryDirectory() as described:
+        job.save(Path(described))
+        folder = root / f"{of_path(described)[:16]}-{of_code('distillation', 'models', 'conversations')[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_suffix(".lock"), timeout=0):
+            yield folder
+            shutil.rmtree(folder)
+    except Timeout as error:
+        remedy = "wait for it, or give this job another finetune.work_folder"
+        raise TrainingError(explain("another process is training the same job", str(folder), remedy)) from error
 
 
 def _pack(row: Encoded) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from reft.artifacts import read_json
+from reft.distillation.checkpoints import forget_metrics_after, last_step
 from reft.distillation.job import FinetuneJob
 from reft.errors import TrainingError, explain
 
@@ -23,8 +25,9 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
     """Train and return the folder of the result: a PEFT adapter or a full model, with its tokenizer.
 
     Args:
-        folder: an empty working folder that all processes reach.
-        report: called with each step's metrics, soon after the step.
+        folder: a working folder that all processes reach; what a killed training of the same job left there
+            is taken up again.
+        report: called with each step's metrics, soon after the step, earlier ones of a resumed training first.
 
     Raises:
         TrainingError: a process died, the loss went wrong, or the time limit passed; the message
@@ -33,7 +36,9 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
     folder.mkdir(parents=True, exist_ok=True)
     job.save(folder)
     metrics, log = folder / "metrics.jsonl", folder / "log.txt"
-    metrics.touch()
+    forget_metrics_after(metrics, last_step(folder))
+    for stale in folder.glob("error-*.json"):
+        stale.unlink()
     with log.open("w") as output, metrics.open() as lines:
         process = subprocess.Popen(
             _command(job, folder),
@@ -43,6 +48,7 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
             start_new_session=True,
         )
         deadline = time.monotonic() + 60 * job.settings.timeout_minutes
+        before = _pass_on_sigterm(process)
         try:
             while process.poll() is None:
                 _forward(lines, report)
@@ -53,10 +59,22 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
             if process.poll() is None:  # an error above, or Ctrl-C: take the ranks along
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
         _forward(lines, report)
     if process.returncode != 0:
         raise TrainingError(_why(folder, log, process.returncode))
     return folder / "output"
+
+
+def _pass_on_sigterm(process: subprocess.Popen[bytes]) -> Any:
+    """A pod that is told to go tells its ranks, which save and end; returns the handler that was there before.
+
+    Only a main thread may handle signals; elsewhere nothing changes and None is returned.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, lambda *_: process.terminate())
 
 
 def _command(job: FinetuneJob, folder: Path) -> list[str]:

@@ -6,7 +6,9 @@ one forward pass of one mixed batch. The loop reads from top to bottom in `main`
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch import nn
 from reft.artifacts import write_json
 from reft.conversations.completions import completion_batch
 from reft.conversations.tokenization import Encoded
+from reft.distillation.checkpoints import load_checkpoint, save_checkpoint
 from reft.distillation.deepspeed_config import deepspeed_config
 from reft.distillation.job import FinetuneJob
 from reft.distillation.loss import sparse_kl_sum
@@ -75,17 +78,21 @@ class StudentLoss(nn.Module):
 def train(folder: Path) -> None:
     """Run the whole job on this rank; rank 0 writes `metrics.jsonl` and the result under `output`."""
     job = FinetuneJob.load(folder)
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, world, every = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), job.settings.checkpoint_every
     hardware = choose_hardware(job.model.dtype)
     deepspeed.init_distributed(dist_backend="gloo" if hardware.device.type == "cpu" else "nccl")
     torch.manual_seed(job.seed)
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
     steps = _planned(job)
     student, engine, accumulation = _prepared(job, len(steps), hardware, tokenizer.pad_token_id)
-    started, tokens = time.monotonic(), 0
+    asked_to_stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
+    done, tokens = load_checkpoint(engine, folder)
+    started, before = time.monotonic(), tokens
     with (folder / "metrics.jsonl").open("a", buffering=1) as metrics:
-        for number, step in enumerate(steps, start=1):
+        for number, step in enumerate(steps[done:], start=done + 1):
             sums = torch.zeros(3)
+            stop = asked_to_stop.is_set()
             for piece in share_of(step, rank, world, accumulation):
                 losses = engine(piece, step)
                 # DeepSpeed averages over processes and accumulation; our losses are already shares of a sum.
@@ -93,9 +100,9 @@ def train(folder: Path) -> None:
                 engine.step()
                 sums += torch.stack([losses[name].detach().float().cpu() for name in ("loss", "ce", "kl")])
             if world > 1:
-                shared = sums.to(hardware.device)
+                shared = torch.cat([sums, torch.tensor([float(stop)])]).to(hardware.device)
                 torch.distributed.all_reduce(shared)
-                sums = shared.cpu()
+                sums, stop = shared[:3].cpu(), bool(shared[3])  # all ranks stop after the same step, or none
             if not torch.isfinite(sums).all():
                 rows = [job.row_numbers[i] for i in step.user]
                 where = f"step {number}, user rows {rows}"
@@ -105,9 +112,14 @@ def train(folder: Path) -> None:
             tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
             if rank == 0:
                 losses = dict(zip(("loss", "ce", "kl"), sums.tolist(), strict=True))
-                rate = tokens / (time.monotonic() - started)
+                rate = (tokens - before) / (time.monotonic() - started)
                 line = {"step": number, "steps": len(steps), **losses, "tokens": tokens, "tokens_per_second": rate}
                 metrics.write(json.dumps(line) + "\n")
+            if number < len(steps) and (stop or (every and number % every == 0)):
+                save_checkpoint(engine, folder, number, tokens, rank)
+                if stop:
+                    remedy = "start it again: it goes on there"
+                    raise TrainingError(explain("stopped by SIGTERM and saved", f"step {number}", remedy))
     save_student(student, folder / "output", rank)
     if rank == 0:
         tokenizer.save_pretrained(folder / "output")

@@ -7,12 +7,14 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from reft.config import FinetuneSettings, LoraSettings, ModelSettings
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import encode_all
 from reft.distillation.artifact import Student
-from reft.distillation.job import FinetuneJob
+from reft.distillation.checkpoints import last_step
+from reft.distillation.job import FinetuneJob, job_folder
 from reft.distillation.launch import run_finetune
 from reft.distillation.loss import sparse_kl_sum
 from reft.distillation.schedule import class_shares, plan_steps, share_of
@@ -139,15 +141,58 @@ def test_full_finetuning_writes_a_model_and_plain_needs_no_teacher(job, tmp_path
     assert Student.load(tmp_path / "saved").history == metrics
 
 
-def test_a_killed_process_is_an_error_that_says_so(job, tmp_path):
-    def kill(_metrics):
-        for child in psutil.Process(os.getpid()).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):  # dead or a zombie: killed after an earlier step
-                if "reft.distillation.worker" in child.cmdline() and "torch.distributed.run" not in child.cmdline():
-                    child.send_signal(signal.SIGKILL)
+def kill_ranks(_metrics=None):
+    for child in psutil.Process(os.getpid()).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # dead or a zombie: killed after an earlier step
+            if "reft.distillation.worker" in child.cmdline() and "torch.distributed.run" not in child.cmdline():
+                child.send_signal(signal.SIGKILL)
 
+
+def test_a_killed_process_is_an_error_that_says_so(job, tmp_path):
     with pytest.raises(TrainingError, match="died"):
-        run_finetune(change(job, epochs=200), tmp_path / "job", kill)
+        run_finetune(change(job, epochs=200), tmp_path / "job", kill_ranks)
+
+
+def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
+    """SIGKILL and then SIGTERM at some step, on two ranks, against the same training left alone."""
+    long = change(job, epochs=10, checkpoint_every=4, processes=2)  # 30 steps
+    whole, resumed = [], []
+    expected = run_finetune(long, tmp_path / "whole", whole.append)
+    with pytest.raises(TrainingError, match="died"):
+        run_finetune(long, tmp_path / "job", lambda m: kill_ranks() if m["step"] == 9 else None)
+    assert last_step(tmp_path / "job") in (4, 8, 12)
+    with pytest.raises(TrainingError, match="stopped by SIGTERM and saved"):
+        run_finetune(
+            long, tmp_path / "job", lambda m: os.kill(os.getpid(), signal.SIGTERM) if m["step"] == 14 else None
+        )
+    assert 14 <= last_step(tmp_path / "job") < 30
+    assert len(list((tmp_path / "job" / "checkpoints").glob("step-*"))) == 2
+    output = run_finetune(long, tmp_path / "job", resumed.append)
+    assert [m["step"] for m in resumed] == list(range(1, 31))
+    np.testing.assert_allclose([m["loss"] for m in resumed], [m["loss"] for m in whole], rtol=1e-4)
+    one, other = (load_file(o / "adapter_model.safetensors") for o in (expected, output))
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_job_has_a_folder_of_its_own_until_it_succeeds(job, tmp_path):
+    def fail():
+        with job_folder(job, tmp_path) as folder:
+            (folder / "checkpoint").touch()
+            with pytest.raises(TrainingError, match="another process"), job_folder(job, tmp_path):
+                pass
+            raise ZeroDivisionError(folder)
+
+    with pytest.raises(ZeroDivisionError) as failed:
+        fail()
+    first = failed.value.args[0]
+    with job_folder(job, tmp_path) as again:
+        assert again == first
+        assert (again / "checkpoint").exists()
+    assert not again.exists()
+    with job_folder(change(job, epochs=3), tmp_path) as other:
+        assert other != first
 
 
 def test_a_failing_rank_brings_its_own_traceback(job, tmp_path):
