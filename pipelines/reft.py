@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zenml import pipeline
+from zenml.enums import ExecutionMode
 
 from reft.config import Settings, parse_settings
 from reft.fingerprint import of_code, of_path
@@ -46,7 +47,7 @@ def fingerprints(settings: Settings) -> dict[str, str]:
     }
 
 
-@pipeline(name="reft_pipeline")
+@pipeline(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST)
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
     s = parse_settings(settings)

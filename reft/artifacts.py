@@ -1,8 +1,11 @@
 """Reading and writing the files of an artifact: JSON written whole or not at all, errors that name the file."""
 
+import atexit
 import dataclasses
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -18,6 +21,13 @@ class Artifact(Protocol):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
+
+
+def scratch_folder(name: str) -> Path:
+    """A temporary folder for a result that is on its way into a store; gone when this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix=f"reft-{name}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def write_json(path: Path, value: Any) -> None:

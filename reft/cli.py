@@ -83,27 +83,27 @@ def scan(
     exits with 0, since torchrun takes every other status for a crash.
     """
     import os
+    import sys
 
-    from reft.processes import run_in_processes
-
-    if processes > 1 and "RANK" not in os.environ:
-        raise typer.Exit(run_in_processes(processes))
-    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    _take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
-
-    from reft.artifacts import write_text
+    from reft.artifacts import scratch_folder, write_text
     from reft.config import parse_settings
     from reft.files import local_copy
     from reft.filtering.overrides import read_overrides
+    from reft.processes import end_with_launcher, run_in_processes
     from reft.progress import progress
     from reft.report.scan import render_scan
     from reft.scan import scan_file
 
+    file = local_copy(data, scratch_folder("input") if "://" in data else out)
+    if processes > 1 and "RANK" not in os.environ:
+        raise typer.Exit(run_in_processes(processes, [str(file) if a == data else a for a in sys.argv[1:]]))
+    end_with_launcher()
+    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    _take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
     chosen = {"fpr": fpr, "quarantine_fpr": quarantine_fpr, "recall": recall, "fail_on_alarms": fail_on_alarms}
     settings = parse_settings({"filter": chosen}).filter
     decided = read_overrides(overrides) if overrides else {}
     scorer = _guard(guard, guard_kind, guard_template) if guard else _scorer(teacher)
-    file = local_copy(data, out / "input")
     result = scan_file(file, out, scorer, settings, decided, rank, processes, progress(f"scanning {file.name}"))
     if result is None:  # another process has the results
         return

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from reft.errors import DataFormatError, explain
 
@@ -18,17 +19,16 @@ def local_copy(address: str, folder: Path) -> Path:
     import fsspec  # many commands need no remote file
 
     folder.mkdir(parents=True, exist_ok=True)
-    here = folder / (address.rstrip("/").rsplit("/", 1)[-1] or "input")
-    partial = here.with_name(f"{here.name}.{os.getpid()}.part")
+    name = urlsplit(address).path.rstrip("/").rsplit("/", 1)[-1] or "input"
+    here, partial = folder / name[-100:], folder / "fetching.part"
     try:
         with fsspec.open(address, "rb") as remote, partial.open("wb") as local:
             shutil.copyfileobj(remote, local, 1 << 20)
     except ImportError as error:
         remedy = "install the package that the message names (pip install s3fs for s3://, gcsfs for gs://)"
         raise DataFormatError(explain(str(error), address, remedy)) from error
-    except (OSError, ValueError) as error:
-        partial.unlink(missing_ok=True)
+    except Exception as error:  # every file system brings its own kinds of errors
         remedy = "check the address and this machine's right to read it"
-        raise DataFormatError(explain(f"could not be fetched: {error}", address, remedy)) from error
+        raise DataFormatError(explain(f"could not be fetched: {error!r}", address, remedy)) from error
     os.replace(partial, here)
     return here

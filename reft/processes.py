@@ -1,19 +1,43 @@
-"""Running this very command as several processes that share its work."""
+"""Processes that share a work, and that end with whoever started them."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
+
+import psutil
+
+LAUNCHER = "REFT_LAUNCHER"
 
 
-def run_in_processes(processes: int) -> int:
-    """Start the running command again `processes` times, as ranks; returns the exit status of rank 0.
+def end_with_launcher() -> None:
+    """In a started process: end, at once, when the process that `LAUNCHER` names has gone.
+
+    Whatever killed it, nothing must go on writing where its successor will write.
+    """
+    if not (launcher := os.environ.get(LAUNCHER)):
+        return
+
+    def watch() -> None:
+        while psutil.pid_exists(int(launcher)):
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_in_processes(processes: int, arguments: Sequence[str]) -> int:
+    """Start `reft` with these arguments in `processes` ranks; returns the exit status of rank 0.
 
     A rank that dies takes the others along: rank 0 would wait for its part of the work for ever.
     """
     threads = str(max(1, (os.cpu_count() or 1) // processes))
-    shared = {**os.environ, "WORLD_SIZE": str(processes), "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, "-m", "reft.cli", *sys.argv[1:]]
+    shared = {**os.environ, LAUNCHER: str(os.getpid()), "WORLD_SIZE": str(processes)}
+    shared |= {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-m", "reft.cli", *arguments]
     ranks = [
         subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(processes)

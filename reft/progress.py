@@ -42,8 +42,8 @@ class RunProgress:
         names = list(self.expected)
         later = names[names.index(self.current) + 1 :] if self.current in names else []
         # A minute as expected counts beforehand, lest the first stage, a second long, decide about the rest.
-        known = sum(self.expected[name] for name in self.spent if name in self.expected)
-        pace = (sum(self.spent.values()) + 60) / (known + 60)
+        known = [name for name in self.spent if self.expected.get(name)]
+        pace = (sum(map(self.spent.__getitem__, known)) + 60) / (sum(map(self.expected.__getitem__, known)) + 60)
         return pace * (of_current + sum(self.expected[name] for name in later))
 
 

@@ -216,7 +216,8 @@ def _result(
     every = np.concatenate(scores)
     return ScanResult(
         total, counts, reasons, calibrated.thresholds, scorer.name, scorer.reads,
-        every, calibrated.harmless, examples, overrides, [*_warnings(counts, total, every, calibrated), *alarms],
+        every, calibrated.harmless, examples, overrides,
+        [*_warnings(counts, total, every, calibrated), *scorer.doubts, *alarms],
     )  # fmt: skip
 
 

@@ -40,6 +40,11 @@ class Scorer:
         """Where it looks, in words."""
         return f"layer {self.feature.layer}, {self.feature.position} token"
 
+    @property
+    def doubts(self) -> list[str]:
+        """What a person should know about it."""
+        return []
+
     def score(self, rows: Sequence[Conversation], settings: FilterSettings) -> list[RowScore]:
         """Scores of every part of every row, in the order given."""
         return score_rows(self.model, self.tokenizer, rows, self.feature, settings)
@@ -58,6 +63,16 @@ class GuardScorer:
     calibration: LabelledPrompts
     fingerprint: str
     reads: str = "its verdict token"
+
+    @property
+    def doubts(self) -> list[str]:
+        """Whether it answers as a guard of its kind does."""
+        if self.guard.mass >= 0.5:
+            return []
+        return [
+            f"the guard's two verdicts hold only {self.guard.mass:.1%} of the probability after a plain question: "
+            f"is it a {self.name}, and of a version that answers with its verdict at once?"
+        ]
 
     def score(self, rows: Sequence[Conversation], settings: FilterSettings) -> list[RowScore]:
         """Scores of every part of every row, in the order given."""

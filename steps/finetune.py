@@ -1,18 +1,19 @@
 """Steps finetune and finetune_plain: the student, and for comparison a plain finetune of every usable row."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
+from reft.artifacts import scratch_folder
 from reft.config import DataSettings, FinetuneSettings, ModelSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all
 from reft.cost import Cost, measured
 from reft.distillation.artifact import Student
+from reft.distillation.checkpoints import last_step
 from reft.distillation.job import FinetuneJob, job_folder
 from reft.distillation.launch import run_finetune
 from reft.distillation.soft_labels import SoftLabels
@@ -80,14 +81,18 @@ def fit_student(
     history: list[dict[str, float]] = []
     show = progress(f"finetuning ({name})")
 
+    done = 0
+
     def report(metrics: dict[str, float]) -> None:
-        show(int(metrics["step"]), int(metrics["steps"]))
+        if metrics["step"] > done:  # the steps before a resumed training's checkpoint took no time now
+            show(int(metrics["step"]), int(metrics["steps"]))
         history.append(metrics)
         if log:
             log(metrics)
 
     with measured(name) as cost, job_folder(job, Path(settings.work_folder)) as folder:
         # Out of the job's folder, which ends here, and into one that lasts until the step's result is stored.
-        weights = Path(shutil.move(run_finetune(job, folder, report), tempfile.mkdtemp(prefix="reft-student-")))
+        done = last_step(folder)
+        weights = Path(shutil.move(run_finetune(job, folder, report), scratch_folder("student")))
     cost.tokens = int(history[-1]["tokens"])
     return Student(weights, settings.lora is not None, len(rows), history), cost

@@ -1,11 +1,10 @@
 """Steps extract_refusal_feature, train_teacher and distill_soft_labels: the branch that no customer's data enters."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
+from reft.artifacts import scratch_folder
 from reft.config import DataSettings, FeatureSettings, ModelSettings, SoftLabelSettings, TeacherSettings
 from reft.conversations.tokenization import encode_all
 from reft.cost import measured
@@ -59,7 +58,7 @@ def train_teacher(
         trained, tokenizer, own = fit_teacher(feature, model, data, settings, selection, seed, report, fingerprint)
         harmful, harmless = alignment_rows(data)
         cost.tokens = settings.epochs * sum(map(len, encode_all(tokenizer, [*harmful, *harmless])))
-        folder = Path(tempfile.mkdtemp(prefix="reft-teacher-"))
+        folder = scratch_folder("teacher")
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     log_settings("teacher", settings.model_dump())

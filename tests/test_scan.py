@@ -212,4 +212,4 @@ def test_a_file_elsewhere_is_fetched_first(tmp_path):
     with pytest.raises(DataFormatError, match="could not be fetched"):
         local_copy("memory://somewhere/nothing.jsonl", tmp_path)
     with pytest.raises(DataFormatError, match="could not be fetched"):
-        local_copy("nowhere://x/y", tmp_path)
+        local_copy(f"nowhere://x/y?{'signature' * 50}", tmp_path)

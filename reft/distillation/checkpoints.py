@@ -1,4 +1,4 @@
-"""Where a killed training goes on: DeepSpeed's checkpoints, the newest two, in the job's own folder."""
+"""Where a killed training goes on: DeepSpeed's newest checkpoint, in the job's own folder."""
 
 import json
 import shutil
@@ -7,26 +7,30 @@ from typing import Any
 
 import torch
 
-KEPT = 2
+from reft.artifacts import write_text
 
 
 def last_step(folder: Path) -> int:
-    """The optimizer step of the newest whole checkpoint; 0 where there is none.
-
-    DeepSpeed names a checkpoint in `latest` only after every rank has written its part.
-    """
-    latest = folder / "checkpoints" / "latest"
-    return int(latest.read_text().rsplit("-", 1)[1]) if latest.is_file() else 0
+    """The optimizer step of the newest checkpoint; 0 where there is none."""
+    newest = folder / "checkpoints" / "newest"
+    return int(newest.read_text()) if newest.is_file() else 0
 
 
 def save_checkpoint(engine: Any, folder: Path, step: int, tokens: int, rank: int) -> None:
-    """Write weights that train, optimizer, schedule and random state after a step; on all ranks at once."""
+    """Write what trains, the optimizer, the schedule and rank 0's random state after a step; on all ranks at once.
+
+    `newest` names it only after every rank has written its part, and the others go only after that. (With dropout,
+    the other ranks' random states are not kept: the resumed training is then as good as, not equal to, the other.)
+    """
+    checkpoints = folder / "checkpoints"
     state = {"tokens": tokens, "random": torch.get_rng_state()}
-    engine.save_checkpoint(str(folder / "checkpoints"), f"step-{step}", state, exclude_frozen_parameters=True)
+    engine.save_checkpoint(str(checkpoints), f"step-{step}", state, save_latest=False, exclude_frozen_parameters=True)
+    torch.distributed.barrier()
     if rank == 0:
-        written = sorted((folder / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
-        for old in written[:-KEPT]:
-            shutil.rmtree(old)
+        write_text(checkpoints / "newest", str(step))
+        for old in checkpoints.glob("step-*"):
+            if old.name != f"step-{step}":
+                shutil.rmtree(old)
 
 
 def load_checkpoint(engine: Any, folder: Path) -> tuple[int, int]:

@@ -4,7 +4,8 @@ import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from reft.conversations.tokenization import Encoded
 from reft.distillation.soft_labels import SoftLabels
 from reft.errors import TrainingError, explain
 from reft.fingerprint import of_code, of_path
+
+# Written by rank 0 beside a result that is whole.
+FINISHED = "finished"
+# Settings that say how a job is run, not what comes out of it.
+HOW = ("checkpoint_every", "work_folder", "timeout_minutes")
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,12 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
     Raises:
         TrainingError: another process is training the same job.
     """
+    plain = FinetuneSettings()
+    settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
     with tempfile.TemporaryDirectory() as described:
-        job.save(Path(described))
-        folder = root / f"{of_path(described)[:16]}-{of_code('distillation', 'models', 'conversations')[:8]}"
+        replace(job, settings=settings).save(Path(described))
+        made_of = [of_path(described), of_path(job.model.name), of_code("distillation", "models", "conversations")]
+    folder = root / blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.with_suffix(".lock"), timeout=0):

@@ -7,16 +7,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import psutil
 import torch
 
 from reft.artifacts import read_json
 from reft.distillation.checkpoints import forget_metrics_after, last_step
-from reft.distillation.job import FinetuneJob
+from reft.distillation.job import FINISHED, FinetuneJob
 from reft.errors import TrainingError, explain
+from reft.processes import LAUNCHER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,8 +41,8 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
     job.save(folder)
     metrics, log = folder / "metrics.jsonl", folder / "log.txt"
     forget_metrics_after(metrics, last_step(folder))
-    for stale in folder.glob("error-*.json"):
-        stale.unlink()
+    for stale in (*folder.glob("error-*.json"), folder / FINISHED):
+        stale.unlink(missing_ok=True)
     with log.open("w") as output, metrics.open() as lines:
         process = subprocess.Popen(
             _command(job, folder),
@@ -48,33 +52,53 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
             start_new_session=True,
         )
         deadline = time.monotonic() + 60 * job.settings.timeout_minutes
-        before = _pass_on_sigterm(process)
         try:
-            while process.poll() is None:
-                _forward(lines, report)
-                if time.monotonic() > deadline:
-                    raise TrainingError(explain("the time limit passed", str(folder), "raise finetune.timeout_minutes"))
-                time.sleep(0.2)
+            with _passing_on_sigterm(process):
+                while process.poll() is None:
+                    _forward(lines, report)
+                    if time.monotonic() > deadline:
+                        remedy = "raise finetune.timeout_minutes: it goes on from its last checkpoint"
+                        raise TrainingError(explain("the time limit passed", str(folder), remedy))
+                    time.sleep(0.2)
         finally:
-            if process.poll() is None:  # an error above, or Ctrl-C: take the ranks along
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            if before is not None:
-                signal.signal(signal.SIGTERM, before)
+            _end(process)
         _forward(lines, report)
-    if process.returncode != 0:
+    if process.returncode != 0 and not (folder / FINISHED).exists():
         raise TrainingError(_why(folder, log, process.returncode))
     return folder / "output"
 
 
-def _pass_on_sigterm(process: subprocess.Popen[bytes]) -> Any:
-    """A pod that is told to go tells its ranks, which save and end; returns the handler that was there before.
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """After an error above, or Ctrl-C: torchrun and its ranks, which have sessions of their own."""
+    if process.poll() is None:
+        for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.wait()
 
-    Only a main thread may handle signals; elsewhere nothing changes and None is returned.
+
+@contextmanager
+def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Generator[None]:
+    """A pod that is told to go tells its ranks, which save and end; then whoever handled the signal before is told.
+
+    Only a main thread may handle signals; elsewhere nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        yield
+        return
+    told: list[tuple[int, FrameType | None]] = []
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        told.append((number, frame))
+        process.terminate()
+
+    before = signal.signal(signal.SIGTERM, tell)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if told and callable(before):
+            before(*told[0])
 
 
 def _command(job: FinetuneJob, folder: Path) -> list[str]:
@@ -87,7 +111,8 @@ def _command(job: FinetuneJob, folder: Path) -> list[str]:
 def _environment(job: FinetuneJob) -> dict[str, str]:
     threads = max(1, torch.get_num_threads() // job.settings.processes)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    quiet = {"TOKENIZERS_PARALLELISM": "false"}
+    # Told to go, a rank finishes its step and saves: torchrun's own half a minute may not be enough.
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "300", LAUNCHER: str(os.getpid())}
     if job.settings.processes > 1:
         # Waiting threads that spin starve the other ranks; for a rank alone, sleeping costs a third of its speed.
         quiet["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -16,6 +16,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from filelock import FileLock
 from torch import nn
 
 from reft.artifacts import write_json
@@ -23,7 +24,7 @@ from reft.conversations.completions import completion_batch
 from reft.conversations.tokenization import Encoded
 from reft.distillation.checkpoints import load_checkpoint, save_checkpoint
 from reft.distillation.deepspeed_config import deepspeed_config
-from reft.distillation.job import FinetuneJob
+from reft.distillation.job import FINISHED, FinetuneJob
 from reft.distillation.loss import sparse_kl_sum
 from reft.distillation.schedule import MicroBatch, class_shares, plan_steps, share_of
 from reft.errors import TrainingError, explain
@@ -32,6 +33,7 @@ from reft.models.hardware import Hardware, attend_for_training, choose_hardware
 from reft.models.head import cross_entropy_sum, hidden_states, sum_over_chunks
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
+from reft.processes import end_with_launcher
 
 
 class StudentLoss(nn.Module):
@@ -123,6 +125,7 @@ def train(folder: Path) -> None:
     save_student(student, folder / "output", rank)
     if rank == 0:
         tokenizer.save_pretrained(folder / "output")
+        (folder / FINISHED).touch()
     torch.distributed.barrier()
 
 
@@ -177,8 +180,11 @@ def _completion_tokens(rows: list[Encoded]) -> int:
 def main() -> None:
     """Entry of a rank: whatever goes wrong is written down for the step that launched it."""
     folder = Path(sys.argv[1])
+    end_with_launcher()
     try:
-        train(folder)
+        # Whoever trained here before may still be ending.
+        with FileLock(folder / f"rank-{os.environ['RANK']}.lock", timeout=60):
+            train(folder)
     except BaseException as error:
         rank = os.environ.get("RANK", "0")
         kind = "user" if isinstance(error, TrainingError) else "fault"

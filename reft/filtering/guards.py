@@ -4,16 +4,18 @@ A guard reads each text in its own chat template, which holds its policy, and be
 words. The probability of the harmful one, against the other, is the score: no text is generated.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches, pad
+from reft.conversations.schema import from_prompt
 from reft.conversations.templates import render
-from reft.conversations.tokenization import Encoded, encode_text
+from reft.conversations.tokenization import Encoded, encode_prompts, encode_text
 from reft.errors import ModelError, explain
 from reft.models.hardware import choose_hardware, tokens_at_once
 from reft.models.loading import load_model, load_tokenizer
@@ -55,27 +57,38 @@ GUARD_KINDS = {
 
 @dataclass(frozen=True)
 class Guard:
-    """A loaded guard; `before` are the tokens between a prompt and the verdict, `verdicts` the two verdict tokens."""
+    """A loaded guard.
+
+    Attributes:
+        before: the tokens between a prompt and the verdict.
+        verdicts: the harmless and the harmful verdict's token.
+        mass: the probability of the two together after a plain question; near 1 if the guard answers as its kind does.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     before: tuple[int, ...]
     verdicts: tuple[int, int]
+    mass: float = 1.0
 
-    @torch.inference_mode()
     def read(self, prompts: Sequence[Encoded]) -> list[float]:
         """2 p - 1 in [-1, 1] of every prompt, where p is the harmful verdict's probability against the other's."""
+        return [math.tanh((harmful - harmless) / 2) for harmless, harmful in self.log_probabilities(prompts)]
+
+    @torch.inference_mode()
+    def log_probabilities(self, prompts: Sequence[Encoded]) -> list[tuple[float, float]]:
+        """Of the harmless and of the harmful verdict, among all tokens, after every prompt."""
         rows = [Encoded((*p.input_ids, *self.before), (), (0, 0), 0, 0) for p in prompts]
-        scores = [0.0] * len(rows)
-        for batch in length_batches([len(row) for row in rows], tokens_at_once(self.model.device)):
-            inputs = pad([rows[i] for i in batch], int(self.tokenizer.pad_token_id), self.model.device, left=True)
+        found = [(0.0, 0.0)] * len(rows)
+        model: Any = self.model
+        for batch in length_batches([len(row) for row in rows], tokens_at_once(model.device)):
+            inputs = pad([rows[i] for i in batch], int(self.tokenizer.pad_token_id), model.device, left=True)
             positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-            model: Any = self.model
             logits = model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=1).logits[:, -1]
-            pair = logits[:, list(self.verdicts)].float().softmax(-1)[:, 1]
-            for index, p in zip(batch, pair.tolist(), strict=True):
-                scores[index] = 2 * p - 1
-        return scores
+            pairs = logits.float().log_softmax(-1)[:, list(self.verdicts)].tolist()
+            for index, (harmless, harmful) in zip(batch, pairs, strict=True):
+                found[index] = harmless, harmful
+        return found
 
 
 def load_guard(name: str, kind: str, template: str | None = None, trust_remote_code: bool = False) -> Guard:
@@ -102,4 +115,6 @@ def load_guard(name: str, kind: str, template: str | None = None, trust_remote_c
     shared = next((i for i, (a, b) in enumerate(zip(*tokens, strict=False)) if a != b), None)
     if shared is None:
         raise ModelError(explain("the two verdicts begin with the same tokens", name, "name the guard's own kind"))
-    return Guard(model, tokenizer, tuple(tokens[0][:shared]), (tokens[0][shared], tokens[1][shared]))
+    guard = Guard(model, tokenizer, tuple(tokens[0][:shared]), (tokens[0][shared], tokens[1][shared]))
+    question = encode_prompts(tokenizer, [from_prompt("What is the capital of France?")])
+    return replace(guard, mass=sum(map(math.exp, guard.log_probabilities(question)[0])))

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 
 import py3langid
 
@@ -16,11 +15,7 @@ TAKEN_FOR_ENGLISH = ("pcm",)
 
 def language_of(row: Conversation) -> str:
     """The ISO 639 code of what the users of a row write; "" where there is too little to tell."""
-    return _language(" ".join(m.content for m in row.messages if m.role == "user"))
-
-
-@lru_cache(maxsize=4096)
-def _language(text: str) -> str:
+    text = " ".join(m.content for m in row.messages if m.role == "user")
     if len(text.strip()) < ENOUGH_CHARACTERS:
         return ""
     language = str(py3langid.classify(text)[0])

@@ -7,6 +7,7 @@ look-alike letters) beside it: what is harmless around a request must not hide i
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerBase
@@ -18,10 +19,9 @@ from reft.filtering.variants import variants
 
 # A label ("refund", "lost card") says nothing on its own; whether it is harmful depends on its prompt.
 MIN_ANSWER_WORDS = 5
-# Nor do "Yes, please." and "OK!": too short a sentence is read with the one before it.
+# Nor do "Yes, please." and "OK!": too short a sentence is read with its neighbour.
 MIN_SENTENCE_WORDS = 4
-CHARACTERS_PER_TOKEN = 4  # about, in English
-SENTENCE_END = re.compile(r"""[.!?\u2026]+["')\]\u201d\u2019]*\s+|[\u3002\uff01\uff1f]+\s*|\s*\n\s*""")
+SENTENCE_END = re.compile(r"""(?<![.!?\u2026])[.!?\u2026]+["')\]\u201d\u2019]*\s+|[\u3002\uff01\uff1f]+\s*|\n\s*""")
 
 
 def row_parts(
@@ -44,21 +44,31 @@ def row_parts(
         texts = [(alone, message.content, not opening)]
         texts += [(f"{name} as {variant.name}", variant.text, True) for variant in variants(message.content)]
         for where, text, whole in texts:
-            if message.role != "assistant" or len(text.split()) >= MIN_ANSWER_WORDS:
+            if message.role != "assistant" or _words(text) >= MIN_ANSWER_WORDS:
                 found += _pieces(tokenizer, where, text, settings, whole)
     return found
 
 
+def _words(text: str) -> int:
+    """About how many words; Chinese, Japanese and Korean characters count half a word each."""
+    return len(text.split()) + sum(character >= "\u2e80" for character in text) // 2
+
+
 def sentences(text: str) -> list[tuple[int, int]]:
-    """Where each sentence or line of a text begins and ends, in characters; short ones join their neighbour."""
+    """Where each sentence or line of a text begins and ends, in characters.
+
+    A short one joins the next, and at the end the one before: whatever is put around a sentence, it is read with
+    hardly more than itself.
+    """
     ends = [match.end() for match in SENTENCE_END.finditer(text)]
     spans: list[tuple[int, int]] = []
-    for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
-        short = len(text[start:end].split()) < MIN_SENTENCE_WORDS
-        if spans and (short or len(text[slice(*spans[-1])].split()) < MIN_SENTENCE_WORDS):
-            spans[-1] = (spans[-1][0], end)
-        elif text[start:end].strip():
-            spans.append((start, end))
+    begin = 0
+    for end in (*ends, len(text)):
+        if _words(text[begin:end]) >= MIN_SENTENCE_WORDS:
+            spans.append((begin, end))
+            begin = end
+    if begin < len(text):
+        spans.append((spans.pop()[0] if spans else 0, len(text)))
     return spans
 
 
@@ -72,11 +82,13 @@ def _pieces(
         yield where, encode(tokenizer, from_prompt(text))
     spans = []
     if settings.sentences and len(found := sentences(text)) > 1:
-        # A "sentence" without an end is no smaller than the text; the windows below cover it.
-        spans = [(a, b) for a, b in found if b - a < settings.window * CHARACTERS_PER_TOKEN]
+        starts = [start for start, _ in offsets]
+        # One of so many tokens has no end worth the name; the windows below cover it.
+        spans = [(a, b) for a, b in found if bisect_left(starts, b) - bisect_left(starts, a) <= settings.longest]
     if len(offsets) > settings.window:
         step = settings.window - settings.window_overlap
         for start in range(0, len(offsets) - settings.window_overlap, step):
             spans.append((offsets[start][0], offsets[min(start + settings.window, len(offsets)) - 1][1]))
     for first, last in dict.fromkeys(spans):
-        yield f"{where}:{first}-{last}", encode(tokenizer, from_prompt(text[first:last].strip()))
+        if piece := text[first:last].strip():
+            yield f"{where}:{first}-{last}", encode(tokenizer, from_prompt(piece))

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.config import FilterSettings
 from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
-from reft.evaluation.statistics import rate
+from reft.evaluation.statistics import Interval, rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, alarms, decide, measured
@@ -24,11 +24,13 @@ from reft.refusal.feature import RefusalFeature
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores of the calibration rows, and the thresholds that the harmless ones set."""
+    """Scores of the calibration rows, the thresholds that they set, and what would be removed of them."""
 
     harmless: list[float]
     harmful: list[float]
     thresholds: Thresholds
+    recall: Interval | None
+    fpr: Interval | None
 
 
 def calibrate(
@@ -69,7 +71,11 @@ def calibrated_on(scored: Sequence[RowScore], prompts: LabelledPrompts, settings
                 apart[language] = _thresholds(*own, harmful, settings)
     if len(apart) > 1:
         thresholds = replace(thresholds, languages=apart)
-    return Calibration(harmless, harmful, thresholds)
+    recall, fpr = (
+        rate([score > thresholds.of(row).quarantine for row, score in zip(rows, found, strict=True)])
+        for rows, found in ((prompts.harmful, harmful), (prompts.harmless, harmless))
+    )
+    return Calibration(harmless, harmful, thresholds, recall, fpr)
 
 
 def _thresholds(
@@ -140,7 +146,7 @@ def _report(
         auroc=auroc,
         recall=recall,
         fpr=fpr,
-        calibration_recall=rate([score > calibrated.thresholds.quarantine for score in calibrated.harmful]),
-        calibration_fpr=rate([score > calibrated.thresholds.quarantine for score in calibrated.harmless]),
+        calibration_recall=calibrated.recall,
+        calibration_fpr=calibrated.fpr,
         alarms=[*alarms(decisions), *as_a_whole],
     )

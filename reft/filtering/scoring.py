@@ -13,6 +13,9 @@ from reft.progress import Report
 from reft.refusal.feature import RefusalFeature
 from reft.refusal.features import collect_features
 
+# Sorted by length among so many, rows waste little on padding.
+PARTS_AT_ONCE = 1024
+
 
 @dataclass(frozen=True)
 class Part:
@@ -46,10 +49,10 @@ def score_rows(
     """Scores in [-1, 1] of every part of every row, in the order given; only the first layers run."""
 
     def read(prompts: Sequence[Encoded]) -> list[float]:
-        features = collect_features(model, tokenizer, prompts, [feature.layer], [feature.position], report=report)
+        features = collect_features(model, tokenizer, prompts, [feature.layer], [feature.position])
         return feature.score(features[:, 0, 0]).tolist()
 
-    return score_parts(tokenizer, conversations, settings, read)
+    return score_parts(tokenizer, conversations, settings, read, report=report)
 
 
 def score_parts(
@@ -58,22 +61,26 @@ def score_parts(
     settings: FilterSettings,
     read: Callable[[Sequence[Encoded]], list[float]],
     in_context: bool = True,
+    report: Report | None = None,
 ) -> list[RowScore]:
-    """Every part of every row as `read` scores it, in the order given.
+    """Every part of every row as `read` scores it, in the order given; in bounded memory, however long the rows.
 
     Args:
         read: scores of prompts that wait for an answer.
         in_context: also score user turns after what came before them.
+        report: called with (rows so far, rows in all).
     """
-    parts: list[tuple[str, Encoded]] = []
-    counts = []
-    for conversation in conversations:
-        found = row_parts(tokenizer, conversation, settings, in_context)
-        counts.append(len(found))
-        parts += found
-    scores = read([encoded for _, encoded in parts]) if parts else []
-    scored = iter(Part(where, score) for (where, _), score in zip(parts, scores, strict=True))
-    return [
-        RowScore(c.row, tuple(next(scored) for _ in range(count)))
-        for c, count in zip(conversations, counts, strict=True)
-    ]
+    scored: list[list[Part]] = [[] for _ in conversations]
+    waiting: list[tuple[int, str, Encoded]] = []
+    for index, conversation in enumerate(conversations):
+        waiting += [
+            (index, where, encoded) for where, encoded in row_parts(tokenizer, conversation, settings, in_context)
+        ]
+        if waiting and (len(waiting) >= PARTS_AT_ONCE or index == len(conversations) - 1):
+            scores = read([encoded for _, _, encoded in waiting])
+            for (row, where, _), score in zip(waiting, scores, strict=True):
+                scored[row].append(Part(where, score))
+            waiting = []
+            if report:
+                report(index + 1, len(conversations))
+    return [RowScore(c.row, tuple(parts)) for c, parts in zip(conversations, scored, strict=True)]

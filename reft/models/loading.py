@@ -89,7 +89,7 @@ def load_model(
             )
         ) from error
     if adapter is not None:
-        model = _with_adapter(model, Path(adapter))
+        model = _with_adapter(model, Path(adapter), layers is not None)
     return model.to(device or choose_hardware().device, dtype).eval()
 
 
@@ -125,14 +125,20 @@ def _no_word_of_missing_layers(wanted: bool) -> Generator[None]:
         logging.set_verbosity(before)
 
 
-def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:
+def _with_adapter(model: PreTrainedModel, adapter: Path, cut: bool) -> Any:
     from peft import PeftModel  # slow to import, and most callers need no adapter
+    from peft.utils.error import NoMatchingPeftModuleError
 
     if not (adapter / "adapter_model.safetensors").is_file():
         raise ModelError(
             explain("no adapter_model.safetensors", str(adapter), "name a folder written by save_pretrained")
         )
-    adapted = PeftModel.from_pretrained(model, str(adapter))
+    try:
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+    except NoMatchingPeftModuleError:
+        if cut:
+            return model  # all that the adapter changes is in the layers above
+        raise
     # Added to weights that are stored in half precision, most of the small update would be rounded away.
     return adapted.merge_and_unload() if model.dtype == torch.float32 else adapted
 

@@ -2,6 +2,9 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import psutil
@@ -166,7 +169,7 @@ def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
             long, tmp_path / "job", lambda m: os.kill(os.getpid(), signal.SIGTERM) if m["step"] == 14 else None
         )
     assert 14 <= last_step(tmp_path / "job") < 30
-    assert len(list((tmp_path / "job" / "checkpoints").glob("step-*"))) == 2
+    assert len(list((tmp_path / "job" / "checkpoints").glob("step-*"))) == 1
     output = run_finetune(long, tmp_path / "job", resumed.append)
     assert [m["step"] for m in resumed] == list(range(1, 31))
     np.testing.assert_allclose([m["loss"] for m in resumed], [m["loss"] for m in whole], rtol=1e-4)
@@ -174,6 +177,29 @@ def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
+
+
+def test_ranks_end_with_whoever_started_them(job, tmp_path):
+    """Even if that one was killed: they must not write where its successor will."""
+    change(job, epochs=2000).save(tmp_path / "asked")
+    code = (
+        "import sys; from pathlib import Path; from reft.distillation.job import FinetuneJob;"
+        "from reft.distillation.launch import run_finetune; folder = Path(sys.argv[1]);"
+        "run_finetune(FinetuneJob.load(folder / 'asked'), folder / 'job')"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    deadline = time.monotonic() + 120
+    metrics = tmp_path / "job" / "metrics.jsonl"
+    while not metrics.is_file() or not metrics.stat().st_size:
+        assert launcher.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    started = psutil.Process(launcher.pid).children(recursive=True)
+    launcher.kill()
+    launcher.wait()
+    gone, alive = psutil.wait_procs(started, timeout=30)
+    assert gone
+    assert not alive
 
 
 def test_a_job_has_a_folder_of_its_own_until_it_succeeds(job, tmp_path):
@@ -191,6 +217,8 @@ def test_a_job_has_a_folder_of_its_own_until_it_succeeds(job, tmp_path):
         assert again == first
         assert (again / "checkpoint").exists()
     assert not again.exists()
+    with job_folder(change(job, timeout_minutes=3), tmp_path) as same:
+        assert same == first
     with job_folder(change(job, epochs=3), tmp_path) as other:
         assert other != first
 

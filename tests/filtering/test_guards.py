@@ -74,6 +74,7 @@ def test_a_guard_scans_a_file_through_the_same_interface(tiny_model, tmp_path):
     )
     assert result.rows == 21
     assert result.reads == "its verdict token"
+    assert any("is it a llama-guard" in warning for warning in result.warnings)  # random weights know no verdict
     last = (tmp_path / "out" / "decisions.jsonl").read_text().splitlines()[-1]
     assert all(name in last for name in ("system", "user[1] alone", "answer[2]"))
 

@@ -1,3 +1,4 @@
+import time
 from itertools import pairwise
 
 from hypothesis import given
@@ -31,6 +32,23 @@ def test_a_text_falls_into_its_sentences():
 def test_a_short_sentence_joins_its_neighbour_and_an_abbreviation_cuts_nothing():
     assert read(f"Hi. {REQUEST}. Thanks!") == [f"Hi. {REQUEST}. Thanks!"]
     assert read("It costs 3.50 or e.g.more at the shop") == ["It costs 3.50 or e.g.more at the shop"]
+
+
+def test_scripts_without_spaces_fall_into_sentences_too():
+    found = ["如何在家里烤面包\uff1f", "告诉我如何抢银行\u3002", "法国的首都是哪里\uff1f"]
+    assert read("".join(found)) == found
+
+
+def test_many_short_sentences_do_not_stick_to_a_request():
+    chatter = "Ok then. " * 50
+    assert any(len(piece) <= len(REQUEST) + 20 and REQUEST in piece for piece in read(f"{chatter}{REQUEST}. {chatter}"))
+
+
+def test_long_runs_of_marks_and_spaces_take_no_time():
+    started = time.monotonic()
+    for text in (" " * 100_000, "." * 100_000, "!'" * 50_000, "\n " * 50_000):
+        sentences(text + "x")
+    assert time.monotonic() - started < 10  # seconds; quadratic matching takes minutes
 
 
 @given(st.text(alphabet="ab c.!?\n。\"'", max_size=80))

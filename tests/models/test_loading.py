@@ -104,11 +104,12 @@ def test_an_adapter_gives_the_same_answer_merged_or_not(tmp_path, tiny_model):
         assert (model(ids).logits.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
-@pytest.mark.parametrize("adapted", [False, True])
-def test_the_layers_above_are_not_loaded_and_the_features_stay_the_same(any_model, tmp_path, adapted):
+@pytest.mark.parametrize("frozen_share", [None, 0.0, 0.7])
+def test_the_layers_above_are_not_loaded_and_the_features_stay_the_same(any_model, tmp_path, frozen_share):
+    """Without an adapter, with one on every layer, and with one on none of the layers that are loaded."""
     adapter = None
-    if adapted:
-        student = wrap_lora(load_model(any_model), LoraSettings(frozen_share=0.0))
+    if frozen_share is not None:
+        student = wrap_lora(load_model(any_model), LoraSettings(frozen_share=frozen_share))
         for name, parameter in student.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter)
