@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-GROUND = {"conversations", "models", "errors", "artifacts", "config", "progress"}
+GROUND = {"processes", "conversations", "models", "errors", "artifacts", "config", "progress"}
 ALLOWED = {
     "conversations": GROUND,
     "models": GROUND,
