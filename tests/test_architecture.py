@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-GROUND = {"processes", "conversations", "models", "errors", "artifacts", "config", "progress"}
+GROUND = {"conversations", "models", "errors", "artifacts", "config", "progress", "fingerprint", "processes"}
 ALLOWED = {
     "conversations": GROUND,
     "models": GROUND,
