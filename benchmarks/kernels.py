@@ -25,7 +25,7 @@ from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
 from reft.refusal.features import collect_features
 
-ROUNDS = 5
+ROUNDS = 3
 SHAPES = ((12, 48), (12, 128), (4, 256), (2, 512))
 BUDGETS = (256, 768, 1536, 4096)
 
