@@ -4,12 +4,9 @@ Trains a teacher on a quarter, a half and all of the default profile's alignment
 the public sets by source with it. Writes `results/curve.md`. Seed 0, one training a line.
 """
 
-import argparse
-from pathlib import Path
-
 from benchmarks.development import RESULTS
-from benchmarks.public_sets import harmful_sets, harmless_sets
-from benchmarks.sources import feature_scores, total
+from benchmarks.public_sets import asked_for
+from benchmarks.sources import feature_scores, header, total
 from reft.config import Settings
 from reft.models.hardware import choose_hardware
 from reft.progress import progress
@@ -19,17 +16,11 @@ SHARES = (0.25, 0.5, 1.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the public sets")
-    parser.add_argument("--rows", type=int, default=40, help="rows of each source")
-    options = parser.parse_args()
-    harmful, harmless = harmful_sets(options.folder, options.rows), harmless_sets(options.folder, options.rows)
+    rows, harmful, harmless = asked_for(__doc__, rows=40)
     lines = [
-        f"At most {options.rows} rows of each source, seed 0.",
+        f"At most {rows} rows of each source, seed 0.",
         "",
-        "| alignment rows | AUROC, tasks and instructions | AUROC, benign look-alikes | recall at 1 % FPR "
-        "| recall at 5 % FPR |",
-        "| --- | --- | --- | --- | --- |",
+        *header("alignment rows"),
     ]
     for share in SHARES:
         s = Settings()

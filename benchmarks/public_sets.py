@@ -1,5 +1,6 @@
 """Prompts of public sets by source, less what the alignment and calibration files hold."""
 
+import argparse
 import csv
 import json
 import random
@@ -44,6 +45,17 @@ def harmless_sets(folder: Path, rows: int, seed: int = 0) -> dict[str, list[Conv
         "MITRE FRR": [row["mutated_prompt"] for row in mitre],
     }
     return {name: _sample(prompts, rows, seed) for name, prompts in sets.items()}
+
+
+def asked_for(
+    description: str | None, rows: int
+) -> tuple[int, dict[str, list[Conversation]], dict[str, list[Conversation]]]:
+    """(rows of each source, harmful sets, harmless sets) as the command line asks; `rows` is the default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the public sets")
+    parser.add_argument("--rows", type=int, default=rows, help="rows of each source")
+    options = parser.parse_args()
+    return options.rows, harmful_sets(options.folder, options.rows), harmless_sets(options.folder, options.rows)
 
 
 def _sample(prompts: Iterable[str], rows: int, seed: int) -> list[Conversation]:

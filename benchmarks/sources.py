@@ -7,15 +7,13 @@ over all harmless rows together, and writes it to `results/sources.md`. Seeds fi
 prompts of were trained on is marked.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.development import RESULTS
-from benchmarks.public_sets import TRAINED_SOURCES, harmful_sets, harmless_sets
+from benchmarks.public_sets import TRAINED_SOURCES, asked_for
 from benchmarks.rivals import Rival, rivals
 from reft.config import Settings
 from reft.conversations.schema import Conversation
@@ -33,11 +31,7 @@ LOOKALIKES = ("CoCoNot contrast", "MITRE FRR")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the public sets")
-    parser.add_argument("--rows", type=int, default=100, help="rows of each source")
-    options = parser.parse_args()
-    harmful, harmless = harmful_sets(options.folder, options.rows), harmless_sets(options.folder, options.rows)
+    rows, harmful, harmless = asked_for(__doc__, rows=100)
     settings = Settings()
     model, tokenizer = load_start(settings.model)
     teacher = Teacher.load(DEFAULT_TEACHER)
@@ -54,11 +48,9 @@ def main() -> None:
         print(f"scoring with: {name}", flush=True)
         scores[name] = ({s: scores_of(r) for s, r in harmful.items()}, {s: scores_of(r) for s, r in harmless.items()})
     lines = [
-        f"At most {options.rows} rows of each source, seed 0. * other prompts of this source were trained on.",
+        f"At most {rows} rows of each source, seed 0. * other prompts of this source were trained on.",
         "",
-        "| all sources together | AUROC, tasks and instructions | AUROC, benign look-alikes | recall at 1 % FPR "
-        "| recall at 5 % FPR |",
-        "| --- | --- | --- | --- | --- |",
+        *header("all sources together"),
         *(total(name, *found) for name, found in scores.items()),
     ]
     for name in list(methods)[:2]:
@@ -88,6 +80,13 @@ def feature_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, f
         return [row.deciding.score for row in score_rows(model, tokenizer, rows, feature, settings)]
 
     return scores
+
+
+def header(first: str) -> list[str]:
+    """The head of a table of `total` lines."""
+    columns = [first, "AUROC, tasks and instructions", "AUROC, benign look-alikes"]
+    columns += ["recall at 1 % FPR", "recall at 5 % FPR"]
+    return [f"| {' | '.join(columns)} |", "| --- | --- | --- | --- | --- |"]
 
 
 def total(name: str, harmful: Scores, harmless: Scores) -> str:

@@ -107,15 +107,15 @@ def scan(
     result = scan_file(file, out, scorer, settings, decided, rank, processes, progress(f"scanning {file.name}"))
     if result is None:  # another process has the results
         return
+    page = report or out / "report.html"
     groups = {"scanned rows": result.scores.tolist(), "harmless calibration": result.calibration}
-    page = render_scan(file.name, result.as_dict(), groups, result.thresholds, result.examples)
-    write_text(report or out / "report.html", page)
+    write_text(page, render_scan(file.name, result.as_dict(), groups, result.thresholds, result.examples))
     if as_json:
         typer.echo(json.dumps(result.as_dict()))
     else:
         counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
         typer.echo(f"{data}: {result.rows} rows: {counts}\n" + "".join(f"warning: {w}\n" for w in result.warnings))
-        typer.echo(f"report:    {report or out / 'report.html'}\ndecisions: {out / 'decisions.jsonl'}")
+        typer.echo(f"report:    {page}\ndecisions: {out / 'decisions.jsonl'}")
     raise typer.Exit(0 if result.clean or "TORCHELASTIC_RUN_ID" in os.environ else 3)
 
 

@@ -30,7 +30,7 @@ class RunProgress:
     def begin(self, stage: str) -> None:
         """A stage starts; those before it in the order are over, whether they ran or were cached."""
         self.current = stage
-        _say(f"{stage} begins, {duration(self.left(self.expected.get(stage, 0.0)))} left of the run")
+        _say(f"{stage} begins, {_duration(self.left(self.expected.get(stage, 0.0)))} left of the run")
 
     def end(self, stage: str, seconds: float) -> None:
         """A stage is over: how long it took tells this machine's and this job's pace."""
@@ -78,11 +78,11 @@ def progress(stage: str, every_seconds: float = 10.0) -> Report:
         if not finished and now - last < (0.5 if terminal else every_seconds):
             return
         last = now
-        line = f"{stage}: {done}/{total}, {duration(now - started)} so far"
+        line = f"{stage}: {done}/{total}, {_duration(now - started)} so far"
         if done > first[1] and not finished:
-            line += f", about {duration((now - first[0]) / (done - first[1]) * (total - done))} left"
+            line += f", about {_duration((now - first[0]) / (done - first[1]) * (total - done))} left"
         if _run and not finished and (rest := _run.left()) >= 1:
-            line += f", then {duration(rest)} for the rest of the run"
+            line += f", then {_duration(rest)} for the rest of the run"
         _say(line, "\n" if finished or not terminal else "\r")
 
     return show
@@ -92,6 +92,5 @@ def _say(line: str, end: str = "\n") -> None:
     print(f"  {line}".ljust(100 if sys.stderr.isatty() else 0), end=end, file=sys.stderr, flush=True)
 
 
-def duration(seconds: float) -> str:
-    """Minutes and seconds, as 3:07."""
+def _duration(seconds: float) -> str:
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -102,9 +102,7 @@ def train(folder: Path) -> None:
                 engine.step()
                 sums += torch.stack([losses[name].detach().float().cpu() for name in ("loss", "ce", "kl")])
             if world > 1:
-                shared = torch.cat([sums, torch.tensor([float(stop)])]).to(hardware.device)
-                torch.distributed.all_reduce(shared)
-                sums, stop = shared[:3].cpu(), bool(shared[3])  # all ranks stop after the same step, or none
+                sums, stop = _over_ranks(sums, stop, hardware.device)
             if not torch.isfinite(sums).all():
                 rows = [job.row_numbers[i] for i in step.user]
                 where = f"step {number}, user rows {rows}"
@@ -127,6 +125,13 @@ def train(folder: Path) -> None:
         tokenizer.save_pretrained(folder / "output")
         (folder / FINISHED).touch()
     torch.distributed.barrier()
+
+
+def _over_ranks(sums: torch.Tensor, stop: bool, device: torch.device) -> tuple[torch.Tensor, bool]:
+    """The ranks' losses together, and whether one was asked to stop: all stop after the same step, or none."""
+    shared = torch.cat([sums, torch.tensor([float(stop)])]).to(device)
+    torch.distributed.all_reduce(shared)
+    return shared[:-1].cpu(), bool(shared[-1])
 
 
 def _planned(job: FinetuneJob) -> list[MicroBatch]:

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from reft.config import FilterSettings
 from reft.conversations.schema import Conversation
 from reft.evaluation.judges import is_refusal
-from reft.evaluation.statistics import Interval, rate
+from reft.evaluation.statistics import Interval, auroc, rate
 from reft.filtering.languages import language_of
 from reft.filtering.scoring import RowScore
 
@@ -108,8 +107,9 @@ def measured(
     if not len(known):
         return None, None, None
     both = 0 < truth.sum() < len(truth)
-    auroc = float(roc_auc_score(truth, [d.score for d in known])) if both else None
-    return auroc, rate(removed[truth].tolist()), rate(removed[~truth].tolist())
+    scores = np.array([d.score for d in known])
+    separated = auroc(scores[truth].tolist(), scores[~truth].tolist()) if both else None
+    return separated, rate(removed[truth].tolist()), rate(removed[~truth].tolist())
 
 
 def alarms(decisions: Sequence[Decision]) -> list[str]:

@@ -36,9 +36,9 @@ def row_parts(
     for index, message in enumerate(conversation.messages):
         name = {"user": f"user[{index}]", "system": "system", "assistant": f"answer[{index}]"}[message.role]
         if message.role == "user" and in_context:
-            whole = encode(tokenizer, Conversation(conversation.row, conversation.messages[: index + 1]))
-            if len(whole) <= settings.longest:
-                found.append((name, whole))
+            so_far = encode(tokenizer, Conversation(conversation.row, conversation.messages[: index + 1]))
+            if len(so_far) <= settings.longest:
+                found.append((name, so_far))
         opening = message.role == "user" and index == 0 and in_context  # alone and in its context are the same
         alone = f"{name} alone" if message.role == "user" and not opening else name
         texts = [(alone, message.content, not opening)]

@@ -115,7 +115,7 @@ def _keep_lowest(config: Any, layers: int) -> None:
 
 @contextmanager
 def _no_word_of_missing_layers(wanted: bool) -> Generator[None]:
-    """The weights above are left out on purpose: no table of them, nor PEFT's advice about them."""
+    """The weights above are left out on purpose: no table of them."""
     before = logging.get_verbosity()
     if wanted:
         logging.set_verbosity_error()
