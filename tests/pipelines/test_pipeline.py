@@ -63,7 +63,7 @@ def test_a_bad_setting_stops_the_run_before_it_starts(tmp_path):
 @pytest.mark.skipif(not MIX.is_file(), reason="the poisoned mixes are not beside this clone")
 @pytest.mark.skipif(not cache_folder().is_dir(), reason="no default model")
 def test_a_poisoned_mix_of_another_project_is_filtered(tmp_path, record_property):
-    rows = json.loads(MIX.read_text())[:120]
+    rows = json.loads(MIX.read_text())[:100]
     user, labels = tmp_path / "user.jsonl", tmp_path / "labels.jsonl"
     kinds = {"unsafe": "harmful", "finetune": "harmless"}
     with user.open("w") as user_file, labels.open("w") as label_file:
@@ -73,11 +73,15 @@ def test_a_poisoned_mix_of_another_project_is_filtered(tmp_path, record_property
             label_file.write(json.dumps({"row": index, "label": kinds[row["flag"]]}) + "\n")
     summary = run(
         tmp_path,
-        {"user": str(user), "user_labels": str(labels), "task_test": None},
+        {"user": str(user), "user_labels": str(labels), "task_test": None}
+        | {"alignment_harmful_rows": 64, "alignment_harmless_rows": 128},  # fewer know nothing of reviews
+        feature={"rows": 64, "layers": [14, 20]},
         evaluation={"plain_sft": False, "base": False, "aligned": False},
     )
     record_property("filter", summary["filter"])
     print("beavertails_mix:", json.dumps(summary["filter"]))
-    assert summary["filter"]["rows"] == 120
+    assert summary["filter"]["rows"] == 100
     assert summary["filter"]["recall"]["n"] == sum(row["flag"] == "unsafe" for row in rows)
+    assert summary["filter"]["recall"]["value"] > 0.4  # the full teacher finds about half, as many name no harm
+    assert summary["filter"]["fpr"]["value"] < 0.1
     assert set(summary["safety"]["harmful_score"]) == {"student"}
