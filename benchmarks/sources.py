@@ -28,6 +28,8 @@ from reft.teacher.preparation import alignment_rows, calibration_prompts, load_s
 
 Scores = dict[str, list[float]]
 LOOKALIKES = ("CoCoNot contrast", "MITRE FRR")
+# First turns of these are opening words or opinions as often as requests: harmful, if at all, by what follows.
+OFTEN_HARMLESS = ("BeaverTails sample", "hh-rlhf harmless-base")
 
 
 def main() -> None:
@@ -53,6 +55,8 @@ def main() -> None:
         *header("all sources together"),
         *(total(name, *found) for name, found in scores.items()),
     ]
+    plain = {n: ({s: f for s, f in h.items() if s not in OFTEN_HARMLESS}, other) for n, (h, other) in scores.items()}
+    lines += ["", *header(f"all but {' and '.join(OFTEN_HARMLESS)}"), *(total(n, *found) for n, found in plain.items())]
     for name in list(methods)[:2]:
         lines += ["", *_pairs(name, *scores[name])]
     RESULTS.mkdir(exist_ok=True)

@@ -62,10 +62,15 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     )
     teacher, teacher_cost = train_teacher(feature, s.model, provider, s.teacher, s.feature, s.seed, made_of["teacher"])
     filtered, filter_cost = filter_data(validated, teacher, s.model, s.data, s.filter, s.evaluation, made_of["filter"])
-    soft_labels, soft_labels_cost = distill_soft_labels(
-        teacher, s.model, provider, s.soft_labels, made_of["soft_labels"]
+    # Distilled from what the teacher said beforehand, or from the teacher itself.
+    said, soft_labels_cost, beside = None, None, None
+    if s.finetune.distillation == "stored":
+        said, soft_labels_cost = distill_soft_labels(teacher, s.model, provider, s.soft_labels, made_of["soft_labels"])
+    else:
+        beside = teacher
+    student, finetune_cost = finetune(
+        filtered, s.model, provider, s.finetune, s.soft_labels.temperature, s.seed, made_of["finetune"], said, beside
     )
-    student, finetune_cost = finetune(filtered, soft_labels, s.model, provider, s.finetune, s.seed, made_of["finetune"])
     plain, plain_cost = None, None
     if s.evaluation.plain_sft:
         plain, plain_cost = finetune_plain(validated, s.model, s.finetune, s.seed, made_of["finetune"])
@@ -75,6 +80,6 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     registered = register(student, evaluation, filtered, s.tracking.registered_name, lineage)
     report(
         validated, teacher, filtered, student, evaluation, registered, s,
-        validation_cost, extraction_cost, teacher_cost, filter_cost, soft_labels_cost, finetune_cost,
-        evaluation_cost, plain_cost, plain,
+        validation_cost, extraction_cost, teacher_cost, filter_cost, finetune_cost, evaluation_cost,
+        soft_labels_cost, plain_cost, plain,
     )  # fmt: skip

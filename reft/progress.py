@@ -3,8 +3,16 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 Report = Callable[[int, int], None]  # (done, total)
+
+
+class Show(Protocol):
+    """A `Report` that also takes a word on how things stand."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
 
 # Seconds of the stages of a default run, in the order in which they run (README: two shared cores).
 DEFAULT_RUN = {
@@ -61,7 +69,7 @@ def current_run() -> RunProgress | None:
     return _run
 
 
-def progress(stage: str, every_seconds: float = 10.0) -> Report:
+def progress(stage: str, every_seconds: float = 10.0) -> Show:
     """A function to call with (done, total); it prints how far the stage is and how long it still takes.
 
     What is left is estimated from the second call on, since the first unit of work also pays for starting up.
@@ -70,7 +78,7 @@ def progress(stage: str, every_seconds: float = 10.0) -> Report:
     first: tuple[float, int] | None = None
     terminal = sys.stderr.isatty()
 
-    def show(done: int, total: int) -> None:
+    def show(done: int, total: int, note: str = "") -> None:
         nonlocal last, first
         now = time.monotonic()
         first = first or (now, done)
@@ -78,7 +86,7 @@ def progress(stage: str, every_seconds: float = 10.0) -> Report:
         if not finished and now - last < (0.5 if terminal else every_seconds):
             return
         last = now
-        line = f"{stage}: {done}/{total}, {_duration(now - started)} so far"
+        line = f"{stage}: {done}/{total}, {f'{note}, ' if note else ''}{_duration(now - started)} so far"
         if done > first[1] and not finished:
             line += f", about {_duration((now - first[0]) / (done - first[1]) * (total - done))} left"
         if _run and not finished and (rest := _run.left()) >= 1:

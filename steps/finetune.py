@@ -16,12 +16,14 @@ from reft.distillation.artifact import Student
 from reft.distillation.checkpoints import last_step
 from reft.distillation.job import FinetuneJob, job_folder
 from reft.distillation.launch import run_finetune
+from reft.distillation.online import TeacherWeights
 from reft.distillation.soft_labels import SoftLabels
 from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
 from reft.progress import progress
-from reft.teacher.preparation import alignment_rows
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import alignment_rows, start_model
 from reft.tracking.logging import log_losses, log_settings
 from reft.validation.validate import ValidatedData
 from steps.materializer import FolderMaterializer
@@ -30,18 +32,23 @@ from steps.materializer import FolderMaterializer
 @step(experiment_tracker=True, output_materializers={"student": FolderMaterializer})
 def finetune(
     filtered: FilteredData,
-    soft_labels: SoftLabels,
     model: ModelSettings,
     data: DataSettings,
     settings: FinetuneSettings,
+    temperature: float,
     seed: int,
     fingerprint: str,
+    soft_labels: SoftLabels | None = None,
+    teacher: Teacher | None = None,
 ) -> tuple[Annotated[Student, "student"], Annotated[dict[str, float], "finetune_cost"]]:
-    """The base model on the kept rows, with the teacher's soft labels."""
+    """The base model on the kept rows, with the teacher's soft labels, or with the teacher itself beside it."""
     harmful, harmless = alignment_rows(data)
     log_settings("finetune", settings.model_dump())
+    source = soft_labels or (
+        teacher and TeacherWeights(teacher.weights, teacher.is_adapter, start_model(model), temperature)
+    )
     student, cost = fit_student(
-        "finetune", filtered.kept, model, settings, seed, (harmful, harmless), soft_labels, log_losses("finetune")
+        "finetune", filtered.kept, model, settings, seed, (harmful, harmless), source, log_losses("finetune")
     )
     return student, cost.as_dict()
 
@@ -62,10 +69,10 @@ def fit_student(
     settings: FinetuneSettings,
     seed: int,
     alignment: tuple[Sequence[Conversation], Sequence[Conversation]] = ((), ()),
-    soft_labels: SoftLabels | None = None,
+    teacher: SoftLabels | TeacherWeights | None = None,
     log: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[Student, Cost]:
-    """Finetune the base model, distilled where there are soft labels; `log` is called with each step's losses."""
+    """Finetune the base model, distilled where there is a teacher; `log` is called with each step's losses."""
     model = model.model_copy(update={"name": resolve_model(model.name)})
     tokenizer = load_tokenizer(model.name, model.chat_template, model.trust_remote_code)
     job = FinetuneJob(
@@ -75,8 +82,9 @@ def fit_student(
         tuple(encode_all(tokenizer, rows, model.max_length)),
         tuple(row.row for row in rows),
         tuple(encode_all(tokenizer, [*alignment[0], *alignment[1]], model.max_length)),
-        soft_labels,
+        teacher if isinstance(teacher, SoftLabels) else None,
         len(alignment[0]),
+        teacher if isinstance(teacher, TeacherWeights) else None,
     )
     history: list[dict[str, float]] = []
     show = progress(f"finetuning ({name})")
@@ -95,4 +103,4 @@ def fit_student(
         done = last_step(folder)
         weights = Path(shutil.move(run_finetune(job, folder, report), scratch_folder("student")))
     cost.tokens = int(history[-1]["tokens"])
-    return Student(weights, settings.lora is not None, len(rows), history), cost
+    return Student(weights, settings.lora is not None and not settings.merged, len(rows), history), cost

@@ -2,32 +2,39 @@
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from reft.artifacts import write_text
+from reft.artifacts import read_json, write_json
+from reft.errors import TrainingError, explain
 
 
 def last_step(folder: Path) -> int:
     """The optimizer step of the newest checkpoint; 0 where there is none."""
-    newest = folder / "checkpoints" / "newest"
-    return int(newest.read_text()) if newest.is_file() else 0
+    return _newest(folder)["step"]
 
 
-def save_checkpoint(engine: Any, folder: Path, step: int, tokens: int, rank: int) -> None:
+def _newest(folder: Path) -> dict[str, int]:
+    newest = folder / "checkpoints" / "newest.json"
+    return read_json(newest) if newest.is_file() else {"step": 0, "ranks": 0}
+
+
+def save_checkpoint(engine: Any, folder: Path, step: int, tokens: int) -> None:
     """Write what trains, the optimizer, the schedule and rank 0's random state after a step; on all ranks at once.
 
-    `newest` names it only after every rank has written its part, and the others go only after that. (With dropout,
-    the other ranks' random states are not kept: the resumed training is then as good as, not equal to, the other.)
+    `newest.json` names it only after every rank has written its part, and the others go only after that. (With
+    dropout, the other ranks' random states are not kept: the resumed training is then as good as, not equal to, the
+    other.)
     """
-    checkpoints = folder / "checkpoints"
+    checkpoints, ranks = folder / "checkpoints", torch.distributed.get_world_size()
     state = {"tokens": tokens, "random": torch.get_rng_state()}
     engine.save_checkpoint(str(checkpoints), f"step-{step}", state, save_latest=False, exclude_frozen_parameters=True)
     torch.distributed.barrier()
-    if rank == 0:
-        write_text(checkpoints / "newest", str(step))
+    if torch.distributed.get_rank() == 0:
+        write_json(checkpoints / "newest.json", {"step": step, "ranks": ranks})
         for old in checkpoints.glob("step-*"):
             if old.name != f"step-{step}":
                 shutil.rmtree(old)
@@ -38,9 +45,46 @@ def load_checkpoint(engine: Any, folder: Path) -> tuple[int, int]:
     step = last_step(folder)
     if not step:
         return 0, 0
-    _, state = engine.load_checkpoint(str(folder / "checkpoints"), f"step-{step}", load_module_strict=False)
+    checkpoints = folder / "checkpoints"
+    name = universal_name(folder) if engine.load_universal_checkpoint() else f"step-{step}"
+    _, state = engine.load_checkpoint(str(checkpoints), name, load_module_strict=False)
     torch.set_rng_state(state["random"])
     return step, state["tokens"]
+
+
+def universal_name(folder: Path) -> str:
+    """What the newest checkpoint is called once it fits any number of ranks."""
+    return f"step-{last_step(folder)}-universal"
+
+
+def needs_conversion(folder: Path, ranks: int) -> bool:
+    """Whether the newest checkpoint was written by another number of ranks."""
+    newest = _newest(folder)
+    return newest["step"] > 0 and newest["ranks"] != ranks
+
+
+def make_universal(folder: Path) -> None:
+    """Convert the newest checkpoint to DeepSpeed's universal form; done by one process, before any rank loads it.
+
+    Raises:
+        TrainingError: DeepSpeed cannot convert it.
+    """
+    from deepspeed.checkpoint import ds_to_universal  # slow to import
+
+    checkpoints = folder / "checkpoints"
+    source, target = checkpoints / f"step-{last_step(folder)}", checkpoints / universal_name(folder)
+    shutil.rmtree(target, ignore_errors=True)
+    options = Namespace(
+        input_folder=str(source), output_folder=str(target), num_extract_workers=1, num_merge_workers=1,
+        keep_temp_folder=False, strict=True, inject_missing_state=True,
+    )  # fmt: skip
+    try:
+        ds_to_universal.main(options)
+    except Exception as error:
+        remedy = f"go on with finetune.processes {_newest(folder)['ranks']}, or delete the folder to start anew"
+        raise TrainingError(
+            explain(f"the checkpoint fits no other number of processes ({error})", str(source), remedy)
+        ) from error
 
 
 def forget_metrics_after(metrics: Path, step: int) -> None:

@@ -1,8 +1,13 @@
-"""DeepSpeed's own configuration, derived from ours."""
+"""DeepSpeed's own configuration, derived from ours, or the user's own completed by it."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from reft.config import FinetuneSettings
+from reft.errors import ConfigurationError, explain
+
+BATCH_KEYS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
 
 def deepspeed_config(settings: FinetuneSettings, steps: int, dtype: str, on_cpu: bool) -> dict[str, Any]:
@@ -12,29 +17,81 @@ def deepspeed_config(settings: FinetuneSettings, steps: int, dtype: str, on_cpu:
         steps: optimizer steps in all, for the schedule.
         dtype: name of the torch number format.
         on_cpu: the fused optimizer needs a GPU; on a CPU torch's own AdamW is used.
+
+    Raises:
+        ConfigurationError: `finetune.deepspeed` wants other batches than `finetune.batch_size` says.
     """
+    ours, own = _derived(settings, steps, dtype, on_cpu), settings.deepspeed or {}
+    for key in BATCH_KEYS:
+        wanted = own.get(key, "auto")
+        if wanted not in ("auto", found := ours.get(key, settings.batch_size)):
+            what = f"{key} is {wanted}, but {found} follows from batch_size, micro_batch_size and processes"
+            raise ConfigurationError(explain(what, "finetune.deepspeed", 'call it "auto", or change one of those'))
+    return {k: v for k, v in _completed(own, ours).items() if k != "train_batch_size"}
+
+
+def _derived(settings: FinetuneSettings, steps: int, dtype: str, on_cpu: bool) -> dict[str, Any]:
     per_process = settings.batch_size // settings.processes
-    accumulation = per_process // min(settings.micro_batch_size, per_process)
+    accumulation = math.ceil(per_process / settings.micro_batch_size)
+    zero: dict[str, Any] = {"stage": settings.zero_stage}
+    if settings.optimizer_offload:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": not on_cpu}
+    if settings.parameter_offload:
+        zero["offload_param"] = {"device": "cpu", "pin_memory": not on_cpu}
     return {
-        "train_micro_batch_size_per_gpu": per_process // accumulation,
+        "train_micro_batch_size_per_gpu": math.ceil(per_process / accumulation),  # DeepSpeed only reports it
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": settings.max_grad_norm,
-        "zero_optimization": {"stage": settings.zero_stage},
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": not on_cpu,
         "bf16": {"enabled": dtype == "bfloat16"},
         "fp16": {"enabled": dtype == "float16"},
         "optimizer": {
             "type": "AdamW",
             "params": {"lr": settings.learning_rate, "weight_decay": 0.0, "torch_adam": on_cpu},
         },
-        "scheduler": {
-            "type": "WarmupCosineLR",
-            "params": {
-                "total_num_steps": max(steps, 2),
-                "warmup_num_steps": max(1, round(0.05 * steps)),
-                "warmup_min_ratio": 0.1,
-                "cos_min_ratio": 0.01,
-            },
-        },
+        "scheduler": _scheduler(settings, steps),
         "steps_per_print": 1_000_000,
         "wall_clock_breakdown": False,
     }
+
+
+def _scheduler(settings: FinetuneSettings, steps: int) -> dict[str, Any]:
+    total, warmup = max(steps, 2), max(1, round(settings.warmup_share * steps))
+    rising: dict[str, Any] = {
+        "warmup_min_lr": 0.1 * settings.learning_rate,
+        "warmup_max_lr": settings.learning_rate,
+        "warmup_num_steps": warmup,
+        "warmup_type": "linear",
+    }
+    kinds: dict[str, tuple[str, dict[str, Any]]] = {
+        "cosine": (
+            "WarmupCosineLR",
+            {"total_num_steps": total, "warmup_num_steps": warmup, "warmup_min_ratio": 0.1, "cos_min_ratio": 0.01},
+        ),
+        "linear": ("WarmupDecayLR", {**rising, "total_num_steps": total}),
+        "constant": ("WarmupLR", rising),
+    }
+    name, params = kinds[settings.schedule]
+    return {"type": name, "params": params}
+
+
+def _completed(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's configuration; what it leaves out, or calls "auto" at any depth, is ours.
+
+    A section that names its type (the optimizer, the schedule) is taken whole: parameters of ours may mean nothing
+    to another type. "auto" where we know no value is left out, so that DeepSpeed's own default holds.
+    """
+    completed = dict(ours)
+    for key, value in own.items():
+        default = ours.get(key)
+        if value == "auto":
+            continue
+        if isinstance(value, Mapping):
+            known = default if isinstance(default, Mapping) else {}
+            if value.get("type", known.get("type")) != known.get("type"):
+                known = {}
+            completed[key] = _completed(value, known)
+        else:
+            completed[key] = value
+    return completed

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from reft.artifacts import read_json, write_json
 from reft.config import FinetuneSettings, ModelSettings
 from reft.conversations.tokenization import Encoded
+from reft.distillation.online import TeacherWeights
 from reft.distillation.soft_labels import SoftLabels
 from reft.errors import TrainingError, explain
 from reft.fingerprint import of_code, of_path
@@ -21,7 +22,10 @@ from reft.fingerprint import of_code, of_path
 # Written by rank 0 beside a result that is whole.
 FINISHED = "finished"
 # Settings that say how a job is run, not what comes out of it.
-HOW = ("checkpoint_every", "work_folder", "timeout_minutes")
+HOW = (
+    "checkpoint_every", "work_folder", "timeout_minutes", "stalled_minutes", "processes", "micro_batch_size",
+    "gradient_checkpointing", "optimizer_offload", "parameter_offload",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,11 @@ class FinetuneJob:
     """Everything a rank needs, on disk, since it shares no memory with the step that started it.
 
     Attributes:
-        user: tokenised user rows to learn.
+        user: tokenised user rows to learn; without any, the teacher alone is learnt from.
         alignment: tokenised alignment rows, as many as the soft labels have; empty for a plain finetune.
         harmful: how many of the alignment rows, the first ones, have harmful prompts.
-        soft_labels: the teacher's, or None for a plain finetune.
+        soft_labels: the teacher's, made beforehand; None for a plain finetune or an online teacher.
+        teacher: the teacher itself, for online distillation.
         row_numbers: the user rows' numbers in the uploaded file, to name a batch that goes wrong.
     """
 
@@ -44,6 +49,13 @@ class FinetuneJob:
     alignment: tuple[Encoded, ...] = ()
     soft_labels: SoftLabels | None = None
     harmful: int = 0
+    teacher: TeacherWeights | None = None
+
+    @property
+    def temperature(self) -> float:
+        """T of the distillation."""
+        source = self.soft_labels or self.teacher
+        return source.temperature if source else 1.0
 
     def save(self, folder: Path) -> None:
         """Write `job.json` and, if any, the soft labels."""
@@ -58,6 +70,7 @@ class FinetuneJob:
             "alignment": [_pack(row) for row in self.alignment],
             "harmful": self.harmful,
             "distil": self.soft_labels is not None,
+            "teacher": self.teacher and {**vars(self.teacher), "weights": str(self.teacher.weights)},
         }
         write_json(folder / "job.json", described)
 
@@ -65,6 +78,7 @@ class FinetuneJob:
     def load(cls, folder: Path) -> "FinetuneJob":
         """Read what `save` wrote."""
         described = read_json(folder / "job.json")
+        teacher = described["teacher"]
         return cls(
             ModelSettings(**described["model"]),
             FinetuneSettings(**described["settings"]),
@@ -74,6 +88,7 @@ class FinetuneJob:
             tuple(_unpack(row) for row in described["alignment"]),
             SoftLabels.load(folder) if described["distil"] else None,
             described["harmful"],
+            TeacherWeights(Path(teacher.pop("weights")), **teacher) if teacher else None,
         )
 
 
@@ -87,8 +102,11 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
     plain = FinetuneSettings()
     settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
     with tempfile.TemporaryDirectory() as described:
-        replace(job, settings=settings).save(Path(described))
+        replace(job, settings=settings, teacher=None).save(Path(described))  # the teacher's content, not its place
         made_of = [of_path(described), of_path(job.model.name), of_code("distillation", "models", "conversations")]
+        made_of += (
+            [of_path(str(job.teacher.weights)), of_path(job.teacher.base), str(job.temperature)] if job.teacher else []
+        )
     folder = root / blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -51,14 +51,13 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
             env=_environment(job),
             start_new_session=True,
         )
-        deadline = time.monotonic() + 60 * job.settings.timeout_minutes
+        started = stepped = time.monotonic()
         try:
             with _passing_on_sigterm(process):
                 while process.poll() is None:
-                    _forward(lines, report)
-                    if time.monotonic() > deadline:
-                        remedy = "raise finetune.timeout_minutes: it goes on from its last checkpoint"
-                        raise TrainingError(explain("the time limit passed", str(folder), remedy))
+                    if _forward(lines, report):
+                        stepped = time.monotonic()
+                    _check_time(job, folder, started, stepped)
                     time.sleep(0.2)
         finally:
             _end(process)
@@ -66,6 +65,18 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
     if process.returncode != 0 and not (folder / FINISHED).exists():
         raise TrainingError(_why(folder, log, process.returncode))
     return folder / "output"
+
+
+def _check_time(job: FinetuneJob, folder: Path, started: float, stepped: float) -> None:
+    now, settings = time.monotonic(), job.settings
+    if now - started > 60 * settings.timeout_minutes:
+        remedy = "raise finetune.timeout_minutes: it goes on from its last checkpoint"
+        raise TrainingError(explain("the time limit passed", str(folder), remedy))
+    if now - stepped > 60 * settings.stalled_minutes:
+        remedy = (
+            f"see {folder / 'log.txt'} for what each rank did last; raise finetune.stalled_minutes if steps are slow"
+        )
+        raise TrainingError(explain(f"no step for {settings.stalled_minutes} minutes", str(folder), remedy))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -119,18 +130,24 @@ def _environment(job: FinetuneJob) -> dict[str, str]:
     return {**os.environ, **quiet, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
 
 
-def _forward(lines: Any, report: Callable[[dict[str, Any]], None] | None) -> None:
+def _forward(lines: Any, report: Callable[[dict[str, Any]], None] | None) -> bool:
+    """Pass the new lines on; whether there were any."""
+    some = False
     while line := lines.readline():
+        some = True
         if report and line.endswith("\n"):
             report(json.loads(line))
+    return some
 
 
 def _why(folder: Path, log: Path, code: int) -> str:
     """The failing rank's own words, else the end of the log."""
-    for path in sorted(folder.glob("error-*.json")):
-        error = read_json(path)
+    errors = {path.stem.removeprefix("error-"): read_json(path) for path in folder.glob("error-*.json")}
+    if errors:
+        # Of several, what a rank knew to explain, else the first: the others failed because that one was gone.
+        rank, error = min(errors.items(), key=lambda found: (found[1]["kind"] != "user", found[1]["time"]))
         words = error["message"] if error["kind"] == "user" else error["trace"]
-        return explain(f"finetuning failed on rank {path.stem.removeprefix('error-')}:\n{words}", str(log), "see above")
+        return explain(f"finetuning failed on rank {rank}:\n{words}", str(log), "see above")
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     return explain(
         f"a training process died (exit code {code}):\n{tail}", str(log), "is there enough memory? run it again"

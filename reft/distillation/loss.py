@@ -1,6 +1,18 @@
-"""KL(p_teacher || p_student) from sparse soft labels: the top-k tokens and the mass of all others."""
+"""KL(p_teacher || p_student), from the teacher's whole distribution or from sparse soft labels."""
 
 import torch
+import torch.nn.functional as F
+
+
+def full_kl_sum(student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Summed KL over tokens; neither T^2 nor alpha is applied here.
+
+    Args:
+        student_logits, teacher_logits: [tokens, vocabulary], float32, not yet divided by the temperature.
+    """
+    teacher = torch.log_softmax(teacher_logits / temperature, dim=-1)
+    student = torch.log_softmax(student_logits / temperature, dim=-1)
+    return F.kl_div(student, teacher, reduction="sum", log_target=True)
 
 
 def sparse_kl_sum(

@@ -27,6 +27,8 @@ def plan_steps(
 ) -> list[MicroBatch]:
     """One entry per optimizer step, over all processes; `share_of` splits it.
 
+    Without user rows, an epoch is a pass over as many alignment rows as there are.
+
     User rows are shuffled every epoch; the alignment rows of each class go round and round in their own
     shuffled order, and every step gets the same number, so that both terms of the loss see every step.
     Within windows of `window` steps rows are sorted by length, since a step is one padded batch.
@@ -36,6 +38,10 @@ def plan_steps(
         shares: what each class makes up of a window's alignment rows; together 1.
     """
     rng = random.Random(seed)
+    if not user_lengths and any(alignment_lengths):
+        stand_ins = [0] * sum(map(len, alignment_lengths))
+        planned = plan_steps(stand_ins, alignment_lengths, shares, batch_size, epochs, 1.0, seed, window)
+        return [MicroBatch((), step.alignment) for step in planned]
     per_step = math.ceil(batch_size * alignment_ratio) if any(alignment_lengths) else 0
     lengths = [length for group in alignment_lengths for length in group]
     starts = [sum(map(len, alignment_lengths[:place])) for place in range(len(alignment_lengths))]

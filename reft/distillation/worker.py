@@ -1,80 +1,47 @@
 """One rank of a finetuning job: `torchrun -m reft.distillation.worker JOB_FOLDER`.
 
-L = CE(user completions) + alpha * T^2 * KL(teacher || student) on alignment completions, both in
-one forward pass of one mixed batch. The loop reads from top to bottom in `main`.
+The loop reads from top to bottom in `train`; the loss is `reft.distillation.student_loss`.
 """
 
 import json
+import math
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 from filelock import FileLock
-from torch import nn
 
 from reft.artifacts import write_json
-from reft.conversations.completions import completion_batch
-from reft.conversations.tokenization import Encoded
-from reft.distillation.checkpoints import load_checkpoint, save_checkpoint
+from reft.distillation.checkpoints import (
+    load_checkpoint,
+    make_universal,
+    needs_conversion,
+    save_checkpoint,
+)
 from reft.distillation.deepspeed_config import deepspeed_config
 from reft.distillation.job import FINISHED, FinetuneJob
-from reft.distillation.loss import sparse_kl_sum
+from reft.distillation.online import online_teacher
+from reft.distillation.saving import complete_output, save_student
 from reft.distillation.schedule import MicroBatch, class_shares, plan_steps, share_of
-from reft.errors import TrainingError, explain
+from reft.distillation.student_loss import StudentLoss
+from reft.errors import ReftError, TrainingError, explain
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import Hardware, attend_for_training, choose_hardware
-from reft.models.head import cross_entropy_sum, hidden_states, sum_over_chunks
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
 from reft.processes import end_with_launcher
+from reft.progress import progress
 
-
-class StudentLoss(nn.Module):
-    """The student and its loss as one module, so that ZeRO 3 sees every use of a weight."""
-
-    def __init__(self, model: nn.Module, job: FinetuneJob, pad_id: int) -> None:
-        super().__init__()
-        self.model = model
-        self.job = job
-        self.pad_id = pad_id
-
-    def forward(self, piece: MicroBatch, step: MicroBatch) -> dict[str, torch.Tensor]:
-        """This piece's part of the step's mean losses: `ce`, `kl` and their weighted sum `loss`."""
-        job, device = self.job, next(self.model.parameters()).device
-        user = [job.user[i] for i in piece.user]
-        alignment = [job.alignment[i] for i in piece.alignment]
-        # A piece without rows still takes part in the collective work, with a weight of nothing.
-        rows = user + alignment or [job.user[step.user[0]]]
-        batch = completion_batch(rows, self.pad_id, device)
-        hidden = batch.pick(hidden_states(self.model, batch.input_ids, batch.attention_mask))
-        user_tokens = _completion_tokens(user)
-        ce = cross_entropy_sum(self.model, hidden[:user_tokens], batch.targets[:user_tokens])
-        kl = self._distillation(hidden[user_tokens : user_tokens + _completion_tokens(alignment)], piece)
-        ce = ce / max(1, _completion_tokens([job.user[i] for i in step.user]))
-        kl = kl / max(1, _completion_tokens([job.alignment[i] for i in step.alignment]))
-        temperature = job.soft_labels.temperature if job.soft_labels else 1.0
-        loss = ce + job.settings.alpha * temperature**2 * kl + 0.0 * hidden.sum()
-        return {"loss": loss, "ce": ce.detach(), "kl": kl.detach()}
-
-    def _distillation(self, hidden: torch.Tensor, piece: MicroBatch) -> torch.Tensor:
-        labels = self.job.soft_labels
-        if labels is None or not piece.alignment:
-            return hidden.new_zeros(())
-        parts = [labels.of_row(i) for i in piece.alignment]
-        log_probs = torch.cat([p for p, _ in parts]).to(hidden.device)
-        indices = torch.cat([i for _, i in parts]).to(hidden.device)
-        return sum_over_chunks(
-            self.model,
-            hidden,
-            lambda logits, which: sparse_kl_sum(logits, log_probs[which], indices[which], labels.temperature),
-        )
+LOSSES = ("loss", "ce", "kl")
 
 
 def train(folder: Path) -> None:
@@ -82,49 +49,62 @@ def train(folder: Path) -> None:
     job = FinetuneJob.load(folder)
     rank, world, every = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), job.settings.checkpoint_every
     hardware = choose_hardware(job.model.dtype)
-    deepspeed.init_distributed(dist_backend="gloo" if hardware.device.type == "cpu" else "nccl")
+    deepspeed.init_distributed(
+        dist_backend="gloo" if hardware.device.type == "cpu" else "nccl",
+        timeout=timedelta(minutes=job.settings.stalled_minutes),
+    )
     torch.manual_seed(job.seed)
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
-    steps = _planned(job)
-    student, engine, accumulation = _prepared(job, len(steps), hardware, tokenizer.pad_token_id)
+    steps = planned(job)
+    student, engine, accumulation = _prepared(job, folder, len(steps), hardware, tokenizer.pad_token_id)
     asked_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
     done, tokens = load_checkpoint(engine, folder)
+    show = progress(f"[rank {rank}] step")
     started, before = time.monotonic(), tokens
     with (folder / "metrics.jsonl").open("a", buffering=1) as metrics:
         for number, step in enumerate(steps[done:], start=done + 1):
-            sums = torch.zeros(3)
             stop = asked_to_stop.is_set()
-            for piece in share_of(step, rank, world, accumulation):
-                losses = engine(piece, step)
-                # DeepSpeed averages over processes and accumulation; our losses are already shares of a sum.
-                engine.backward(losses["loss"] * world * accumulation)
-                engine.step()
-                sums += torch.stack([losses[name].detach().float().cpu() for name in ("loss", "ce", "kl")])
+            sums = _forward_and_backward(engine, step, share_of(step, rank, world, accumulation), world)
             if world > 1:
                 sums, stop = _over_ranks(sums, stop, hardware.device)
-            if not torch.isfinite(sums).all():
-                rows = [job.row_numbers[i] for i in step.user]
-                where = f"step {number}, user rows {rows}"
-                raise TrainingError(explain("the loss is not a number", where, "lower the learning rate"))
+            losses = dict(zip(LOSSES, sums.tolist(), strict=True))
+            if wrong := _what_is_wrong(losses, tokenizer):
+                save_checkpoint(engine, folder, number - 1, tokens)
+                raise TrainingError(_about_batch(job, step, number, wrong))
+            engine.step()
             if number % 8 == 0:
                 return_freed_memory()
             tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
+            rate = (tokens - before) / (time.monotonic() - started)
+            show(number, len(steps), f"loss {losses['loss']:.3f}, {rate:.0f} tokens/s")
             if rank == 0:
-                losses = dict(zip(("loss", "ce", "kl"), sums.tolist(), strict=True))
-                rate = (tokens - before) / (time.monotonic() - started)
                 line = {"step": number, "steps": len(steps), **losses, "tokens": tokens, "tokens_per_second": rate}
+                line["learning_rate"] = engine.get_lr()[0]
                 metrics.write(json.dumps(line) + "\n")
             if number < len(steps) and (stop or (every and number % every == 0)):
-                save_checkpoint(engine, folder, number, tokens, rank)
+                save_checkpoint(engine, folder, number, tokens)
                 if stop:
                     remedy = "start it again: it goes on there"
                     raise TrainingError(explain("stopped by SIGTERM and saved", f"step {number}", remedy))
     save_student(student, folder / "output", rank)
     if rank == 0:
-        tokenizer.save_pretrained(folder / "output")
+        complete_output(folder / "output", job.model, tokenizer, job.settings.merged)
         (folder / FINISHED).touch()
     torch.distributed.barrier()
+
+
+def _forward_and_backward(engine: Any, step: MicroBatch, pieces: Sequence[MicroBatch], world: int) -> torch.Tensor:
+    """This rank's part of the step's losses, with the gradients ready for the last `engine.step()`."""
+    sums = torch.zeros(len(LOSSES))
+    for number, piece in enumerate(pieces, start=1):
+        losses = engine(piece, step)
+        # DeepSpeed averages over processes and accumulation; our losses are already shares of a sum.
+        engine.backward(losses["loss"] * world * len(pieces))
+        sums += torch.stack([losses[name].detach().float().cpu() for name in LOSSES])
+        if number < len(pieces):
+            engine.step()
+    return sums
 
 
 def _over_ranks(sums: torch.Tensor, stop: bool, device: torch.device) -> tuple[torch.Tensor, bool]:
@@ -134,7 +114,22 @@ def _over_ranks(sums: torch.Tensor, stop: bool, device: torch.device) -> tuple[t
     return shared[:-1].cpu(), bool(shared[-1])
 
 
-def _planned(job: FinetuneJob) -> list[MicroBatch]:
+def _what_is_wrong(losses: dict[str, float], tokenizer: Any) -> str | None:
+    """A loss that is not a number, or worse than twice that of guessing among all tokens."""
+    if not all(map(math.isfinite, losses.values())):
+        return "the loss is not a number"
+    highest = 2 * math.log(len(tokenizer))
+    exploded = [f"{name} is {losses[name]:.1f}" for name in ("ce", "kl") if losses[name] > highest]
+    return f"the loss exploded ({exploded[0]}; guessing at random gives {highest / 2:.1f})" if exploded else None
+
+
+def _about_batch(job: FinetuneJob, step: MicroBatch, number: int, wrong: str) -> str:
+    rows = f"user rows {[job.row_numbers[i] for i in step.user]}, alignment rows {list(step.alignment)}"
+    remedy = "lower finetune.learning_rate, or look at these rows; the state before this step is in the checkpoint"
+    return explain(wrong, f"step {number}, {rows}", remedy)
+
+
+def planned(job: FinetuneJob) -> list[MicroBatch]:
     """Which rows each optimizer step takes, over all processes."""
     settings, lengths = job.settings, [len(row) for row in job.alignment]
     return plan_steps(
@@ -148,38 +143,35 @@ def _planned(job: FinetuneJob) -> list[MicroBatch]:
     )
 
 
-def _prepared(job: FinetuneJob, steps: int, hardware: Hardware, pad_id: int) -> tuple[Any, Any, int]:
+def _prepared(job: FinetuneJob, folder: Path, steps: int, hardware: Hardware, pad_id: int) -> tuple[Any, Any, int]:
     """(student, DeepSpeed engine, pieces per optimizer step and process)."""
     settings = job.settings
-    model = load_model(job.model.name, hardware.dtype, hardware.device, None, job.model.trust_remote_code)
-    attend_for_training(model, max(map(len, [*job.user, *job.alignment])))
-    student = wrap_lora(model, settings.lora) if settings.lora else model
+    model = load_model(
+        job.model.name, hardware.dtype, hardware.device, None, job.model.trust_remote_code,
+        quantized=settings.quantized_base,
+    )  # fmt: skip
+    if not settings.packing:
+        attend_for_training(model, max(map(len, [*job.user, *job.alignment])))
+    student: Any = wrap_lora(model, settings.lora) if settings.lora else model
+    if settings.gradient_checkpointing:
+        student.gradient_checkpointing_enable({"use_reentrant": False})
     student.train()
+    teacher = None
+    if job.teacher:
+        teacher = online_teacher(job.teacher, job.model.name, student, hardware.dtype, job.model.trust_remote_code)
     dtype = str(hardware.dtype).removeprefix("torch.")
     config = deepspeed_config(settings, steps, dtype, hardware.device.type == "cpu")
+    if needs_conversion(folder, int(os.environ["WORLD_SIZE"])):
+        if os.environ["RANK"] == "0":
+            make_universal(folder)
+        torch.distributed.barrier()
+        config["checkpoint"] = {"load_universal": True}
     engine, *_ = deepspeed.initialize(
-        model=StudentLoss(student, job, pad_id),
+        model=StudentLoss(student, job, pad_id, teacher),
         model_parameters=[p for p in student.parameters() if p.requires_grad],  # ty: ignore[invalid-argument-type]
         config=config,
     )
     return student, engine, config["gradient_accumulation_steps"]
-
-
-def save_student(student: Any, folder: Path, rank: int) -> None:
-    """Gather the trained weights one by one on rank 0 and write them as safetensors."""
-    state: dict[str, torch.Tensor] = {}
-    full = not hasattr(student, "peft_config")
-    for name, parameter in student.named_parameters():
-        if parameter.requires_grad or full:
-            with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
-                if rank == 0:
-                    state[name] = parameter.detach().cpu().clone()
-    if rank == 0:
-        student.save_pretrained(folder, state_dict=state)
-
-
-def _completion_tokens(rows: list[Encoded]) -> int:
-    return sum(row.completion[1] - row.completion[0] for row in rows)
 
 
 def main() -> None:
@@ -191,11 +183,9 @@ def main() -> None:
         with FileLock(folder / f"rank-{os.environ['RANK']}.lock", timeout=60):
             train(folder)
     except BaseException as error:
-        rank = os.environ.get("RANK", "0")
-        kind = "user" if isinstance(error, TrainingError) else "fault"
-        write_json(
-            folder / f"error-{rank}.json", {"kind": kind, "message": str(error), "trace": traceback.format_exc()}
-        )
+        found = {"kind": "user" if isinstance(error, ReftError) else "fault", "time": time.time()}
+        found |= {"message": str(error), "trace": traceback.format_exc()}
+        write_json(folder / f"error-{os.environ.get('RANK', '0')}.json", found)
         raise
 
 

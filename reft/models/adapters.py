@@ -1,6 +1,8 @@
 """Low-rank adapters on a frozen model."""
 
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -35,3 +37,23 @@ def _lowest_layers(model: PreTrainedModel, share: float) -> str | None:
         return None
     name = next(name for name, module in model.named_modules() if module is layers)
     return rf"{re.escape(name)}\.({'|'.join(map(str, lowest))})\..*"
+
+
+@contextmanager
+def speaking_as(model: nn.Module, adapter: str) -> Generator[None]:
+    """Forward passes in the block use the named adapter instead of the active one.
+
+    Which weights train stays as it is (PEFT's own switch would freeze the others, under an optimizer that holds
+    them), so that a teacher and a student can be two adapters of one frozen base.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    before = [layer.active_adapters for layer in layers]
+    try:
+        for layer in layers:
+            layer._active_adapter = [adapter]
+        yield
+    finally:
+        for layer, active in zip(layers, before, strict=True):
+            layer._active_adapter = active

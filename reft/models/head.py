@@ -15,9 +15,20 @@ from torch.utils.checkpoint import checkpoint
 from reft.models.layers import decoder_of, output_head
 
 
-def hidden_states(model: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """The last hidden states, [batch, tokens, hidden], as the head takes them."""
-    return decoder_of(model)(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+def hidden_states(
+    model: nn.Module,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The last hidden states, [batch, tokens, hidden], as the head takes them.
+
+    Args:
+        position_ids: of rows packed end to end, without a mask; None counts from the first token that is not masked.
+    """
+    positions = {} if position_ids is None else {"position_ids": position_ids}
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **positions}
+    return decoder_of(model)(**inputs, use_cache=False).last_hidden_state
 
 
 def sum_over_chunks(
@@ -30,15 +41,16 @@ def sum_over_chunks(
 
     Args:
         hidden: [tokens, hidden] of the positions that carry a loss.
-        loss: takes float32 logits [chunk, vocabulary] and the slice of tokens they belong to, and
+        loss: takes logits [chunk, vocabulary], float32 or as the model where that is finer, and the slice of tokens they belong to, and
             returns the sum of those tokens' losses.
     """
     head = output_head(model)
 
     def of_chunk(part: torch.Tensor, start: int) -> torch.Tensor:
-        return loss(head(part).float(), slice(start, start + len(part)))
+        return loss(head(part).to(precise), slice(start, start + len(part)))
 
-    total = hidden.new_zeros((), dtype=torch.float32)
+    precise = torch.promote_types(hidden.dtype, torch.float32)
+    total = hidden.new_zeros((), dtype=precise)
     for start in range(0, len(hidden), tokens_per_chunk):
         part = hidden[start : start + tokens_per_chunk]
         if torch.is_grad_enabled() and len(hidden) > tokens_per_chunk:

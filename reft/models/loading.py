@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from reft.conversations.templates import set_chat_template
-from reft.errors import ModelError, explain
+from reft.errors import ConfigurationError, ModelError, explain
 from reft.models.hardware import choose_hardware
 
 
@@ -51,6 +51,7 @@ def load_model(
     adapter: str | Path | None = None,
     trust_remote_code: bool = False,
     layers: int | None = None,
+    quantized: bool = False,
 ) -> PreTrainedModel:
     """The model in evaluation mode, optionally with a PEFT adapter (merged where no precision is lost).
 
@@ -60,13 +61,15 @@ def load_model(
         device: where to put it; None chooses by hardware.
         adapter: folder of a PEFT adapter for this model.
         layers: load only so many of the lowest layers, for reading features; what such a model says means nothing.
+        quantized: the weights in 4 bits (NF4), computed with in `dtype`: for a frozen base under an adapter.
 
     Raises:
+        ConfigurationError: quantized, and bitsandbytes is not installed.
         ModelError: the model or adapter cannot be loaded, or its weights are not safetensors.
     """
     folder = Path(name).expanduser()
     _require_folder_or_hub_id(name)
-    source = folder if folder.is_dir() else name
+    source, device = folder if folder.is_dir() else name, device or choose_hardware().device
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
         if layers is not None:
@@ -78,7 +81,13 @@ def load_model(
                 dtype=dtype if adapter is None else "auto",  # as stored, so that a merge rounds once
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
+                **(_four_bits(dtype, device) if quantized else {}),
             )
+    except ImportError as error:
+        raise ConfigurationError(
+            explain(f"4 bits need bitsandbytes ({_first_line(error)})", "finetune.quantized_base",
+                    "pip install bitsandbytes, or turn it off")
+        ) from error  # fmt: skip
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             explain(
@@ -90,7 +99,7 @@ def load_model(
         ) from error
     if adapter is not None:
         model = _with_adapter(model, Path(adapter), layers is not None)
-    return model.to(device or choose_hardware().device, dtype).eval()
+    return model.eval() if quantized else model.to(device, dtype).eval()
 
 
 def load_trained(
@@ -104,6 +113,15 @@ def load_trained(
     """What a training left: an adapter on its base, or a full model; arguments and errors of `load_model`."""
     name, adapter = (base, weights) if is_adapter else (str(weights), None)
     return load_model(name, dtype, adapter=adapter, trust_remote_code=trust_remote_code, layers=layers)
+
+
+def _four_bits(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _keep_lowest(config: Any, layers: int) -> None:

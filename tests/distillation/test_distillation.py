@@ -1,10 +1,12 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -102,8 +104,6 @@ def job(tiny_model):
 
 
 def change(job, **settings):
-    from dataclasses import replace
-
     return replace(job, settings=job.settings.model_copy(update=settings))
 
 
@@ -132,8 +132,6 @@ def test_deepspeed_gives_the_same_curve_on_one_process_and_on_two(job, tmp_path)
 
 
 def test_full_finetuning_writes_a_model_and_plain_needs_no_teacher(job, tmp_path):
-    from dataclasses import replace
-
     plain = replace(change(job, lora=None, learning_rate=1e-3), alignment=(), soft_labels=None)
     metrics = []
     output = run_finetune(plain, tmp_path / "job", metrics.append)
@@ -157,7 +155,7 @@ def test_a_killed_process_is_an_error_that_says_so(job, tmp_path):
 
 
 def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
-    """SIGKILL and then SIGTERM at some step, on two ranks, against the same training left alone."""
+    """SIGKILL on two ranks, SIGTERM on two ranks, the rest on one, against the same training left alone."""
     long = change(job, epochs=15, checkpoint_every=4, processes=2)  # 45 steps: a signal may arrive some steps late
     whole, resumed = [], []
     expected = run_finetune(long, tmp_path / "whole", whole.append)
@@ -172,14 +170,14 @@ def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
             lambda m: os.kill(os.getpid(), signal.SIGTERM) if m["step"] == killed_at + 2 else None,
         )
     assert killed_at + 2 <= last_step(tmp_path / "job") < 45
-    assert len(list((tmp_path / "job" / "checkpoints").glob("step-*"))) == 1
-    output = run_finetune(long, tmp_path / "job", resumed.append)
+    assert len(list((tmp_path / "job" / "checkpoints").glob("step-*"))) == 1  # rotated
+    output = run_finetune(change(long, processes=1), tmp_path / "job", resumed.append)
     assert [m["step"] for m in resumed] == list(range(1, 46))
-    np.testing.assert_allclose([m["loss"] for m in resumed], [m["loss"] for m in whole], rtol=1e-4)
+    np.testing.assert_allclose([m["loss"] for m in resumed], [m["loss"] for m in whole], rtol=1e-3)
     one, other = (load_file(o / "adapter_model.safetensors") for o in (expected, output))
     assert one.keys() == other.keys()
     for name in one:
-        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
 
 
 def test_ranks_end_with_whoever_started_them(job, tmp_path):
@@ -227,9 +225,17 @@ def test_a_job_has_a_folder_of_its_own_until_it_succeeds(job, tmp_path):
 
 
 def test_a_failing_rank_brings_its_own_traceback(job, tmp_path):
-    broken = job.model.model_copy(update={"name": str(tmp_path / "gone")})
-    from dataclasses import replace
-
-    with pytest.raises(TrainingError, match="no such model folder"):
-        run_finetune(replace(job, model=broken), tmp_path / "job")
+    broken = replace(job, alignment=job.alignment * 2)  # more rows than soft labels
+    with pytest.raises(TrainingError, match=r"IndexError[\s\S]*where"):
+        run_finetune(change(broken, alignment_ratio=3.0), tmp_path / "job")
     assert json.loads((tmp_path / "job" / "error-0.json").read_text())["kind"] == "fault"
+
+
+def test_a_loss_that_explodes_names_the_rows_and_leaves_the_state_before(job, tmp_path):
+    with pytest.raises(TrainingError, match=r"exploded|not a number") as stopped:
+        run_finetune(change(job, lora=None, learning_rate=1e3, epochs=20), tmp_path / "job")
+    step = int(re.search(r"step (\d+), user rows \[\d+", str(stopped.value))[1])
+    assert last_step(tmp_path / "job") == step - 1
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "job" / "metrics.jsonl").open()]
+    assert len(losses) == step - 1
+    assert np.isfinite(losses).all()

@@ -1,16 +1,8 @@
-"""Every knob of the product: one tree of settings, refused at once where a key or value is wrong.
+"""The settings of what is read, filtered, measured and named."""
 
-A profile is a YAML file (`zenml.yaml`, `full.yaml`) whose `parameters.settings` fills this tree. A
-description here is the line of why that stands above the key there; a test holds the two together.
-"""
+from typing import Annotated, Literal
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from reft.errors import ConfigurationError, explain
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -102,44 +94,6 @@ class FeatureSettings(Section):
     tolerance: Share = Field(0.01, description="AUROC given up for an earlier, cheaper layer")
 
 
-class LoraSettings(Section):
-    """Low-rank adapters."""
-
-    rank: Count = Field(16, description="rank of the adapter")
-    alpha: float = Field(32.0, gt=0, description="scale of the adapter")
-    dropout: Share = Field(0.0, description="dropout before the adapter")
-    target_modules: str | list[str] = Field("all-linear", description="which linear modules get an adapter")
-    frozen_share: float = Field(
-        0.35, ge=0, lt=1, description="share of the layers, from the lowest up, without adapter: they train faster"
-    )
-
-
-class TeacherSettings(Section):
-    """Training of the teacher."""
-
-    lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
-    lam: float = Field(0.5, ge=0, description="lambda: weight of the cosine regulariser")
-    harmless_target: float = Field(-1.0, ge=-1, le=1, description="t: the score wanted for harmless prompts")
-    depth: float | None = Field(
-        0.53, gt=0, le=1, description="depth of the regularised layer, 1 is the last; none: the extracted layer"
-    )
-    position: Literal["instruction", "template"] = Field(
-        "template", description="token that is regularised there; with depth none: the extracted one"
-    )
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    epochs: Count = Field(1, description="passes over the alignment rows")
-    batch_size: Count = Field(16, description="rows per optimizer step")
-    momentum: Share = Field(0.9, description="inertia of the running refusal feature; 1 freezes it")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
-
-
-class SoftLabelSettings(Section):
-    """What is stored of the teacher's predictions."""
-
-    top_k: Count = Field(32, description="log-probabilities stored per token, beside the mass of the rest")
-    temperature: float = Field(1.0, gt=0, description="T of the distillation, softens both sides")
-
-
 class FilterSettings(Section):
     """When a row is removed."""
 
@@ -169,29 +123,6 @@ class FilterSettings(Section):
         return self
 
 
-class FinetuneSettings(Section):
-    """Distilled finetuning on DeepSpeed."""
-
-    lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
-    alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
-    alignment_ratio: float = Field(5.0, ge=0, description="alignment rows per user row in every optimizer step")
-    harmful_share: float | None = Field(
-        0.25, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
-    )
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
-    epochs: Count = Field(1, description="passes over the kept user rows")
-    batch_size: Count = Field(2, description="user rows per optimizer step, over all processes")
-    micro_batch_size: Count = Field(2, description="user rows per forward pass and process")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
-    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
-    processes: Count = Field(1, description="processes (ranks) on this machine")
-    checkpoint_every: int = Field(
-        100, ge=0, description="optimizer steps between checkpoints, where a killed training goes on; 0: none"
-    )
-    work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
-    timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")
-
-
 class EvaluationSettings(Section):
     """How much is measured."""
 
@@ -210,52 +141,3 @@ class TrackingSettings(Section):
 
     registered_name: str = Field("reft-student", description="name of the student in the model registry")
     runs_folder: str = Field("runs", description="each run leaves its report and summary here")
-
-
-class Settings(Section):
-    """The whole tree."""
-
-    seed: int = Field(0, ge=0, description="seed of every random choice")
-    model: ModelSettings = ModelSettings()
-    data: DataSettings = DataSettings()
-    validation: ValidationSettings = ValidationSettings()
-    feature: FeatureSettings = FeatureSettings()
-    teacher: TeacherSettings = TeacherSettings()
-    soft_labels: SoftLabelSettings = SoftLabelSettings()
-    filter: FilterSettings = FilterSettings()
-    finetune: FinetuneSettings = FinetuneSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    tracking: TrackingSettings = TrackingSettings()
-
-
-def parse_settings(values: dict[str, Any] | None) -> Settings:
-    """Fill the tree.
-
-    Raises:
-        ConfigurationError: naming every wrong key by its path, what was found and what was expected.
-    """
-    try:
-        return Settings.model_validate(values or {})
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']} (found {found['input']!r:.60})"
-            for found in error.errors()
-        ]
-        raise ConfigurationError(
-            explain("; ".join(problems), "the settings of the run", "see zenml.yaml for every key and its meaning")
-        ) from error
-
-
-def read_profile(path: Path) -> Settings:
-    """The settings of a profile (`parameters.settings` of a run configuration).
-
-    Raises:
-        ConfigurationError: the file is missing, is not YAML, or holds wrong settings.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return parse_settings(content["parameters"]["settings"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            explain(f"no settings could be read: {error}", str(path), "name a file shaped like zenml.yaml")
-        ) from error

@@ -1,0 +1,97 @@
+"""Every knob of the product: one tree of settings, refused at once where a key or value is wrong.
+
+A profile is a YAML file (`zenml.yaml`, `full.yaml`) whose `parameters.settings` fills this tree. A
+description here is the line of why that stands above the key there; a test holds the two together.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from reft.config.sections import (
+    DEFAULT_MODEL,
+    Count,
+    DataSettings,
+    EvaluationSettings,
+    FeatureSettings,
+    FilterSettings,
+    ModelSettings,
+    Section,
+    Share,
+    TrackingSettings,
+    ValidationSettings,
+)
+from reft.config.training import FinetuneSettings, LoraSettings, SoftLabelSettings, TeacherSettings
+from reft.errors import ConfigurationError, explain
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Count",
+    "DataSettings",
+    "EvaluationSettings",
+    "FeatureSettings",
+    "FilterSettings",
+    "FinetuneSettings",
+    "LoraSettings",
+    "ModelSettings",
+    "Section",
+    "Settings",
+    "Share",
+    "SoftLabelSettings",
+    "TeacherSettings",
+    "TrackingSettings",
+    "ValidationSettings",
+    "parse_settings",
+    "read_profile",
+]
+
+
+class Settings(Section):
+    """The whole tree."""
+
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    validation: ValidationSettings = ValidationSettings()
+    feature: FeatureSettings = FeatureSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    soft_labels: SoftLabelSettings = SoftLabelSettings()
+    filter: FilterSettings = FilterSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+
+def parse_settings(values: dict[str, Any] | None) -> Settings:
+    """Fill the tree.
+
+    Raises:
+        ConfigurationError: naming every wrong key by its path, what was found and what was expected.
+    """
+    try:
+        return Settings.model_validate(values or {})
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']} (found {found['input']!r:.60})"
+            for found in error.errors()
+        ]
+        raise ConfigurationError(
+            explain("; ".join(problems), "the settings of the run", "see zenml.yaml for every key and its meaning")
+        ) from error
+
+
+def read_profile(path: Path) -> Settings:
+    """The settings of a profile (`parameters.settings` of a run configuration).
+
+    Raises:
+        ConfigurationError: the file is missing, is not YAML, or holds wrong settings.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_settings(content["parameters"]["settings"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            explain(f"no settings could be read: {error}", str(path), "name a file shaped like zenml.yaml")
+        ) from error

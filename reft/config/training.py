@@ -1,0 +1,110 @@
+"""The settings of the three trainings: the teacher, its soft labels, the student."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from reft.config.sections import Count, Section, Share
+
+
+class LoraSettings(Section):
+    """Low-rank adapters."""
+
+    rank: Count = Field(16, description="rank of the adapter")
+    alpha: float = Field(32.0, gt=0, description="scale of the adapter")
+    dropout: Share = Field(0.0, description="dropout before the adapter")
+    target_modules: str | list[str] = Field("all-linear", description="which linear modules get an adapter")
+    frozen_share: float = Field(
+        0.35, ge=0, lt=1, description="share of the layers, from the lowest up, without adapter: they train faster"
+    )
+
+
+class TeacherSettings(Section):
+    """Training of the teacher."""
+
+    lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
+    lam: float = Field(0.5, ge=0, description="lambda: weight of the cosine regulariser")
+    harmless_target: float = Field(-1.0, ge=-1, le=1, description="t: the score wanted for harmless prompts")
+    depth: float | None = Field(
+        0.53, gt=0, le=1, description="depth of the regularised layer, 1 is the last; none: the extracted layer"
+    )
+    position: Literal["instruction", "template"] = Field(
+        "template", description="token that is regularised there; with depth none: the extracted one"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    epochs: Count = Field(1, description="passes over the alignment rows")
+    batch_size: Count = Field(16, description="rows per optimizer step")
+    momentum: Share = Field(0.9, description="inertia of the running refusal feature; 1 freezes it")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
+
+
+class SoftLabelSettings(Section):
+    """What is stored of the teacher's predictions."""
+
+    top_k: Count = Field(32, description="log-probabilities stored per token, beside the mass of the rest")
+    temperature: float = Field(1.0, gt=0, description="T of the distillation, softens both sides")
+
+
+class FinetuneSettings(Section):
+    """Distilled finetuning on DeepSpeed."""
+
+    lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
+    alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
+    alignment_ratio: float = Field(5.0, ge=0, description="alignment rows per user row in every optimizer step")
+    harmful_share: float | None = Field(
+        0.25, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
+    )
+    distillation: Literal["stored", "online"] = Field(
+        "stored", description="soft labels made once and stored sparsely, or the teacher in memory and its whole word"
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="the learning rate after warm-up")
+    warmup_share: Share = Field(0.05, description="share of the steps in which the learning rate rises")
+    epochs: Count = Field(1, description="passes over the kept user rows")
+    batch_size: Count = Field(2, description="user rows per optimizer step, over all processes")
+    micro_batch_size: Count = Field(2, description="user rows per forward pass and process")
+    packing: bool = Field(False, description="rows of a pass end to end without padding; pays with long rows on a GPU")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
+    gradient_checkpointing: bool = Field(False, description="less memory for a third more time: for long rows")
+    quantized_base: bool = Field(
+        False, description="QLoRA: the frozen base in 4 bits (pip install bitsandbytes); needs lora"
+    )
+    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
+    optimizer_offload: bool = Field(False, description="optimizer states in the CPU's memory; needs ZeRO 1 or more")
+    parameter_offload: bool = Field(False, description="weights in the CPU's memory too; needs ZeRO 3")
+    deepspeed: dict[str, Any] | None = Field(
+        None, description="DeepSpeed's own configuration or its JSON file; it wins over the keys here, auto takes them"
+    )
+    processes: Count = Field(1, description="processes (ranks) on this machine")
+    checkpoint_every: int = Field(
+        100, ge=0, description="optimizer steps between checkpoints, where a killed training goes on; 0: none"
+    )
+    merged: bool = Field(False, description="write whole merged weights instead of an adapter")
+    work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
+    stalled_minutes: Count = Field(30, description="a training without a step for so long is ended as hung")
+    timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")
+
+    @field_validator("deepspeed", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        """The file's content is the setting, so that a changed file is a changed setting."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(Path(value).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"no JSON file that can be read: {error}") from error
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "FinetuneSettings":
+        if self.batch_size % self.processes:
+            raise ValueError("batch_size must be a multiple of processes")
+        if self.optimizer_offload and self.zero_stage == 0:
+            raise ValueError("optimizer_offload needs zero_stage 1, 2 or 3")
+        if self.parameter_offload and self.zero_stage != 3:
+            raise ValueError("parameter_offload needs zero_stage 3")
+        if self.quantized_base and (self.lora is None or self.merged or self.zero_stage == 3):
+            raise ValueError("quantized_base needs lora, merged off and a zero_stage below 3")
+        return self
