@@ -21,7 +21,7 @@ run: setup
 
 check: setup
 	$(BIN)/ruff check .
-	$(BIN)/ty check reft
+	$(BIN)/ty check reft steps pipelines
 
 test: check
 	$(BIN)/python -m pytest --cov=reft --cov-report=term:skip-covered --cov-fail-under=85

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
@@ -31,7 +31,8 @@ class Times(TrainerCallback):
     def __init__(self) -> None:
         self.ended: list[float] = []
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Called by the trainer."""
         self.ended.append(time.monotonic())
 
 
@@ -70,7 +71,7 @@ def train(job: FinetuneJob, trainer: str, which: str) -> dict[str, Any]:
             "train_sampling_strategy": "sequential", "dataset_kwargs": {"skip_prepare_dataset": True},
             "remove_unused_columns": False, "save_strategy": "no", "disable_tqdm": True, "seed": job.seed,
             "gradient_checkpointing": False, "bf16": hardware.dtype == torch.bfloat16, "dataloader_pin_memory": False,
-            "shuffle_dataset": False,
+            "shuffle_dataset": False, "use_cpu": hardware.device.type == "cpu",
         }  # fmt: skip
         times = Times()
         what: dict[str, Any] = {

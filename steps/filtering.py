@@ -72,8 +72,8 @@ def _figures(filtered: FilteredData) -> dict[str, float | None]:
         "quarantined": report.quarantined,
         "threshold": report.thresholds.drop,
         "auroc": report.auroc,
-        "recall": report.recall and report.recall.value,
-        "fpr": report.fpr and report.fpr.value,
+        "recall": report.recall.value if report.recall else None,
+        "fpr": report.fpr.value if report.fpr else None,
         **{f"unseen_auroc/{group.name}": group.auroc for group in filtered.unseen},
     }
 

@@ -44,9 +44,9 @@ def finetune(
     """The base model on the kept rows, with the teacher's soft labels, or with the teacher itself beside it."""
     harmful, harmless = alignment_rows(data)
     log_settings("finetune", settings.model_dump())
-    source = soft_labels or (
-        teacher and TeacherWeights(teacher.weights, teacher.is_adapter, start_model(model), temperature)
-    )
+    source: SoftLabels | TeacherWeights | None = soft_labels
+    if teacher is not None:
+        source = TeacherWeights(teacher.weights, teacher.is_adapter, start_model(model), temperature)
     student, cost = fit_student(
         "finetune", filtered.kept, model, settings, seed, (harmful, harmless), source, log_losses("finetune")
     )

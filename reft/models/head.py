@@ -41,7 +41,7 @@ def sum_over_chunks(
 
     Args:
         hidden: [tokens, hidden] of the positions that carry a loss.
-        loss: takes logits [chunk, vocabulary], float32 or as the model where that is finer, and the slice of tokens they belong to, and
+        loss: takes logits [chunk, vocabulary], at least float32, and the slice of tokens they belong to, and
             returns the sum of those tokens' losses.
     """
     head = output_head(model)

@@ -14,18 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reft.config import FinetuneSettings, LoraSettings, ModelSettings
-from reft.conversations.schema import Conversation, Message
-from reft.conversations.tokenization import encode_all
 from reft.distillation.artifact import Student
 from reft.distillation.checkpoints import last_step
 from reft.distillation.job import FinetuneJob, job_folder
 from reft.distillation.launch import run_finetune
 from reft.distillation.loss import sparse_kl_sum
 from reft.distillation.schedule import class_shares, plan_steps, share_of
-from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
+from reft.distillation.soft_labels import SoftLabels
 from reft.errors import TrainingError
-from reft.models.loading import load_model, load_tokenizer
+from reft.models.loading import load_model
+from tests.distillation.conftest import change
 
 
 def naive_kl(student, teacher, temperature):
@@ -80,31 +78,6 @@ def test_alignment_rows_come_in_the_wanted_shares_and_in_similar_lengths():
         assert padded < 1.2 * np.mean([lengths[i] for i in drawn])
     assert class_shares(0, 5, 0.3) == (0.0, 1.0)
     assert plan_steps([5] * 4, ((), ()), class_shares(0, 0, 0.3), 4, 1, 2.0, 0)[0].alignment == ()
-
-
-@pytest.fixture(scope="module")
-def job(tiny_model):
-    tokenizer = load_tokenizer(tiny_model)
-
-    def rows(prompt, answer, n):
-        return [
-            Conversation(i, (Message(role="user", content=f"{prompt} {i}?"), Message(role="assistant", content=answer)))
-            for i in range(n)
-        ]
-
-    user = rows("where is my card", "card delivery", 12)
-    alignment = encode_all(tokenizer, rows("rob a bank", "I'm sorry, I can't.", 6))
-    labels = compute_soft_labels(load_model(tiny_model), alignment, range(6), tokenizer.pad_token_id, 8, 1.0)
-    settings = FinetuneSettings(lora=LoraSettings(rank=4), batch_size=4, micro_batch_size=2, epochs=2)
-    model = ModelSettings(name=tiny_model, dtype="float32")  # the curves are compared to three digits
-    return FinetuneJob(
-        model, settings, 0, tuple(encode_all(tokenizer, user)), tuple(range(12)),
-        tuple(alignment), labels,
-    )  # fmt: skip
-
-
-def change(job, **settings):
-    return replace(job, settings=job.settings.model_copy(update=settings))
 
 
 def test_soft_labels_and_job_survive_storage(job, tmp_path):
