@@ -58,8 +58,9 @@ def _derived(settings: FinetuneSettings, steps: int, dtype: str, on_cpu: bool) -
 
 def _scheduler(settings: FinetuneSettings, steps: int) -> dict[str, Any]:
     total, warmup = max(steps, 2), max(1, round(settings.warmup_share * steps))
+    lowest = 0.1 if settings.warmup_share else 1.0
     rising: dict[str, Any] = {
-        "warmup_min_lr": 0.1 * settings.learning_rate,
+        "warmup_min_lr": lowest * settings.learning_rate,
         "warmup_max_lr": settings.learning_rate,
         "warmup_num_steps": warmup,
         "warmup_type": "linear",
@@ -67,7 +68,7 @@ def _scheduler(settings: FinetuneSettings, steps: int) -> dict[str, Any]:
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
         "cosine": (
             "WarmupCosineLR",
-            {"total_num_steps": total, "warmup_num_steps": warmup, "warmup_min_ratio": 0.1, "cos_min_ratio": 0.01},
+            {"total_num_steps": total, "warmup_num_steps": warmup, "warmup_min_ratio": lowest, "cos_min_ratio": 0.01},
         ),
         "linear": ("WarmupDecayLR", {**rising, "total_num_steps": total}),
         "constant": ("WarmupLR", rising),
