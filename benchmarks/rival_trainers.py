@@ -1,10 +1,11 @@
 """ReFT's finetuning beside TRL's trainers: `python -m benchmarks.rival_trainers` (fifteen minutes on two cores).
 
-Needs `pip install -c constraints.txt trl`. The same model, LoRA matrices, rows in the same order, number format,
-batches and one process; the learning rate is constant. TRL's SFT trainer does the plain part. TRL has no trainer that
-mixes cross-entropy on some rows with distillation on others: its GKD trainer (the teacher in memory, the data's own
-answers, forward KL) does the alignment rows alone, added to the SFT trainer's time, or every row. Ours pays for the
-soft labels too. A ratio is the median over rounds of that round's ratio. Appends to `results/rival_trainers.jsonl`.
+Needs `pip install -c constraints.txt -e ".[benchmarks]"`. The same model, LoRA matrices, rows in the same order, number
+format, batches and one process; the learning rate is constant. TRL's SFT trainer does the plain part. TRL has no
+trainer that mixes cross-entropy on some rows with distillation on others: its GKD trainer (the teacher in memory, the
+data's own answers, forward KL) does the alignment rows alone, added to the SFT trainer's time, or every row. Ours pays
+for the soft labels too. A ratio is the median over rounds of that round's ratio. Appends a line to
+`results/rival_trainers.jsonl`.
 """
 
 import argparse

@@ -77,7 +77,9 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     evaluation, evaluation_cost = evaluate(student, teacher, s.model, s.data, s.evaluation, made_of["evaluate"], plain)
     lineage = {"user_data": of_path(s.data.user), "base_model": of_path(resolve_model(s.model.name)),
                "code": of_code("."), "seed": str(s.seed)}  # fmt: skip
-    registered = register(student, evaluation, filtered, s.tracking.registered_name, lineage)
+    registered = register(
+        student, evaluation, filtered, s.tracking.registered_name, s.model.name, s.data.task, s.finetune, lineage
+    )
     report(
         validated, teacher, filtered, student, evaluation, registered, s,
         validation_cost, extraction_cost, teacher_cost, filter_cost, finetune_cost, evaluation_cost,

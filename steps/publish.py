@@ -1,18 +1,20 @@
 """Steps register and report: the student into the registry, the run's result in front of people."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 from zenml import step
 from zenml.types import HTMLString
 
-from reft.artifacts import write_json, write_text
-from reft.config import Settings
+from reft.artifacts import scratch_folder, write_json, write_text
+from reft.config import FinetuneSettings, Settings
 from reft.distillation.artifact import Student
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
 from reft.report.html import ReportInputs, render_report
+from reft.report.model_card import CardInputs, render_model_card
 from reft.report.summary import build_summary
 from reft.scorer import save_scorer
 from reft.teacher.artifact import Teacher
@@ -25,15 +27,36 @@ from steps.data import labels_of
 
 @step(experiment_tracker=True)
 def register(
-    student: Student, evaluation: EvaluationReport, filtered: FilteredData, name: str, lineage: dict[str, str]
+    student: Student,
+    evaluation: EvaluationReport,
+    filtered: FilteredData,
+    name: str,
+    base: str,
+    task: str,
+    settings: FinetuneSettings,
+    lineage: dict[str, str],
 ) -> Annotated[dict[str, str], "registered"]:
-    """A new version in the MLflow registry, with its scores and lineage as tags and the alias `candidate`."""
+    """A new version in the MLflow registry, with its card, its scores and lineage as tags and the alias `candidate`."""
     scores = evaluation.models["student"]
     rates = {"harmful_score": scores.harmful_score, "over_refusal": scores.over_refusal, "accuracy": scores.accuracy}
     tags = {k: f"{v.value:.4f}" for k, v in rates.items() if v}
     tags |= {"rows_kept": str(filtered.report.kept), "rows_read": str(filtered.report.rows), **lineage}
-    version = register_candidate(student.weights, name, tags)
-    return {"registered_name": version.name, "version": version.version, "run_id": version.run_id}
+    card = render_model_card(
+        CardInputs(
+            name, base, task, student.is_adapter, student.history, settings.model_dump(), filtered.report, evaluation,
+            lineage,
+        )
+    )  # fmt: skip
+    folder = scratch_folder("student")
+    shutil.copytree(student.weights, folder, dirs_exist_ok=True)
+    write_text(folder / "README.md", card)
+    version = register_candidate(folder, name, tags)
+    return {
+        "registered_name": version.name,
+        "version": version.version,
+        "run_id": version.run_id,
+        "model_card": card,
+    }
 
 
 @step(experiment_tracker=True, enable_cache=False)
@@ -78,7 +101,7 @@ def report(
     }
     summary = build_summary(filtered, evaluation, settings.data.task, costs, models)
     page = _page(summary, validated, teacher, filtered, evaluation, student, plain, settings)
-    _leave(folder, student, filtered)
+    _leave(folder, student, registered["model_card"], filtered)
     save_scorer(folder / "teacher", teacher, settings.model, calibration_prompts(settings.data))
     write_text(folder / "report.html", page)
     write_json(folder / "summary.json", summary)
@@ -117,10 +140,9 @@ def _page(
     )
 
 
-def _leave(folder: Path, student: Student, filtered: FilteredData) -> None:
+def _leave(folder: Path, student: Student, card: str, filtered: FilteredData) -> None:
     """The student's files and the decision table, for whoever does not want to go through a registry."""
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(student.weights, folder / "student")
+    write_text(folder / "student" / "README.md", card)
     filtered.save(folder / "filter")

@@ -68,9 +68,7 @@ class FinetuneSettings(Section):
     packing: bool = Field(False, description="rows of a pass end to end without padding; pays with long rows on a GPU")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
     gradient_checkpointing: bool = Field(False, description="less memory for a third more time: for long rows")
-    quantized_base: bool = Field(
-        False, description="QLoRA: the frozen base in 4 bits (pip install bitsandbytes); needs lora"
-    )
+    quantized_base: bool = Field(False, description="QLoRA: the frozen base in 4 bits (extra quantized); needs lora")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
     optimizer_offload: bool = Field(False, description="optimizer states in the CPU's memory; needs ZeRO 1 or more")
     parameter_offload: bool = Field(False, description="weights in the CPU's memory too; needs ZeRO 3")
@@ -83,7 +81,7 @@ class FinetuneSettings(Section):
     )
     merged: bool = Field(False, description="write whole merged weights instead of an adapter")
     work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
-    stalled_minutes: Count = Field(30, description="a training without a step for so long is ended as hung")
+    stalled_minutes: float = Field(30, gt=0, description="a training without a step for so long is ended as hung")
     timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")
 
     @field_validator("deepspeed", mode="before")

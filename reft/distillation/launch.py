@@ -76,7 +76,7 @@ def _check_time(job: FinetuneJob, folder: Path, started: float, stepped: float) 
         remedy = (
             f"see {folder / 'log.txt'} for what each rank did last; raise finetune.stalled_minutes if steps are slow"
         )
-        raise TrainingError(explain(f"no step for {settings.stalled_minutes} minutes", str(folder), remedy))
+        raise TrainingError(explain(f"no step for {settings.stalled_minutes:g} minutes", str(folder), remedy))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -101,6 +101,9 @@ def test_deepspeed_gives_the_same_curve_on_one_process_and_on_two(job, tmp_path)
         load_model(job.model.name, adapter=output)
     assert len(curves[0]) == 6
     assert curves[0][-1] < curves[0][0]
+    log = (tmp_path / "2" / "log.txt").read_text()
+    for rank in range(2):
+        assert re.search(rf"\[rank {rank}\] step: 6/6, loss [\d.]+, \d+ tokens/s, 0:\d\d so far", log)
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-3)
 
 
@@ -115,11 +118,32 @@ def test_full_finetuning_writes_a_model_and_plain_needs_no_teacher(job, tmp_path
     assert Student.load(tmp_path / "saved").history == metrics
 
 
-def kill_ranks(_metrics=None):
+def ranks():
+    found = []
     for child in psutil.Process(os.getpid()).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # dead or a zombie: killed after an earlier step
             if "reft.distillation.worker" in child.cmdline() and "torch.distributed.run" not in child.cmdline():
-                child.send_signal(signal.SIGKILL)
+                found.append(child)
+    return found
+
+
+def kill_ranks(_metrics=None):
+    for rank in ranks():
+        rank.kill()
+
+
+def test_a_rank_that_hangs_ends_the_training_in_bounded_time(job, tmp_path):
+    started = []
+
+    def freeze(metrics):
+        if metrics["step"] == 3:
+            ranks()[-1].suspend()
+            started.append(time.monotonic())
+
+    with pytest.raises(TrainingError, match=r"no step for 0.2 minutes|[Tt]imed out|[Tt]imeout"):
+        run_finetune(change(job, epochs=2000, processes=2, stalled_minutes=0.2), tmp_path / "job", freeze)
+    assert time.monotonic() - started[0] < 60
+    assert not ranks()
 
 
 def test_a_killed_process_is_an_error_that_says_so(job, tmp_path):

@@ -46,6 +46,9 @@ def test_the_pipeline_runs_end_to_end(tmp_path):
     latest = tmp_path / "runs" / "latest"
     assert "<svg" in (latest / "report.html").read_text()
     assert (latest / "student" / "adapter_model.safetensors").is_file()
+    card = (latest / "student" / "README.md").read_text()
+    assert f"59 usable rows; {counts['kept']} were kept" in card
+    assert "| ReFT student | " in card
     assert len((latest / "filter" / "decisions.jsonl").read_text().splitlines()) == 59
     student = summary["models"]["student"]
     client = mlflow.MlflowClient(f"sqlite:///{Path.cwd()}/.reft/mlflow.db")

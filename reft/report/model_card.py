@@ -1,0 +1,51 @@
+"""The model card that goes with a student wherever it goes: what it was trained on, what was filtered, its scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.statistics import Interval
+from reft.filtering.decisions import FilterReport
+from reft.report.summary import LABELS, percent
+
+
+@dataclass(frozen=True)
+class CardInputs:
+    """Everything the card tells.
+
+    Attributes:
+        name: of the registered model.
+        base: name of the base model.
+        history: the finetuning's metrics by step.
+        settings: the finetuning's settings.
+        lineage: digests of what the student was made from.
+    """
+
+    name: str
+    base: str
+    task: str
+    is_adapter: bool
+    history: list[dict[str, float]]
+    settings: Mapping[str, Any]
+    report: FilterReport
+    evaluation: EvaluationReport
+    lineage: Mapping[str, str]
+
+
+def render_model_card(inputs: CardInputs) -> str:
+    """The text of the `README.md` that stands beside the weights, where hubs and registries look for it."""
+    # Markdown, not HTML: nothing in it is a user's own text but the names that the provider chose.
+    environment = Environment(loader=PackageLoader("reft.report", "."), undefined=StrictUndefined)
+    last = inputs.history[-1]
+    scores = {name: inputs.evaluation.models[name] for name in LABELS if name in inputs.evaluation.models}
+    return environment.get_template("model_card.md.j2").render(
+        **vars(inputs), models=scores, labels=LABELS, rate=_rate,
+        steps=int(last["step"]), tokens=int(last["tokens"]), ce=last["ce"], kl=last["kl"],
+    )  # fmt: skip
+
+
+def _rate(found: Interval | None) -> str:
+    return f"{percent(vars(found))}, n = {found.n}" if found else "not measured"
