@@ -1,6 +1,6 @@
 """One training with TRL's trainers on a job of ours, in a process of its own: `python -m benchmarks.trl_runs`.
 
-Needs `pip install -c constraints.txt -e ".[benchmarks]"`. Called by `benchmarks.rival_trainers`; prints one line of JSON.
+Called by `benchmarks.rival_trainers`; prints one line of JSON.
 """
 
 import json
