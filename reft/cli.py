@@ -151,6 +151,23 @@ def attacks(
         write_json(out, {"scorer": scorer.name, "fpr": fpr, "attacks": results})
 
 
+@benchmark.command()
+def evidence(
+    config: Annotated[Path | None, typer.Option(help="YAML of the grid; none: every method, three seeds")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the results; a stopped grid goes on there")] = Path("evidence"),
+) -> None:
+    """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable."""
+    from reft.evidence.grid import Grid
+    from reft.evidence.page import write_evidence
+    from reft.evidence.settings import read_evidence_settings
+
+    settings = read_evidence_settings(config)
+    grid = Grid(settings, out)
+    write_evidence(out, settings, grid.run(), grid.judges, grid.validations)
+    typer.echo((out / "evidence.md").read_text())
+    typer.echo(f"page: {out / 'evidence.html'}")
+
+
 def _scorer(teacher: str):
     """The teacher in a folder (the last run's by default), or the untrained feature of the default profile."""
     from reft.config import Settings

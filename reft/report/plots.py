@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import Decision, Thresholds
 from reft.refusal.feature import Separation
 from reft.report.summary import LABELS
@@ -82,6 +83,20 @@ def bars(rates: Mapping[str, Mapping[str, Any] | None], title: str) -> str:
         axes.bar(index, value["value"], color=COLOURS.get(name, GREY), yerr=error, capsize=3)
     axes.set(title=title, ylim=(0, 1.02))
     axes.set_xticks(range(len(shown)), [LABELS.get(name, name).replace(" ", "\n") for name in shown])
+    return _svg(figure)
+
+
+def dots(rates: Mapping[str, Interval], title: str) -> str:
+    """One line a method, the rate as a dot with its interval."""
+    names = list(rates)[::-1]
+    figure, axes = plt.subplots(figsize=(4.4, 0.8 + 0.22 * len(names)))
+    for place, name in enumerate(names):
+        found = rates[name]
+        colour = STUDENT if name == "ReFT" else GREY
+        axes.plot([found.low, found.high], [place, place], color=colour)
+        axes.plot([found.value], [place], "o", color=colour)
+    axes.set(title=title, xlim=(-0.02, 1.02))
+    axes.set_yticks(range(len(names)), names)
     return _svg(figure)
 
 

@@ -66,7 +66,7 @@ def train_teacher(
     trained.train()
     batches = mixed_batches(rows, settings.batch_size, settings.epochs, random.Random(seed))
     parameters = [p for p in trained.parameters() if p.requires_grad]
-    optimizer, schedule = _optimizer(parameters, settings.learning_rate, len(batches))
+    optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(batches))
     running = RunningFeature.start(feature, settings.momentum, model.device)
     for step, batch in enumerate(batches, start=1):
         losses = _step_losses(trained, batch, feature, running, settings, tokenizer.pad_token_id)
@@ -86,7 +86,9 @@ def train_teacher(
     return trained.eval()
 
 
-def _optimizer(parameters: list[nn.Parameter], learning_rate: float, steps: int) -> tuple[Optimizer, LambdaLR]:
+def optimizer_and_schedule(
+    parameters: list[nn.Parameter], learning_rate: float, steps: int
+) -> tuple[Optimizer, LambdaLR]:
     """AdamW whose rate rises over the first twentieth of the steps and falls along a cosine over all of them."""
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
     warmup = max(1, round(0.05 * steps))

@@ -1,0 +1,186 @@
+"""Running the grid: each cell once, its result kept under the fingerprint of all that made it."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from reft.artifacts import read_json, write_json
+from reft.config import Settings, parse_settings
+from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import encode_all
+from reft.cost import measured
+from reft.distillation.job import FinetuneJob
+from reft.evidence.judging import Judge, RefusalMatcher, Validation, train_classifier
+from reft.evidence.measure import outcomes, questions
+from reft.evidence.methods import METHODS, Method, label, variants
+from reft.evidence.settings import EvidenceSettings
+from reft.evidence.tasks import DEFAULT, Task, UserRows, default_task, draw, public_task
+from reft.evidence.teachers import Prepared, Teachers
+from reft.evidence.training import train
+from reft.fingerprint import of_code, of_path
+from reft.models.hardware import choose_hardware
+from reft.models.loading import load_model, load_tokenizer, load_trained
+from reft.models.memory import collect_garbage
+from reft.progress import progress
+
+# What decides a cell's numbers; how they are read in or shown does not.
+CODE = (
+    *(f"conversations/{name}" for name in ("batching", "completions", "schema", "templates", "tokenization")),
+    *(f"distillation/{name}" for name in ("loss", "schedule", "soft_labels", "student_loss")),
+    *(f"evidence/{name}" for name in ("judging", "losses", "measure", "methods", "tasks", "training")),
+    "models", "refusal", "teacher", "filtering", "evaluation",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and what it is measured on.
+
+    `changed` holds the settings that differ from the grid's, for an ablation.
+    """
+
+    method: str
+    filtered: bool
+    task: str
+    poison_ratio: float
+    seed: int
+    changed: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For progress and tables."""
+        what = ", ".join(f"{key}={value}" for key, value in self.changed)
+        return label(self.method, self.filtered) + (f" ({what})" if what else "")
+
+
+def cells(grid: EvidenceSettings) -> Iterator[Cell]:
+    """All cells, seeds last, so that a grid that is stopped has whole seeds."""
+    chosen = variants(grid.methods or list(METHODS), grid.filtered)
+    for seed in grid.seeds:
+        for task in grid.tasks:
+            for ratio in grid.poison_ratios:
+                yield from (Cell(method.name, front, task, ratio, seed) for method, front in chosen)
+    for seed in grid.ablation_seeds:
+        for key, values in grid.ablations.items():
+            for value in values:
+                yield Cell("distilled", True, grid.tasks[0], grid.poison_ratios[0], seed, ((key, value),))
+
+
+def with_changes(settings: Settings, changed: tuple[tuple[str, Any], ...]) -> Settings:
+    """The settings with `section.key` values put in."""
+    tree = settings.model_dump()
+    for key, value in changed:
+        *sections, name = key.split(".")
+        place = tree
+        for section in sections:
+            place = place[section]
+        place[name] = value
+    return parse_settings(tree)
+
+
+class Grid:
+    """A grid and the folder of its results.
+
+    Args:
+        folder: one JSON file a finished cell, and the teachers, so that a killed grid goes on where it was.
+    """
+
+    def __init__(self, grid: EvidenceSettings, folder: Path) -> None:
+        self.grid, self.folder = grid, folder
+        self.teachers = Teachers(folder / "teachers")
+        self.judges: list[Judge] = [RefusalMatcher()]
+        self.validations: list[Validation] = []
+        if grid.judge_data:
+            classifier, self.validations = train_classifier(Path(grid.judge_data))
+            self.judges.append(classifier)
+        self._tasks: dict[str, Task] = {}
+
+    def run(self) -> list[dict[str, Any]]:
+        """Every cell's result, those of an earlier run read back; in the grid's order."""
+        everything, results = list(cells(self.grid)), []
+        show = progress("evidence")
+        for number, cell in enumerate(everything, start=1):
+            path = self.folder / "cells" / f"{self._digest(cell)}.json"
+            if not path.is_file():
+                write_json(path, self._result(cell))
+                collect_garbage()
+            results.append(read_json(path))
+            show(number, len(everything), cell.name)
+        return results
+
+    def _digest(self, cell: Cell) -> str:
+        grid = self.grid
+        files = [of_path(path) for _, path in grid.run.data if isinstance(path, str)]
+        made_of = [
+            repr(cell),
+            grid.run.model_dump_json(),
+            str(grid.user_rows),
+            str(grid.judge_data),
+            *files,
+            of_code(*CODE),
+        ]
+        return blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
+
+    def task(self, name: str, run: Settings) -> Task:
+        """A task's rows, read once."""
+        if name not in self._tasks:
+            shipped = default_task(run.data)
+            folder = Path(self.grid.public_data or "")
+            self._tasks[name] = shipped if name == DEFAULT else public_task(name, folder, shipped.poisoned)
+        return self._tasks[name]
+
+    def _result(self, cell: Cell) -> dict[str, Any]:
+        run, method = with_changes(self.grid.run, cell.changed), METHODS[cell.method]
+        task = self.task(cell.task, run)
+        user = draw(task, self.grid.user_rows, cell.poison_ratio, cell.seed)
+        prepared = self.teachers.of(run)
+        kept, found = self._rows(cell, method, user, prepared, run)
+        tokenizer = load_tokenizer(prepared.base, run.model.chat_template, run.model.trust_remote_code)
+        start = prepared.aligned if method.start == "aligned" else Path(prepared.base)
+        dtype = choose_hardware(run.model.dtype).dtype
+        with tempfile.TemporaryDirectory() as adapter:
+            with measured(f"training: {cell.name}") as cost:
+                if method.loss:
+                    job = self._job(run, str(start), cell.seed, kept, prepared, tokenizer)
+                    cost.tokens = train(method, job, prepared.aligned_minus_base, Path(adapter), progress(cell.name))
+            model = (
+                load_trained(str(start), Path(adapter), True, dtype) if method.loss else load_model(str(start), dtype)
+            )
+        asked = questions(run, task.test)
+        rows = outcomes(model, tokenizer, asked, self.judges, run.evaluation.max_new_tokens, progress("asking"))
+        return {
+            **asdict(cell),
+            "name": cell.name,
+            "rows": rows,
+            "cost": cost.as_dict(),
+            "filter": found,
+            "user_rows": len(user.rows),
+        }
+
+    def _rows(
+        self, cell: Cell, method: Method, user: UserRows, prepared: Prepared, run: Settings
+    ) -> tuple[list[Conversation], dict[str, Any] | None]:
+        """The rows to train on, and what the filter did."""
+        if method.oracle:
+            return [row for row in user.rows if row.row not in user.harmful], None
+        if not cell.filtered:
+            return user.rows, None
+        removed = prepared.removed(user.rows, run)
+        harmless = [row.row not in user.harmful for row in user.rows]
+        found = {
+            "recall": [r for r, clean in zip(removed, harmless, strict=True) if not clean],
+            "false positives": [r for r, clean in zip(removed, harmless, strict=True) if clean],
+        }
+        return [row for row, gone in zip(user.rows, removed, strict=True) if not gone], found
+
+    def _job(
+        self, run: Settings, start: str, seed: int, kept: list[Conversation], prepared: Prepared, tokenizer: Any
+    ) -> FinetuneJob:
+        return FinetuneJob(
+            run.model.model_copy(update={"name": start}), run.finetune, seed,
+            tuple(encode_all(tokenizer, kept, run.model.max_length)), tuple(row.row for row in kept),
+            prepared.alignment, prepared.labels, prepared.harmful,
+        )  # fmt: skip

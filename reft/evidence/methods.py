@@ -1,0 +1,182 @@
+"""The methods that are compared, behind one interface: what a step's loss is, where it starts, what comes after.
+
+Written from the papers' equations. All share one training loop, one model, one LoRA configuration and one plan of rows,
+so that a difference between them is theirs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from reft.conversations.tokenization import Encoded
+from reft.distillation.job import FinetuneJob
+from reft.distillation.schedule import MicroBatch
+from reft.distillation.student_loss import StudentLoss
+from reft.evidence.losses import (
+    constrained,
+    mean_cross_entropy,
+    project,
+    proximal,
+    token_log_probs,
+    token_strengths,
+)
+
+StepLoss = Callable[[int, MicroBatch], torch.Tensor]
+# Every so many steps Lisa changes its state; rho holds it near where the other state left it.
+LISA_STEPS, LISA_RHO = 10, 0.1
+# beta_t of the first, the early and the later tokens.
+CONSTRAINT = (0.5, 2.0, 0.1)
+SAFE_LORA_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a method's loss may look at.
+
+    Attributes:
+        model: the student, wrapped by PEFT.
+        job: user rows, alignment rows and their soft labels, as the product's own finetuning takes them.
+    """
+
+    model: Any
+    job: FinetuneJob
+    pad_id: int
+
+    def user(self, step: MicroBatch) -> list[Encoded]:
+        """The user rows of a step."""
+        return [self.job.user[i] for i in step.user]
+
+    def alignment(self, step: MicroBatch) -> list[Encoded]:
+        """The alignment rows of a step."""
+        return [self.job.alignment[i] for i in step.alignment]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to finetune.
+
+    Attributes:
+        words: what it does, in a line.
+        loss: makes the function of (step number, rows) that gives a step's loss; None: nothing is trained.
+        start: the base model or the safety-aligned one.
+        alignment: whether alignment rows are part of each step.
+        after: what is done to the adapter when training is over.
+        oracle: whether the poisoned rows are taken out beforehand by their labels.
+    """
+
+    name: str
+    words: str
+    loss: Callable[[Training], StepLoss] | None
+    start: Literal["base", "aligned"] = "base"
+    alignment: bool = False
+    after: Callable[[nn.Module, dict[str, torch.Tensor]], None] | None = None
+    oracle: bool = False
+
+
+def _plain(training: Training) -> StepLoss:
+    return lambda _, step: mean_cross_entropy(training.model, training.user(step), training.pad_id)
+
+
+def _joint(training: Training) -> StepLoss:
+    def loss(_: int, step: MicroBatch) -> torch.Tensor:
+        user = mean_cross_entropy(training.model, training.user(step), training.pad_id)
+        return user + mean_cross_entropy(training.model, training.alignment(step), training.pad_id)
+
+    return loss
+
+
+def _distilled(training: Training) -> StepLoss:
+    whole = StudentLoss(training.model, training.job, training.pad_id)
+    return lambda _, step: whole(step, step)["loss"]
+
+
+def _lisa(training: Training) -> StepLoss:
+    trained = [p for p in training.model.parameters() if p.requires_grad]
+    anchor: list[torch.Tensor] = []
+
+    def loss(number: int, step: MicroBatch) -> torch.Tensor:
+        nonlocal anchor
+        if number % LISA_STEPS == 0:
+            anchor = [p.detach().clone() for p in trained]
+        aligning = number // LISA_STEPS % 2 == 0
+        rows = training.alignment(step) if aligning else training.user(step)
+        return mean_cross_entropy(training.model, rows, training.pad_id) + proximal(trained, anchor, LISA_RHO)
+
+    return loss
+
+
+def _constrained(training: Training) -> StepLoss:
+    def loss(_: int, step: MicroBatch) -> torch.Tensor:
+        rows = training.user(step)
+        with torch.no_grad(), training.model.disable_adapter():
+            reference = token_log_probs(training.model, rows, training.pad_id)
+        found = token_log_probs(training.model, rows, training.pad_id)
+        return constrained(found, reference, token_strengths(rows, *CONSTRAINT).to(found.device))
+
+    return loss
+
+
+def project_adapter(model: nn.Module, aligned_minus_base: dict[str, torch.Tensor]) -> None:
+    """SafeLoRA on a trained adapter, in place: a projected B makes the projected update, since C (B A) = (C B) A."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        key = name.removeprefix("base_model.model.")
+        if (alignment := aligned_minus_base.get(f"{key}.weight")) is None:
+            continue
+        a, b = (getattr(module, f"lora_{side}")["default"].weight for side in "AB")
+        update, alignment = (b.detach() @ a.detach()).float(), alignment.float().to(b.device)
+        _, cosine = project(update, alignment, SAFE_LORA_THRESHOLD)
+        if cosine < SAFE_LORA_THRESHOLD:
+            b.data = (alignment @ (alignment.T @ b.detach().float()) / alignment.norm()).to(b.dtype)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("none", "the base model as it is", None),
+        Method("sft", "cross-entropy on the user rows, from the base model", _plain),
+        Method("sft on aligned", "the same from the safety-aligned model", _plain, "aligned"),
+        Method("joint sft", "cross-entropy on user and alignment rows together, from base", _joint, alignment=True),
+        Method(
+            "lisa", "alternates between alignment and user rows with a proximal term, from the aligned model", _lisa,
+            "aligned", alignment=True,
+        ),
+        Method("constrained sft", "the first tokens hardly drift from the aligned model's", _constrained, "aligned"),
+        Method(
+            "safe lora", "sft on aligned, then updates that undo the alignment are projected", _plain, "aligned",
+            after=project_adapter,
+        ),
+        Method("distilled", "ReFT's finetuning, from the base model", _distilled, alignment=True),
+        Method("distilled from aligned", "the same from the aligned model", _distilled, "aligned", alignment=True),
+        Method("oracle", "sft without exactly the poisoned rows", _plain, oracle=True),
+    )
+}  # fmt: skip
+
+
+def label(method: str, filtered: bool) -> str:
+    """How a method with or without the filter in front is called in tables."""
+    if (method, filtered) == ("distilled", True):
+        return "ReFT"
+    if (method, filtered) == ("sft", True):
+        return "filter only"
+    if (method, filtered) == ("distilled", False):
+        return "distil only"
+    if (method, filtered) == ("distilled from aligned", True):
+        return "ReFT from aligned"
+    return f"{method} + filter" if filtered else method
+
+
+def variants(names: Sequence[str], filtered: Sequence[bool]) -> list[tuple[Method, bool]]:
+    """Each method without and with the filter in front, where a filter can change anything."""
+    return [
+        (METHODS[name], front)
+        for name in names
+        for front in filtered
+        if not (front and (METHODS[name].loss is None or METHODS[name].oracle))
+    ]

@@ -1,0 +1,47 @@
+"""What the evidence covers: methods, tasks, poison ratios, seeds and ablations."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from reft.config import Count, Section, Settings, parse_settings
+from reft.errors import ConfigurationError, explain
+
+Ratio = Annotated[float, Field(ge=0, lt=1)]
+
+
+class EvidenceSettings(Section):
+    """One grid: every method on every task at every poison ratio with every seed, and the ablations of ReFT."""
+
+    settings: dict[str, Any] = Field({}, description="changes to the default run's settings, for every cell")
+    methods: list[str] | None = Field(None, description="names of methods; none: all of them")
+    filtered: list[bool] = Field([False, True], description="without and with the filter in front")
+    tasks: list[str] = Field(["banking77-routing"], description="the default user job, or names of public tasks")
+    public_data: str | None = Field(None, description="folder of the public tasks' files")
+    judge_data: str | None = Field(None, description="folder with human labels of answers, to train the second judge")
+    poison_ratios: list[Ratio] = Field([0.1], description="share of harmful rows among the user rows")
+    seeds: list[int] = Field([0, 1, 2], description="each draws other user rows and trains in another order")
+    user_rows: Count = Field(250, description="user rows of each cell")
+    ablations: dict[str, list[Any]] = Field({}, description="settings of ReFT to vary one at a time, with values")
+    ablation_seeds: list[int] = Field([0], description="seeds of the ablations")
+
+    @property
+    def run(self) -> Settings:
+        """The settings of every cell."""
+        return parse_settings(self.settings)
+
+
+def read_evidence_settings(path: Path | None) -> EvidenceSettings:
+    """The grid of a YAML file, or the default one.
+
+    Raises:
+        ConfigurationError: naming what is wrong.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+        return EvidenceSettings.model_validate(values or {})
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        remedy = "benchmarks/evidence.yaml is an example"
+        raise ConfigurationError(explain(f"no grid can be read: {error}", str(path), remedy)) from error

@@ -1,0 +1,68 @@
+"""The one training loop of all methods: what the product does under DeepSpeed, in this process."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from reft.distillation.job import FinetuneJob
+from reft.distillation.schedule import class_shares, plan_steps
+from reft.errors import TrainingError, explain
+from reft.evidence.methods import Method, Training
+from reft.models.adapters import wrap_lora
+from reft.models.hardware import attend_for_training, choose_hardware
+from reft.models.loading import load_model, load_tokenizer
+from reft.models.memory import return_freed_memory
+from reft.progress import Report
+from reft.teacher.training import optimizer_and_schedule
+
+
+def train(
+    method: Method,
+    job: FinetuneJob,
+    aligned_minus_base: dict[str, torch.Tensor],
+    output: Path,
+    report: Report | None = None,
+) -> int:
+    """Train an adapter of `job.model` by the method and write it under `output`; returns the tokens that went through.
+
+    Raises:
+        TrainingError: the loss is not a number.
+    """
+    settings, lora = job.settings, job.settings.lora
+    if method.loss is None or lora is None:
+        raise ValueError("a method without a loss trains nothing, and the comparison is of LoRA adapters")
+    torch.manual_seed(job.seed)
+    hardware = choose_hardware(job.model.dtype)
+    tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
+    base = load_model(job.model.name, hardware.dtype, trust_remote_code=job.model.trust_remote_code)
+    attend_for_training(base, max(map(len, [*job.user, *job.alignment])))
+    model = wrap_lora(base, lora).train()
+    lengths = [len(row) for row in job.alignment]
+    steps = plan_steps(
+        [len(row) for row in job.user], (lengths[: job.harmful], lengths[job.harmful :]),
+        class_shares(job.harmful, len(lengths), settings.harmful_share), settings.batch_size, settings.epochs,
+        settings.alignment_ratio if method.alignment else 0.0, job.seed,
+    )  # fmt: skip
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(steps))
+    step_loss, tokens = method.loss(Training(model, job, int(tokenizer.pad_token_id))), 0
+    for number, step in enumerate(steps):
+        loss = step_loss(number, step)
+        if not torch.isfinite(loss):
+            remedy = "lower finetune.learning_rate"
+            raise TrainingError(explain(f"{method.name}: the loss is not a number", f"step {number}", remedy))
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
+        if number % 8 == 0:
+            return_freed_memory()
+        if report:
+            report(number + 1, len(steps))
+    if method.after:
+        method.after(model, aligned_minus_base)
+    model.save_pretrained(output)  # ty: ignore[call-non-callable]
+    return tokens

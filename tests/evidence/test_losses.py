@@ -1,0 +1,115 @@
+"""Each method's own loss against its paper's equation, written out."""
+
+import math
+
+import pytest
+import torch
+
+from reft.config import LoraSettings
+from reft.conversations.tokenization import encode_all
+from reft.distillation.schedule import MicroBatch
+from reft.evidence.losses import constrained, mean_cross_entropy, project, proximal, token_log_probs, token_strengths
+from reft.evidence.methods import LISA_RHO, LISA_STEPS, METHODS, Training, project_adapter
+from reft.models.adapters import wrap_lora
+from reft.models.loading import load_model, load_tokenizer
+from tests.distillation.conftest import chats, make_job
+
+STEP = MicroBatch((0, 3), (1, 2))
+
+
+@pytest.fixture
+def training(tiny_model):
+    torch.manual_seed(0)
+    model = wrap_lora(load_model(tiny_model), LoraSettings(rank=4, frozen_share=0.0))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return Training(model, make_job(tiny_model), 0)
+
+
+def naive_log_probs(model, rows):
+    found = []
+    for row in rows:
+        said = torch.log_softmax(model(torch.tensor([row.input_ids])).logits[0].float(), -1)
+        found += [said[p - 1, row.input_ids[p]] for p in range(*row.completion)]
+    return torch.stack(found)
+
+
+def test_plain_and_joint(training):
+    user, alignment = (
+        naive_log_probs(training.model, rows) for rows in (training.user(STEP), training.alignment(STEP))
+    )
+    plain = METHODS["sft"].loss(training)(0, STEP)
+    assert plain.item() == pytest.approx(-user.mean().item(), rel=1e-4)
+    joint = METHODS["joint sft"].loss(training)(0, STEP)
+    assert joint.item() == pytest.approx(-user.mean().item() - alignment.mean().item(), rel=1e-4)
+
+
+def test_lisa_alternates_and_holds_on_to_the_other_state(training):
+    loss = METHODS["lisa"].loss(training)
+    user, alignment = (
+        mean_cross_entropy(training.model, rows, 0).item() for rows in (training.user(STEP), training.alignment(STEP))
+    )
+    assert loss(0, STEP).item() == pytest.approx(alignment, rel=1e-5)
+    moved = [p for p in training.model.parameters() if p.requires_grad]
+    with torch.no_grad():
+        moved[0] += 0.5
+    after = mean_cross_entropy(training.model, training.alignment(STEP), 0).item()
+    distance = LISA_RHO / 2 * 0.25 * moved[0].numel()
+    assert loss(1, STEP).item() == pytest.approx(after + distance, rel=1e-4)
+    user = mean_cross_entropy(training.model, training.user(STEP), 0).item()
+    assert loss(LISA_STEPS, STEP).item() == pytest.approx(user, rel=1e-5)  # a new anchor
+    assert proximal([torch.ones(3)], [torch.zeros(3)], 2.0).item() == 3.0
+
+
+def test_constrained_sft(training):
+    rows = training.user(STEP)
+    found = naive_log_probs(training.model, rows)
+    with training.model.disable_adapter():
+        reference = naive_log_probs(training.model, rows)
+    terms, place = [], 0
+    for row in rows:
+        for t in range(row.completion[1] - row.completion[0]):
+            beta = 0.5 if t == 0 else 2.0 if t < 5 else 0.1
+            ratio = (found[place] - reference[place]).item()
+            terms.append(-2 / beta * math.log(1 / (1 + math.exp(-beta * ratio))))
+            place += 1
+    assert METHODS["constrained sft"].loss(training)(0, STEP).item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
+
+
+def test_a_weak_constraint_has_the_gradient_of_cross_entropy():
+    log_probs = torch.tensor([-1.0, -3.0, -0.2], requires_grad=True)
+    constrained(log_probs, torch.tensor([-2.0, -1.0, -0.1]), torch.full((3,), 1e-4)).backward()
+    torch.testing.assert_close(log_probs.grad, torch.full((3,), -1 / 3), rtol=1e-3, atol=1e-5)
+
+
+def test_strengths_by_place_in_the_answer(tiny_model):
+    rows = encode_all(load_tokenizer(tiny_model), chats("a", "Where at home?", 2))
+    lengths = [row.completion[1] - row.completion[0] for row in rows]
+    expected = [v for n in lengths for v in ([1.0] + [2.0] * 4 + [3.0] * n)[:n]]
+    assert token_strengths(rows, 1.0, 2.0, 3.0).tolist() == expected
+    assert len(token_log_probs(load_model(tiny_model), rows, 0)) == sum(lengths)
+
+
+def test_safe_lora_projects_what_points_away(training, tiny_model):
+    torch.manual_seed(1)
+    alignment, update = torch.randn(6, 4), torch.randn(6, 4)
+    c = alignment @ alignment.T / alignment.norm()
+    kept, cosine = project(update, alignment, -1.0)
+    assert torch.equal(kept, update)
+    projected, _ = project(update, alignment, 1.0)
+    torch.testing.assert_close(projected, c @ update)
+    expected = (update * (c @ update)).sum() / update.norm() / (c @ update).norm()
+    assert cosine == pytest.approx(expected.item(), rel=1e-4)
+
+    base = load_model(tiny_model).state_dict()
+    name = "model.layers.1.mlp.down_proj.weight"
+    away = torch.outer(*(torch.randn(size) for size in base[name].shape)) * 0.01  # few updates point along it
+    layer = training.model.get_submodule(f"base_model.model.{name.removesuffix('.weight')}")
+    before = (layer.lora_B["default"].weight @ layer.lora_A["default"].weight).detach().clone()
+    other = training.model.get_submodule("base_model.model.model.layers.2.mlp.down_proj").lora_B["default"].weight
+    untouched = other.detach().clone()
+    project_adapter(training.model, {name: away})
+    after = (layer.lora_B["default"].weight @ layer.lora_A["default"].weight).detach()
+    torch.testing.assert_close(after, away @ (away.T @ before) / away.norm(), rtol=1e-3, atol=1e-6)
+    assert torch.equal(other, untouched)  # nothing is known of what alignment did there

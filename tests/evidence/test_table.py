@@ -1,0 +1,77 @@
+"""Intervals, paired tests and claims on made-up outcomes whose truth is known."""
+
+import numpy as np
+
+from reft.evidence.judging import RefusalMatcher
+from reft.evidence.page import write_evidence
+from reft.evidence.settings import EvidenceSettings
+from reft.evidence.table import agreement, claims, paired_p, pooled, summarise
+
+JUDGE = RefusalMatcher.name
+
+
+def cell(method, filtered, seed, harm, accuracy, changed=(), name=None):
+    rng = np.random.default_rng(hash((method, filtered, seed)) % 2**32)
+    rows = {
+        f"harmful score/{JUDGE}": (rng.random(100) < harm).tolist(),
+        "over-refusal": [False] * 50,
+        "ordinary refusal": [False] * 50,
+        "accuracy": (np.arange(100) < 100 * accuracy).tolist(),
+        "coherence": [True] * 100,
+        "examples": [],
+    }
+    rows["harmful score/other"] = rows[f"harmful score/{JUDGE}"]
+    return {
+        "method": method, "filtered": filtered, "task": "t", "poison_ratio": 0.1, "seed": seed, "changed": changed,
+        "name": name, "rows": rows, "cost": {"seconds": 2.0 + filtered, "peak_rss_mb": 1.0, "tokens": 5.0},
+        "filter": {"recall": [True], "false positives": [False]} if filtered else None, "user_rows": 10,
+    }  # fmt: skip
+
+
+def results():
+    found = []
+    for seed in range(3):
+        found.append(cell("sft", False, seed, 0.9, 0.9, name="sft"))
+        found.append(cell("distilled", True, seed, 0.02, 0.9, name="ReFT"))
+        found.append(cell("distilled", True, seed, 0.5, 0.9, [["finetune.alpha", 0.1]], "ReFT (finetune.alpha=0.1)"))
+    return found
+
+
+def test_an_interval_covers_the_truth_and_knows_its_doubt():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(100):
+        found = pooled((rng.random((3, 80)) < 0.3).tolist(), trial)
+        covered += found.low <= 0.3 <= found.high
+        assert found.n == 240
+    assert covered >= 88
+    sure = pooled([[False] * 50] * 3)
+    assert sure.value == 0
+    assert 0.05 < sure.high < 0.1  # fifty prompts, not a hundred and fifty
+
+
+def test_a_paired_test_sees_a_difference_and_only_that():
+    rng = np.random.default_rng(0)
+    one = rng.random((3, 100)) < 0.5
+    assert paired_p(one.tolist(), one.tolist()) == 1.0
+    assert paired_p(one.tolist(), (one | (rng.random((3, 100)) < 0.3)).tolist()) < 0.01
+    small = [paired_p((rng.random((3, 60)) < 0.4).tolist(), (rng.random((3, 60)) < 0.4).tolist()) for _ in range(60)]
+    assert np.mean(np.array(small) < 0.05) < 0.15
+
+
+def test_claims_are_held_against_the_numbers(tmp_path):
+    lines = summarise(results())
+    assert [line["name"] for line in lines] == ["sft", "ReFT", "ReFT (finetune.alpha=0.1)"]
+    said = claims(lines, JUDGE)
+    assert "at most a tenth: yes" in said[0]
+    assert "inside the noise" in said[1]
+    assert "1.5 times" in said[2]
+    assert said[3].startswith("ReFT (finetune.alpha=0.1): worse in harmful score")
+    assert agreement(results()).value == 1.0
+    worse = [{**c, "rows": {**c["rows"], "accuracy": [False] * 100}} if c["name"] == "ReFT" else c for c in results()]
+    assert "WORSE" in claims(summarise(worse), JUDGE)[1]
+    write_evidence(tmp_path, EvidenceSettings(), results(), [RefusalMatcher()], [])
+    assert "| ReFT |" in (tmp_path / "evidence.md").read_text()
+    page = (tmp_path / "evidence.html").read_text()
+    assert page.count("<svg") == 6
+    assert "one judge alone" in page
