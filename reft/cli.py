@@ -60,8 +60,11 @@ def show(folder: Annotated[Path, typer.Argument(help="folder of a run")] = Path(
 
 @app.command()
 def scan(
-    data: Annotated[str, typer.Argument(help="chat or prompt/completion JSONL: a path, or s3://... and the like")],
+    data: Annotated[str, typer.Argument(help="rows of any kind: a file, a folder of shards, s3://... or a hub id")],
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
+    columns: Annotated[
+        str, typer.Option(help="prompt and answer column, as question,reply; none: told by the keys")
+    ] = "",
     teacher: Annotated[str, typer.Option(help="folder of a teacher, or none: the untrained difference of means")] = "",
     guard: Annotated[str, typer.Option(help="score with a guard model instead: its folder or hub id")] = "",
     guard_kind: Annotated[
@@ -87,6 +90,7 @@ def scan(
 
     from reft.artifacts import scratch_folder, write_text
     from reft.config import parse_settings
+    from reft.conversations.forms import column_names
     from reft.files import local_copy
     from reft.filtering.overrides import read_overrides
     from reft.processes import end_with_launcher, run_in_processes
@@ -94,7 +98,7 @@ def scan(
     from reft.report.scan import render_scan
     from reft.scan import scan_file
 
-    file = local_copy(data, scratch_folder("input") if "://" in data else out)
+    file = local_copy(data, scratch_folder("input"))
     if processes > 1 and "RANK" not in os.environ:
         raise typer.Exit(run_in_processes(processes, [str(file) if a == data else a for a in sys.argv[1:]]))
     end_with_launcher()
@@ -104,7 +108,8 @@ def scan(
     settings = parse_settings({"filter": chosen}).filter
     decided = read_overrides(overrides) if overrides else {}
     scorer = _guard(guard, guard_kind, guard_template) if guard else _scorer(teacher)
-    result = scan_file(file, out, scorer, settings, decided, rank, processes, progress(f"scanning {file.name}"))
+    show = progress(f"scanning {file.name}")
+    result = scan_file(file, out, scorer, settings, decided, rank, processes, show, column_names(columns))
     if result is None:  # another process has the results
         return
     page = report or out / "report.html"

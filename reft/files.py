@@ -1,6 +1,7 @@
-"""Files that lie elsewhere: any address that fsspec knows (s3://, gs://, https://) becomes a local file first."""
+"""Files that lie elsewhere become local ones first: addresses that fsspec knows (s3://, gs://, https://), hub ids."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ def local_copy(address: str, folder: Path) -> Path:
         DataFormatError: nothing is there, or the file system's own package is missing.
     """
     if "://" not in address:
-        return Path(address)
+        return _from_hub(address, folder) if _is_hub_id(address) else Path(address)
     import fsspec  # many commands need no remote file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,3 +33,24 @@ def local_copy(address: str, folder: Path) -> Path:
         raise DataFormatError(explain(f"could not be fetched: {error!r}", address, remedy)) from error
     os.replace(partial, here)
     return here
+
+
+def _is_hub_id(address: str) -> bool:
+    """owner/name, and nothing of that name here."""
+    return bool(re.fullmatch(r"[\w-]+/[\w.-]+", address)) and not Path(address).suffix and not Path(address).exists()
+
+
+def _from_hub(name: str, folder: Path) -> Path:
+    from datasets import load_dataset  # slow to import
+
+    try:
+        rows = load_dataset(name, split="train")
+    except Exception as error:  # the hub's client, the loaders and the network each bring their own
+        remedy = "is it a file's path? else check the id, the network and your token; only its split 'train' is read"
+        raise DataFormatError(
+            explain(f"no such file, and no data set of the hub: {error!r:.200}", name, remedy)
+        ) from error
+    target = folder / f"{name.replace('/', '--')}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(str(target))  # ty: ignore[unresolved-attribute]
+    return target

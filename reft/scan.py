@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -22,7 +22,9 @@ from scipy.stats import ks_2samp
 
 from reft.artifacts import read_json, write_json
 from reft.config import FilterSettings
-from reft.conversations.reading import BadRow, read_rows
+from reft.conversations.containers import lines, recognise
+from reft.conversations.giving_back import count_lines, give_back, stage
+from reft.conversations.reading import BadRow, rows_of
 from reft.conversations.schema import Conversation
 from reft.errors import StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
@@ -85,28 +87,37 @@ def scan_file(
     rank: int = 0,
     processes: int = 1,
     report: Report | None = None,
+    columns: tuple[str, str] | None = None,
 ) -> ScanResult | None:
     """Score and sort every row; returns the result on rank 0, None on others.
 
     Args:
-        out: gets `kept`, `quarantined` and `dropped` (lines as uploaded) and `decisions` as JSONL.
+        path: a file or a folder of shards, of any kind that `reft.conversations.containers` knows.
+        out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
+        columns: names of the prompt's and the answer's column, where rows have no form of their own.
 
     Raises:
-        DataFormatError: the file is missing, empty or not JSONL.
+        DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
         DataValidationError: too few calibration rows for the stated rate, or an alarm that shall stop the job.
         StorageError: the results cannot be written.
     """
     overrides = overrides or {}
-    total = _count_rows(path)
-    sample = reservoir(row for row in read_rows(path) if isinstance(row, Conversation)) if rank == 0 else []
+    container, staged = recognise(path), out / f".input-{of_path(path)}"
+    as_lines = stage(container, staged, leads=rank == 0)
+
+    def all_rows() -> Iterator[Conversation | BadRow]:
+        return rows_of(lines(as_lines), columns=columns)
+
+    total = count_lines(as_lines.files[0])
+    sample = reservoir(row for row in all_rows() if isinstance(row, Conversation)) if rank == 0 else []
     alarms = data_alarms(sample, settings.fail_on_alarms)
     calibrated = scorer.calibrate(settings)
     # Another file or setting works elsewhere: nothing stale is ever merged.
-    work = out / f".scan-{_stamp(path, scorer, settings, overrides)}"
+    work = out / f".scan-{_stamp(path, columns, scorer, settings, overrides)}"
     shards = [work / f"{number:06d}" for number in range(max(1, -(-total // ROWS_PER_SHARD)))]
     try:
         work.mkdir(parents=True, exist_ok=True)
-        rows = read_rows(path)
+        rows = all_rows()
         for number, shard in enumerate(shards):
             part = list(islice(rows, ROWS_PER_SHARD))
             if number % processes == rank and not shard.exists():
@@ -118,8 +129,10 @@ def scan_file(
         _wait_for(shards)
         result = _result(shards, total, scorer, calibrated, list(overrides.values()), alarms)
         _merge(shards, out)
+        give_back(container, out, list(OUTPUTS.values()), _groups(out / "decisions.jsonl", total))
         write_json(out / "scan.json", result.as_dict())
         shutil.rmtree(work)
+        shutil.rmtree(staged, ignore_errors=True)
     except StorageError:
         raise
     except OSError as error:
@@ -240,21 +253,28 @@ def _warnings(counts: Mapping[str, int], total: int, scores: np.ndarray, calibra
 
 
 def _stamp(
-    path: Path, scorer: Scorer | GuardScorer, settings: FilterSettings, overrides: Mapping[int, Override]
+    path: Path,
+    columns: tuple[str, str] | None,
+    scorer: Scorer | GuardScorer,
+    settings: FilterSettings,
+    overrides: Mapping[int, Override],
 ) -> str:
     """A digest of all that decides about a row."""
-    made_of = [of_path(path), scorer.fingerprint, settings.model_dump_json(), repr(sorted(overrides.items()))]
+    made_of = [
+        of_path(path),
+        str(columns),
+        scorer.fingerprint,
+        settings.model_dump_json(),
+        repr(sorted(overrides.items())),
+    ]
     return blake2b("\n".join(made_of).encode(), digest_size=8).hexdigest()
 
 
-def _count_rows(path: Path) -> int:
-    if not path.is_file():
-        return 0  # reading it names the fault
-    ends, last = 0, b"\n"
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            ends, last = ends + block.count(b"\n"), block[-1:]
-    return ends + (last != b"\n")
+def _groups(decisions: Path, total: int) -> np.ndarray:
+    """For each row the index of the output that it went to."""
+    order = {decision: index for index, decision in enumerate(OUTPUTS)}
+    with decisions.open() as rows:
+        return np.fromiter((order[json.loads(row)["decision"]] for row in rows), np.uint8, total)
 
 
 def _wait_for(shards: list[Path]) -> None:

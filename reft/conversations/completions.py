@@ -36,7 +36,7 @@ class CompletionBatch:
 def completion_batch(
     rows: Sequence[Encoded], pad_id: int, device: torch.device, packed: bool = False
 ) -> CompletionBatch:
-    """Pad or pack the rows and find their completions; each row must have one."""
+    """Pad or pack the rows and find what is learnt of them; each row must have an answer."""
     mask, positions = None, None
     if packed:
         ids = torch.tensor([[token for row in rows for token in row.input_ids]], device=device)
@@ -48,9 +48,10 @@ def completion_batch(
     which = [
         start + position - 1  # the state at one token predicts the next
         for start, row in zip(starts, rows, strict=False)
-        for position in range(*row.completion)
+        for span in row.learnt
+        for position in range(*span)
     ]
-    targets = [row.input_ids[position] for row in rows for position in range(*row.completion)]
+    targets = [row.input_ids[position] for row in rows for span in row.learnt for position in range(*span)]
     return CompletionBatch(
         ids, mask, positions, torch.tensor(which, device=device), torch.tensor(targets, device=device)
     )

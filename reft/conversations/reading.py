@@ -1,13 +1,19 @@
-"""Reading JSONL into conversations; a line that cannot be read becomes a finding, never a crash."""
+"""Reading files into conversations; a row that cannot be read becomes a finding, never a crash."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reft.conversations.schema import ROLES, Conversation, Message
+from reft.conversations.containers import lines, recognise
+from reft.conversations.forms import RowError, messages_of
+from reft.conversations.schema import Conversation
 from reft.errors import DataFormatError, explain
+
+# Control characters that no text holds; tabs and line ends are text.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -29,25 +35,31 @@ class BadRow:
     original: str = ""
 
 
-class RowError(ValueError):
-    """Raised while parsing one row; carries what becomes a `BadRow`."""
+def read_rows(
+    path: Path, max_characters: int = 100_000, columns: tuple[str, str] | None = None
+) -> Iterator[Conversation | BadRow]:
+    """Every row of a file or folder of any kind, in order, as a conversation or as a bad row.
 
-    def __init__(self, code: str, field: str, remedy: str) -> None:
-        super().__init__(f"{code} at {field}: {remedy}")
-        self.code, self.field, self.remedy = code, field, remedy
+    A blank line counts as a bad row.
 
-
-def read_rows(path: Path, max_characters: int = 100_000) -> Iterator[Conversation | BadRow]:
-    """Every line of a JSONL file, in order, as a conversation or as a bad row. Blank lines count as bad rows.
+    Args:
+        columns: names of the prompt's and the answer's column, where rows have no form of their own.
 
     Raises:
-        DataFormatError: the file is missing, empty, or not a JSONL file of objects at all.
+        DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
     """
-    for row, line in enumerate(_lines(path)):
+    yield from rows_of(lines(recognise(path)), max_characters, columns)
+
+
+def rows_of(
+    found: Iterable[str], max_characters: int = 100_000, columns: tuple[str, str] | None = None
+) -> Iterator[Conversation | BadRow]:
+    """`read_rows` for lines of JSON that are at hand."""
+    for row, line in enumerate(found):
         try:
-            yield parse_row(line, row, max_characters)
+            yield parse_row(line, row, max_characters, columns)
         except RowError as error:
-            yield BadRow(row, error.code, error.field, error.remedy, line[:max_characters])
+            yield BadRow(row, error.code, error.field, error.remedy, line)
 
 
 def read_conversations(path: str | Path, limit: int | None = None) -> list[Conversation]:
@@ -66,8 +78,8 @@ def read_conversations(path: str | Path, limit: int | None = None) -> list[Conve
     return rows
 
 
-def parse_row(line: str, row: int, max_characters: int) -> Conversation:
-    """One line, in chat form (`messages`) or as `prompt` and `completion`.
+def parse_row(line: str, row: int, max_characters: int, columns: tuple[str, str] | None = None) -> Conversation:
+    """One line of JSON, in any of the known forms.
 
     Raises:
         RowError: with the rule that the line breaks.
@@ -77,75 +89,28 @@ def parse_row(line: str, row: int, max_characters: int) -> Conversation:
     if len(line) > max_characters:
         raise RowError("row_too_long", "line", f"keep a row under {max_characters} characters")
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        value = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
+        if isinstance(error, RowError):
+            raise
         raise RowError("not_json", "line", f"write one JSON object per line ({error})") from error
     if not isinstance(value, dict):
-        raise RowError("not_an_object", "line", "write one JSON object per line, not a list or a bare value")
-    if "messages" in value:
-        messages = _chat(value["messages"])
-    elif "prompt" in value and "completion" in value:
-        messages = _prompt_completion(value["prompt"], value["completion"])
-    else:
-        raise RowError(
-            "missing_messages_list", f"keys {sorted(value)[:6]}", "give 'messages', or 'prompt' and 'completion'"
-        )
+        remedy = "write one JSON object per line; in a table, as many fields as the header has"
+        raise RowError("not_an_object", "line", remedy)
+    messages = messages_of(value, columns)
+    for index, message in enumerate(messages):
+        if CONTROL.search(message.content):
+            raise RowError("control_character", f"message {index}", "remove NUL and other control characters")
     return Conversation(row, messages, str(value.get("source", "")), str(value.get("kind", "")), line)
 
 
-def _chat(value: Any) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not value:
-        raise RowError("missing_messages_list", "messages", "give a list of at least one message")
-    return tuple(_message(item, index) for index, item in enumerate(value))
-
-
-def _message(item: Any, index: int) -> Message:
-    field = f"messages[{index}]"
-    if not isinstance(item, dict):
-        raise RowError("data_type", field, "write a message as an object with 'role' and 'content'")
-    for key in ("role", "content"):
-        if key not in item:
-            raise RowError("message_missing_key", f"{field}.{key}", f"add '{key}' to the message")
-    if item["role"] not in ROLES:
-        raise RowError("unrecognized_role", f"{field}.role", f"use one of {', '.join(ROLES)}")
-    return Message(role=item["role"], content=_text(item["content"], f"{field}.content"))
-
-
-def _prompt_completion(prompt: Any, completion: Any) -> tuple[Message, ...]:
-    """TRL's two forms: plain strings, or lists of messages on both sides."""
-    if isinstance(prompt, list) and isinstance(completion, list):
-        return _chat(prompt + completion)
-    return (
-        Message(role="user", content=_text(prompt, "prompt")),
-        Message(role="assistant", content=_text(completion, "completion")),
-    )
-
-
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise RowError("data_type", field, f"give text, not {type(value).__name__}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RowError("encoding", field, "remove the lone surrogate (a half of an emoji, say)") from error
-    return value
-
-
-def _lines(path: Path) -> Iterator[str]:
-    if not path.is_file():
-        raise DataFormatError(explain("no such file", str(path), "correct the path in the data section"))
-    if path.stat().st_size == 0:
-        raise DataFormatError(explain("the file is empty", str(path), "give at least one row"))
-    with path.open("rb") as file:
-        for index, raw in enumerate(file):
-            if index == 0:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-                if raw.strip() in (b"[", b"{"):
-                    raise DataFormatError(
-                        explain("pretty-printed JSON, not JSONL", str(path), "write one JSON object per line")
-                    )
-            # Undecodable bytes become lone surrogates, which `_text` then refuses row by row.
-            yield raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RowError("duplicate_key", str(twice)[:60], "give each key once: readers differ on which one counts")
+    return found
 
 
 def _refuse_constant(name: str) -> None:

@@ -5,17 +5,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Role = Literal["system", "user", "assistant"]
-ROLES: tuple[str, ...] = ("system", "user", "assistant")
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Message(BaseModel):
-    """One turn. Content is plain text; whatever it contains, it is never read as a template marker."""
+    """One turn. Content is plain text; whatever it contains, it is never read as a template marker.
+
+    `learn` is False for an assistant turn that is context only (OpenAI's weight 0).
+    """
 
     model_config = ConfigDict(frozen=True)
 
     role: Role
     content: str
+    learn: bool = True
 
 
 @dataclass(frozen=True)

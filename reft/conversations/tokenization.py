@@ -27,10 +27,12 @@ class Encoded:
     Attributes:
         input_ids: all tokens.
         turns: for each message, the half-open token range of its content.
-        completion: the half-open range that is trained on: the last answer and its end-of-turn
-            token. Empty (both the length) for a prompt that waits for an answer.
+        completion: the half-open range of the last answer and its end-of-turn token. Empty (both the length) for a
+            prompt that waits for an answer.
         instruction_end: index of the last token of the last user turn.
         prompt_end: index of the last token before the answer, after the template's markers.
+        learnt: the half-open ranges that are trained on: each answer whose message says so, with its end-of-turn
+            token, in order.
     """
 
     input_ids: tuple[int, ...]
@@ -38,6 +40,12 @@ class Encoded:
     completion: tuple[int, int]
     instruction_end: int
     prompt_end: int
+    learnt: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def learnt_tokens(self) -> int:
+        """How many tokens carry a loss."""
+        return sum(end - start for start, end in self.learnt)
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -72,13 +80,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, max_l
     user_turns = [span for span, m in zip(turns, messages, strict=True) if m.role == "user"]
     if not user_turns:
         raise DataValidationError(explain("no user turn", f"row {conversation.row}", "add a user message"))
-    completion = (len(ids), len(ids))
-    prompt_end = len(ids) - 1
-    if answered:
-        start, end = turns[-1]
-        completion = (start, end + _end_of_turn_length(tokenizer, pieces[-1]))
-        prompt_end = start - 1
-    return Encoded(tuple(ids), tuple(turns), completion, max(user_turns[-1][1] - 1, 0), prompt_end)
+    spans = [
+        (start, end + _end_of_turn_length(tokenizer, after)) if message.role == "assistant" else None
+        for message, (start, end), after in zip(messages, turns, pieces[1:], strict=True)
+    ]
+    learnt = tuple(span for span, message in zip(spans, messages, strict=True) if span and message.learn)
+    completion = spans[-1] or (len(ids), len(ids))
+    prompt_end = completion[0] - 1
+    return Encoded(tuple(ids), tuple(turns), completion, max(user_turns[-1][1] - 1, 0), prompt_end, learnt)
 
 
 def encode_all(

@@ -119,9 +119,11 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
 
 
 def _pack(row: Encoded) -> dict[str, Any]:
-    return {"ids": row.input_ids, "completion": row.completion}
+    return {"ids": row.input_ids, "learnt": row.learnt}
 
 
 def _unpack(value: dict[str, Any]) -> Encoded:
-    start, end = value["completion"]
-    return Encoded(tuple(value["ids"]), (), (start, end), start - 1, start - 1)
+    """What training needs of a row; where its turns lie does not come along."""
+    learnt = tuple((start, end) for start, end in value["learnt"])
+    start, end = learnt[-1]
+    return Encoded(tuple(value["ids"]), (), (start, end), start - 1, start - 1, learnt)

@@ -76,7 +76,7 @@ def compute_soft_labels(
         hidden = inputs.pick(hidden_states(teacher, inputs.input_ids, inputs.attention_mask))
         log_probs = torch.log_softmax(head(hidden).float() / temperature, dim=-1)
         top = log_probs.topk(min(top_k, log_probs.shape[-1]), dim=-1)
-        sizes = [rows[i].completion[1] - rows[i].completion[0] for i in batch]
+        sizes = [rows[i].learnt_tokens for i in batch]
         values, indices = top.values.cpu().split(sizes), top.indices.int().cpu().split(sizes)
         for index, value, which in zip(batch, values, indices, strict=True):
             kept[index] = (value, which)

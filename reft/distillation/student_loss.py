@@ -64,4 +64,4 @@ class StudentLoss(nn.Module):
 
 def completion_tokens(rows: list[Encoded]) -> int:
     """How many tokens of these rows carry a loss."""
-    return sum(row.completion[1] - row.completion[0] for row in rows)
+    return sum(row.learnt_tokens for row in rows)

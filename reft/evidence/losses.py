@@ -37,8 +37,8 @@ def token_strengths(rows: Sequence[Encoded], first: float, early: float, later: 
     """beta_t of each completion token, [tokens]: of the first, the second to fifth, and all others."""
     found = []
     for row in rows:
-        length = row.completion[1] - row.completion[0]
-        found += [first if t == 0 else early if t < 5 else later for t in range(length)]
+        for start, end in row.learnt:
+            found += [first if t == 0 else early if t < 5 else later for t in range(end - start)]
     return torch.tensor(found)
 
 

@@ -64,5 +64,5 @@ def train(
             report(number + 1, len(steps))
     if method.after:
         method.after(model, aligned_minus_base)
-    model.save_pretrained(output)  # ty: ignore[call-non-callable]
+    model.save_pretrained(output)  # ty: ignore[not-callable]
     return tokens

@@ -67,8 +67,8 @@ def _decide(row: Conversation, scored: RowScore, thresholds: Thresholds, setting
         return Decision(row.row, part.score, verdict, "harmful prompt with a refusal", part.where)
     if part.score <= thresholds.drop:
         return Decision(row.row, part.score, "quarantine", "between the two thresholds", part.where)
-    what = {"u": "harmful prompt", "s": "harmful system turn", "a": "harmful answer"}[part.where[0]]
-    return Decision(row.row, part.score, "drop", what, part.where)
+    what = {"u": "prompt", "s": "system turn", "a": "answer", "t": "tool output"}[part.where[0]]
+    return Decision(row.row, part.score, "drop", f"harmful {what}", part.where)
 
 
 @dataclass(frozen=True)

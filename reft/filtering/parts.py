@@ -1,8 +1,8 @@
 """The parts of a row that are scored: together they cover every character, in the forms that a model may understand.
 
 A user turn is read in its context, where the row is cut off after it, and alone, since a long harmless
-context dilutes it. A system turn and an answer are read as if a user had asked for them. Every text is read
-sentence by sentence too, long ones in overlapping windows, and other readings of a text (an encoding,
+context dilutes it. A system turn, a tool's output and an answer are read as if a user had asked for them. Every
+text is read sentence by sentence too, long ones in overlapping windows, and other readings of a text (an encoding,
 look-alike letters) beside it: what is harmless around a request must not hide it.
 """
 
@@ -17,6 +17,7 @@ from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import Encoded, encode
 from reft.filtering.variants import variants
 
+PARTS = {"user": "user", "assistant": "answer", "tool": "tool"}
 # A label ("refund", "lost card") says nothing on its own; whether it is harmful depends on its prompt.
 MIN_ANSWER_WORDS = 5
 # Nor do "Yes, please." and "OK!": too short a sentence is read with its neighbour.
@@ -34,7 +35,7 @@ def row_parts(
     """
     found = []
     for index, message in enumerate(conversation.messages):
-        name = {"user": f"user[{index}]", "system": "system", "assistant": f"answer[{index}]"}[message.role]
+        name = "system" if message.role == "system" else f"{PARTS[message.role]}[{index}]"
         if message.role == "user" and in_context:
             so_far = encode(tokenizer, Conversation(conversation.row, conversation.messages[: index + 1]))
             if len(so_far) <= settings.longest:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from reft.conversations.storage import load_rows, save_rows
 from reft.conversations.tokenization import encode, special_tokens_in
 from reft.errors import DataValidationError, explain
 from reft.validation.expectations import suite_results
+
+# First letters of the roles: a system turn, then users and answers in turn; between a call and the answer, tools speak.
+TURNS = re.compile("s?(ua(t+a)*)+")
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,10 @@ def _check(row: Conversation, tokenizer: PreTrainedTokenizerBase, max_length: in
         return bad("example_missing_assistant_message", "messages", "end the row with the answer to learn")
     if "system" in roles[1:]:
         return bad("unrecognized_role", "messages", "put the system message first")
-    turns = roles[1:] if roles[0] == "system" else roles
-    if turns != ["user", "assistant"] * (len(turns) // 2):
+    if not TURNS.fullmatch("".join(role[0] for role in roles)):
         return bad("roles_alternation", "messages", "let user and assistant take turns, user first")
+    if not any(m.learn for m in row.messages if m.role == "assistant"):
+        return bad("nothing_to_learn", "messages", "give at least one assistant message a weight of 1")
     for index, message in enumerate(row.messages):
         if not message.content.strip():
             return bad("missing_content", f"messages[{index}].content", "give the message some text")

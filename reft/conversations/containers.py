@@ -1,0 +1,266 @@
+"""What a file is, told by its content, and its rows one after another as lines of JSON.
+
+JSONL, a JSON array, CSV, TSV, Parquet and Arrow, each plain or under gzip or zstandard, alone or as a folder of
+shards. Memory holds a block, never a file. What cannot be a row becomes a line that no JSON parser takes, so that it
+is counted and quarantined like any other bad row.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reft.errors import DataFormatError, explain
+
+Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
+Compression = Literal["gzip", "zstd"]
+SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
+BLOCK = 1 << 20
+# Longer than any row that can be trained on by orders of magnitude; a file without line ends is not JSONL.
+LONGEST_LINE = 1 << 28
+# A compressed file that grows by more than this, and to more than a gigabyte, is meant to fill a disk.
+HIGHEST_EXPANSION, EXPANSION_FROM = 200, 1 << 30
+MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "parquet"), (b"ARROW1", "arrow"),
+    (b"\xff\xff\xff\xff", "stream"), (b"PK\x03\x04", "zip"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file, or the files of a folder, of one kind.
+
+    Attributes:
+        columns: of CSV and TSV, the header.
+    """
+
+    files: tuple[Path, ...]
+    kind: Kind
+    compression: Compression | None = None
+    columns: tuple[str, ...] = ()
+
+    @property
+    def suffix(self) -> str:
+        """What a file of this kind is called."""
+        return f".{self.kind}{SUFFIXES[self.compression]}"
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether it is one plain JSONL file, whose lines are the rows."""
+        return self.kind == "jsonl" and self.compression is None and len(self.files) == 1
+
+
+def recognise(path: Path) -> Container:
+    """Tell what a file or folder holds.
+
+    Raises:
+        DataFormatError: nothing is there, it is empty, of no known kind, or a folder of several kinds.
+    """
+    files = _files(path)
+    found = [_recognise_file(file) for file in files]
+    kinds = {(c.kind, c.compression, c.columns) for c in found}
+    if len(kinds) > 1:
+        names = ", ".join(f"{c.files[0].name}: {c.kind}" for c in found[:4])
+        raise DataFormatError(explain(f"files of several kinds ({names})", str(path), "scan each kind on its own"))
+    return Container(tuple(files), found[0].kind, found[0].compression, found[0].columns)
+
+
+def lines(container: Container) -> Iterator[str]:
+    """Every row as a line of JSON without its end; JSONL as it stands, bytes that are no UTF-8 as lone surrogates."""
+    for file in container.files:
+        if container.kind in ("parquet", "arrow"):
+            for batch in batches(file, container):
+                yield from (json.dumps(row, ensure_ascii=False, default=str) for row in batch.to_pylist())
+            continue
+        with opened(file, container.compression) as stream:
+            if container.kind == "jsonl":
+                yield from json_lines(stream, file)
+            elif container.kind == "json":
+                yield from _array(stream, file)
+            else:
+                yield from _table(stream, container)
+
+
+def batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
+    """The record batches of a Parquet or Arrow file.
+
+    Raises:
+        DataFormatError: the file is damaged or cut off.
+    """
+    try:
+        if container.kind == "parquet":
+            yield from pq.ParquetFile(file).iter_batches(batch_size=1024)
+            return
+        source = pa.OSFile(str(file), "rb")
+        if source.read(6) == b"ARROW1":
+            reader = pa.ipc.open_file(source)
+            yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+        else:
+            source.seek(0)
+            yield from pa.ipc.open_stream(source)
+    except (pa.ArrowException, OSError) as error:
+        raise DataFormatError(explain(f"damaged: {error}", str(file), "write or fetch the file again")) from error
+
+
+def opened(file: Path, compression: Compression | None) -> IO[bytes]:
+    """The file's bytes, decompressed as they are read, and watched for what expands beyond reason."""
+    if compression is None:
+        return file.open("rb")
+    stream = pa.CompressedInputStream(pa.OSFile(str(file), "rb"), compression)
+    return io.BufferedReader(_Watched(stream, file), BLOCK)  # ty: ignore[invalid-argument-type]
+
+
+class _Watched(io.RawIOBase):
+    """A decompressing stream that refuses to grow without end."""
+
+    def __init__(self, stream: Any, file: Path) -> None:
+        self._stream, self._file = stream, file
+        self._given, self._size = 0, max(1, file.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._stream.read(len(buffer))
+        except (pa.ArrowException, OSError) as error:
+            raise DataFormatError(
+                explain(f"damaged: {error}", str(self._file), "compress or fetch it again")
+            ) from error
+        self._given += len(block)
+        if self._given > EXPANSION_FROM and self._given > HIGHEST_EXPANSION * self._size:
+            what = f"grows to more than {HIGHEST_EXPANSION} times its size when it is decompressed"
+            raise DataFormatError(explain(what, str(self._file), "give the file without compression if it is honest"))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def json_lines(stream: IO[bytes], file: Path) -> Iterator[str]:
+    """The lines of a JSONL stream, without byte order mark and line ends."""
+    first = True
+    while raw := stream.readline(LONGEST_LINE):
+        if len(raw) >= LONGEST_LINE:
+            what = f"a line of more than {LONGEST_LINE >> 20} MB"
+            raise DataFormatError(explain(what, str(file), "write one row a line"))
+        if first:
+            raw, first = raw.removeprefix(b"\xef\xbb\xbf"), False
+        yield raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        root = path.resolve()
+        files = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith((".", "_")))
+        for file in files:
+            if not file.resolve().is_relative_to(root):
+                raise DataFormatError(explain("a link that leads out of the folder", str(file), "copy the file there"))
+        if not files:
+            raise DataFormatError(explain("a folder without files", str(path), "name the folder of the shards"))
+        return files
+    if not path.is_file():
+        raise DataFormatError(explain("no such file", str(path), "correct the path"))
+    return [path]
+
+
+def _recognise_file(file: Path) -> Container:
+    if file.stat().st_size == 0:
+        raise DataFormatError(explain("the file is empty", str(file), "give at least one row"))
+    with file.open("rb") as stream:
+        compression = _magic(stream.read(8))
+    packed: Compression | None = compression if compression in ("gzip", "zstd") else None  # ty: ignore[invalid-assignment]
+    with opened(file, packed) as stream:
+        head = stream.read(1 << 16)
+    found = _magic(head)
+    if found in ("zip", "utf-16") or (packed and found in ("gzip", "zstd")):
+        remedies = {"zip": "unpack it", "utf-16": "save the file as UTF-8"}
+        raise DataFormatError(explain(f"{found} is not read", str(file), remedies.get(found, "decompress it once")))
+    if found in ("parquet", "arrow", "stream"):
+        if packed:
+            raise DataFormatError(
+                explain(f"{found} inside {packed}", str(file), "decompress it: it packs its own data")
+            )
+        return Container((file,), "parquet" if found == "parquet" else "arrow")
+    return _recognise_text(file, head, packed)
+
+
+def _magic(head: bytes) -> str:
+    return next((name for magic, name in MAGIC if head.startswith(magic)), "")
+
+
+def _recognise_text(file: Path, head: bytes, packed: Compression | None) -> Container:
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
+    start = text.lstrip()[:1]
+    if start == "[":
+        return Container((file,), "json", packed)
+    first = text.split("\n", 1)[0].rstrip("\r")
+    if first.strip() == "{":
+        remedy = "write one JSON object per line, or all of them as one JSON list"
+        raise DataFormatError(explain("one pretty-printed JSON object, not rows", str(file), remedy))
+    if start == "{":
+        return Container((file,), "jsonl", packed)
+    for kind, delimiter in (("tsv", "\t"), ("csv", ",")):
+        try:
+            columns = next(csv.reader([first], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        if len(columns) > 1 and all(name.strip() for name in columns) and len(set(columns)) == len(columns):
+            return Container((file,), kind, packed, tuple(columns))
+    return Container((file,), "jsonl", packed)  # each line is then told what is wrong with it
+
+
+def _array(stream: IO[bytes], file: Path) -> Iterator[str]:
+    """The items of one JSON array, each decoded on its own; what follows a broken one is one last, broken row."""
+    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+    decoder, buffer, ended = json.JSONDecoder(), "", False
+    buffer = text.read(BLOCK).lstrip().removeprefix("[")
+    while True:
+        buffer = buffer.lstrip(" \t\r\n")
+        if not buffer and not ended:
+            more = text.read(BLOCK)
+            buffer, ended = more, not more
+            continue
+        if buffer.startswith("]") and not (buffer[1:] + text.read(BLOCK)).strip():
+            return
+        try:
+            value, end = decoder.raw_decode(buffer)
+            if end == len(buffer) and not ended:
+                raise ValueError("perhaps a number that goes on")
+        except (ValueError, RecursionError):
+            more = (
+                "" if ended else text.read(max(BLOCK, len(buffer)))
+            )  # twice as much, so that no item costs its square
+            if len(buffer) + len(more) > LONGEST_LINE:
+                what = f"an item of more than {LONGEST_LINE >> 20} MB, or a fault in the JSON"
+                raise DataFormatError(explain(what, str(file), "write one JSON object per line instead")) from None
+            if not more:
+                if buffer:
+                    yield f"not an item of the list: {buffer}".replace("\n", " ")
+                return
+            buffer += more
+            continue
+        yield buffer[:end].replace("\n", " ").replace("\r", " ") if isinstance(value, dict) else json.dumps(value)
+        buffer = buffer[end:].lstrip(" \t\r\n").removeprefix(",")
+
+
+def _table(stream: IO[bytes], container: Container) -> Iterator[str]:
+    """Rows of CSV or TSV as objects in the header's order; one with too many or too few fields as a list."""
+    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+    csv.field_size_limit(LONGEST_LINE)
+    reader = csv.reader(text, delimiter="\t" if container.kind == "tsv" else ",")
+    next(reader, None)
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield f"not a row of the table: {error}"
+            continue
+        whole = len(fields) == len(container.columns)
+        yield json.dumps(dict(zip(container.columns, fields, strict=True)) if whole else fields, ensure_ascii=False)
