@@ -54,8 +54,10 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     made_of = fingerprints(s)
     expect_run(last_seconds(Path(s.tracking.runs_folder) / "latest" / "summary.json"))
     # Only what a step reads: another customer's file must not miss the teacher's cache.
-    provider = s.data.model_copy(update=dict.fromkeys(("user", "user_labels", "task", "task_test"), ""))
-    validated, validation_cost = validate_data(s.data.user, s.model, s.validation, made_of["validate"])
+    provider = s.data.model_copy(update=dict.fromkeys(("user", "columns", "user_labels", "task", "task_test"), ""))
+    validated, validation_cost = validate_data(
+        s.data.user, s.data.columns, s.data.task_test, s.model, s.validation, made_of["validate"]
+    )
     # Nothing is trained before the user's file has passed.
     feature, extraction_cost = extract_refusal_feature(
         s.model, provider, s.feature, made_of["extract"], after="validate_data"

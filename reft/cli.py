@@ -8,6 +8,7 @@ import typer
 
 from reft.errors import ReftError
 
+COLUMNS = "prompt and answer column, as question,reply; none: told by the keys"
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Safe finetuning on data nobody has vetted.")
 
 
@@ -122,6 +123,59 @@ def scan(
         typer.echo(f"{data}: {result.rows} rows: {counts}\n" + "".join(f"warning: {w}\n" for w in result.warnings))
         typer.echo(f"report:    {page}\ndecisions: {out / 'decisions.jsonl'}")
     raise typer.Exit(0 if result.clean or "TORCHELASTIC_RUN_ID" in os.environ else 3)
+
+
+@app.command()
+def validate(
+    data: Annotated[str, typer.Argument(help="rows of any kind: a file, a folder of shards, s3://... or a hub id")],
+    out: Annotated[Path, typer.Option(help="folder for the sorted rows and the findings")] = Path("validated"),
+    config: Annotated[Path | None, typer.Option(help="a run configuration: its model and validation sections")] = None,
+    columns: Annotated[
+        str, typer.Option(help="prompt and answer column, as question,reply; none: told by the keys")
+    ] = "",
+    rules: Annotated[str, typer.Option(help="any, or openai: its own upload rules")] = "",
+    fix: Annotated[
+        bool, typer.Option("--fix", help="mend what can be mended without guessing; each mending is logged")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Check a file row by row before anything is trained on it; exits with 3 if a row was quarantined."""
+    from dataclasses import asdict
+
+    from reft.artifacts import scratch_folder
+    from reft.config import Settings, parse_settings, read_profile
+    from reft.conversations.forms import column_names
+    from reft.files import local_copy
+    from reft.models.default_model import resolve_model
+    from reft.models.loading import load_tokenizer
+    from reft.progress import progress
+    from reft.validation.file import validate_file
+
+    run = read_profile(config) if config else Settings()
+    changed = {**run.validation.model_dump(), **({"rules": rules} if rules else {})}
+    settings = parse_settings({"validation": changed}).validation
+    model = run.model
+    tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
+    file = local_copy(data, scratch_folder("input"))
+    names = column_names(columns or run.data.columns)
+    held_out = Path(run.data.task_test) if config and run.data.task_test else None
+    found = validate_file(
+        file, out, tokenizer, settings, model.max_length, names, fix, held_out, progress(f"checking {file.name}")
+    )
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+    else:
+        typer.echo(f"{data}: {found.rows} rows ({found.kind}): {found.usable} usable, {found.quarantined} quarantined")
+        for bad in found.first:
+            typer.echo(f"  row {bad['row']}: {bad['rule']} at {bad['field']}: {bad['remedy']}")
+        for check in found.checks:
+            if not check["passed"]:
+                typer.echo(f"{check['severity']}: {check['rule']} fails")
+        typer.echo(f"findings:  {out / 'findings.jsonl'}\npages:     {out / 'docs' / 'index.html'}")
+    if found.fails:
+        typer.echo(found.fails, err=True)
+        raise typer.Exit(2)
+    raise typer.Exit(3 if found.quarantined else 0)
 
 
 benchmark = typer.Typer(no_args_is_help=True, help="Measure the product on this machine.")

@@ -101,7 +101,7 @@ def report(
     }
     summary = build_summary(filtered, evaluation, settings.data.task, costs, models)
     page = _page(summary, validated, teacher, filtered, evaluation, student, plain, settings)
-    _leave(folder, student, registered["model_card"], filtered)
+    _leave(folder, student, registered["model_card"], filtered, validated)
     save_scorer(folder / "teacher", teacher, settings.model, calibration_prompts(settings.data))
     write_text(folder / "report.html", page)
     write_json(folder / "summary.json", summary)
@@ -140,9 +140,11 @@ def _page(
     )
 
 
-def _leave(folder: Path, student: Student, card: str, filtered: FilteredData) -> None:
+def _leave(folder: Path, student: Student, card: str, filtered: FilteredData, validated: ValidatedData) -> None:
     """The student's files and the decision table, for whoever does not want to go through a registry."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(student.weights, folder / "student")
     write_text(folder / "student" / "README.md", card)
     filtered.save(folder / "filter")
+    if validated.docs:
+        shutil.copytree(validated.docs, folder / "data_docs")

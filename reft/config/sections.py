@@ -33,7 +33,10 @@ class ModelSettings(Section):
 class DataSettings(Section):
     """Where the rows come from; paths are relative to the folder of the run."""
 
-    user: str = Field("data/user/banking77.jsonl", description="the customer's rows: chat or prompt/completion JSONL")
+    user: str = Field(
+        "data/user/banking77.jsonl", description="the customer's rows: a file of any kind, a folder, s3://..., a hub id"
+    )
+    columns: str | None = Field(None, description="prompt and answer column, as question,reply; none: told by the keys")
     user_labels: str | None = Field(
         "data/user/banking77.labels.jsonl",
         description="which user rows are harmful, only to measure the filter; none for real jobs",
@@ -76,6 +79,13 @@ class ValidationSettings(Section):
     max_bad_share: Share = Field(0.05, description="stop when a larger share of the rows cannot be used")
     min_rows: Count = Field(10, description="stop when fewer usable rows are left")
     max_row_characters: Count = Field(100_000, description="a longer line is quarantined unread")
+    rules: Literal["any", "openai"] = Field(
+        "any", description="rows in any known form, or OpenAI's own upload rules, which know messages alone"
+    )
+    secrets: Literal["warn", "quarantine", "off"] = Field("warn", description="rows with keys, tokens or passwords")
+    personal_data: Literal["warn", "quarantine", "off"] = Field(
+        "warn", description="rows with e-mail addresses, telephone, card or account numbers"
+    )
 
 
 class FeatureSettings(Section):

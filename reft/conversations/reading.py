@@ -56,10 +56,17 @@ def rows_of(
 ) -> Iterator[Conversation | BadRow]:
     """`read_rows` for lines of JSON that are at hand."""
     for row, line in enumerate(found):
-        try:
-            yield parse_row(line, row, max_characters, columns)
-        except RowError as error:
-            yield BadRow(row, error.code, error.field, error.remedy, line)
+        yield read_row(line, row, max_characters, columns)
+
+
+def read_row(
+    line: str, row: int, max_characters: int = 100_000, columns: tuple[str, str] | None = None
+) -> Conversation | BadRow:
+    """`parse_row` that names what is wrong instead of raising it."""
+    try:
+        return parse_row(line, row, max_characters, columns)
+    except RowError as error:
+        return BadRow(row, error.code, error.field, error.remedy, line)
 
 
 def read_conversations(path: str | Path, limit: int | None = None) -> list[Conversation]:

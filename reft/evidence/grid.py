@@ -16,6 +16,7 @@ from reft.distillation.job import FinetuneJob
 from reft.evidence.judging import Judge, RefusalMatcher, Validation, train_classifier
 from reft.evidence.measure import outcomes, questions
 from reft.evidence.methods import METHODS, Method, label, variants
+from reft.evidence.model_judges import load_judge
 from reft.evidence.settings import EvidenceSettings
 from reft.evidence.tasks import DEFAULT, Task, UserRows, default_task, draw, public_task
 from reft.evidence.teachers import Prepared, Teachers
@@ -96,6 +97,9 @@ class Grid:
         if grid.judge_data:
             classifier, self.validations = train_classifier(Path(grid.judge_data))
             self.judges.append(classifier)
+        for judge in grid.judges:
+            template = Path(judge.template) if judge.template else None
+            self.judges.append(load_judge(judge.name, judge.kind, template, grid.run.model.trust_remote_code))
         self._tasks: dict[str, Task] = {}
 
     def run(self) -> list[dict[str, Any]]:

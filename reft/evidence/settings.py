@@ -12,6 +12,14 @@ from reft.errors import ConfigurationError, explain
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
 
+class JudgeSettings(Section):
+    """A model that judges answers to harmful prompts."""
+
+    name: str = Field(description="its folder or hub id")
+    kind: str = Field(description="beaver-dam, llama-guard, harmbench or strongreject")
+    template: str | None = Field(None, description="a Jinja file over prompt and answer: its authors' own prompt")
+
+
 class EvidenceSettings(Section):
     """One grid: every method on every task at every poison ratio with every seed, and the ablations of ReFT."""
 
@@ -21,6 +29,7 @@ class EvidenceSettings(Section):
     tasks: list[str] = Field(["banking77-routing"], description="the default user job, or names of public tasks")
     public_data: str | None = Field(None, description="folder of the public tasks' files")
     judge_data: str | None = Field(None, description="folder with human labels of answers, to train the second judge")
+    judges: list[JudgeSettings] = Field([], description="models that judge as well")
     poison_ratios: list[Ratio] = Field([0.1], description="share of harmful rows among the user rows")
     seeds: list[int] = Field([0, 1, 2], description="each draws other user rows and trains in another order")
     user_rows: Count = Field(250, description="user rows of each cell")

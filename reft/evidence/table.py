@@ -75,12 +75,12 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def agreement(results: Sequence[dict[str, Any]]) -> Interval | None:
-    """How often the two judges say the same of an answer to a harmful prompt."""
+    """How often the first two judges say the same of an answer to a harmful prompt."""
     same: list[bool] = []
     for result in results:
         judged = [found for measure, found in result["rows"].items() if measure.startswith("harmful score/")]
-        if len(judged) == 2:
-            same += [a == b for a, b in zip(*judged, strict=True)]
+        if len(judged) > 1:
+            same += [a == b for a, b in zip(*judged[:2], strict=True)]
     return rate(same)
 
 

@@ -55,9 +55,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
     assert len(read_conversations(path)) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [(None, "no such file"), ("", "empty"), ("{\n}", "pretty-printed JSON")]
-)
+@pytest.mark.parametrize(("content", "words"), [(None, "no such file"), ("", "empty"), ("{\n}", "pretty-printed JSON")])
 def test_a_file_without_rows_is_refused_as_a_whole(tmp_path, content, words):
     path = tmp_path / "rows.jsonl"
     if content is not None:

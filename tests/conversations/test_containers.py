@@ -1,0 +1,200 @@
+"""Files of every kind are told by their content, read row by row, and leave as they came."""
+
+import csv
+import gzip
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reft.conversations import containers
+from reft.conversations.containers import lines, recognise
+from reft.conversations.giving_back import give_back, stage
+from reft.conversations.reading import BadRow, read_rows
+from reft.errors import DataFormatError
+
+ROWS = [{"instruction": f"say {i}\nplease", "input": "", "output": f'word, "{i}" \u00e9\u2028'} for i in range(7)]
+KINDS = ("jsonl", "json", "csv", "tsv", "parquet", "arrow", "stream", "jsonl.gz", "csv.gz", "json.zst", "jsonl.zst")
+
+
+def write(path, kind, rows=ROWS):
+    """The rows as a file whose name says nothing."""
+    kind, _, packed = kind.partition(".")
+    table = pa.Table.from_pylist(rows)
+    if kind == "parquet":
+        pq.write_table(table, path, row_group_size=3)
+        return path
+    if kind in ("arrow", "stream"):
+        with (pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream)(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+        return path
+    if kind in ("csv", "tsv"):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if kind == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif kind == "json":
+        path.write_text(json.dumps(rows, indent=2, ensure_ascii=False), encoding="utf-8")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if packed:
+        data = path.read_bytes()
+        with pa.CompressedOutputStream(pa.OSFile(str(path), "wb"), {"gz": "gzip", "zst": "zstd"}[packed]) as output:
+            output.write(data)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_read_and_given_back(tmp_path, kind):
+    path = write(tmp_path / "upload", kind)
+    found = recognise(path)
+    assert [json.loads(line) for line in lines(found)] == ROWS
+    rows = list(read_rows(path))
+    assert [row.instruction for row in rows] == [row["instruction"] for row in ROWS]
+    assert [row.row for row in rows] == list(range(7))
+    # Sorted into two groups and read again, they are the same rows in the same form.
+    out = tmp_path / "out"
+    staged = list(lines(stage(found, out / "in")))
+    groups = np.array([0, 1, 0, 0, 1, 0, 0], np.uint8)
+    out.mkdir(exist_ok=True)
+    for index, name in enumerate(("kept", "gone")):
+        (out / f"{name}.jsonl").write_text(
+            "".join(line + "\n" for line, g in zip(staged, groups, strict=True) if g == index), encoding="utf-8"
+        )
+    written = give_back(found, out, ("kept", "gone"), groups)
+    for index, target in enumerate(written):
+        again = recognise(target)
+        assert (again.kind, again.compression, again.columns) == (found.kind, found.compression, found.columns)
+        back = [json.loads(line) for line in lines(again)]
+        assert back == [row for row, g in zip(ROWS, groups, strict=True) if g == index]
+        assert all(list(row) == list(ROWS[0]) for row in back)
+
+
+def test_tables_keep_their_types(tmp_path):
+    table = pa.table({"prompt": ["a", "b"], "completion": ["c", "d"], "weight": pa.array([1, None], pa.int8()),
+                      "when": pa.array([0, 1], pa.timestamp("ms"))})  # fmt: skip
+    pq.write_table(table, tmp_path / "in.parquet")
+    found = recognise(tmp_path / "in.parquet")
+    stage(found, tmp_path / "staged")
+    (target, empty) = give_back(found, tmp_path, ("kept", "gone"), np.zeros(2, np.uint8))
+    assert pq.read_table(target).equals(table)
+    assert pq.read_table(empty).schema == table.schema
+
+
+def test_a_folder_of_shards_is_one_set_of_rows(tmp_path):
+    for number in (2, 1):
+        write(tmp_path / f"part-{number}", "jsonl", ROWS[3 * (number - 1) : 3 * number])
+    assert [json.loads(line) for line in lines(recognise(tmp_path))] == ROWS[:6]
+    write(tmp_path / "part-3", "csv")
+    with pytest.raises(DataFormatError, match="several kinds"):
+        recognise(tmp_path)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "rows").mkdir()
+    write(tmp_path / "rows" / "a", "jsonl")
+    write(tmp_path / "secret", "jsonl")
+    os.symlink(tmp_path / "secret", tmp_path / "rows" / "b")
+    with pytest.raises(DataFormatError, match="leads out of the folder"):
+        recognise(tmp_path / "rows")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"PK\x03\x04rest", "zip is not read"),
+        ("{}".encode("utf-16"), "utf-16 is not read"),
+        (b'{\n "messages": []\n}', "pretty-printed"),
+        (b"PAR1 cut off", "damaged"),
+        (b"ARROW1\x00\x00 cut off", "damaged"),
+        (gzip.compress(b'{"a": 1}\n' * 4000)[:60], "damaged"),
+        (gzip.compress(gzip.compress(b"{}")), "gzip is not read"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_a_remedy(tmp_path, content, words):
+    path = tmp_path / "upload"
+    path.write_bytes(content)
+    with pytest.raises(DataFormatError, match=rf"(?s){words}.*remedy"):
+        list(read_rows(path))
+
+
+def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "EXPANSION_FROM", 1 << 20)
+    (tmp_path / "bomb").write_bytes(gzip.compress(b'{"prompt": "a", "completion": "b"}\n' * 200_000))
+    with pytest.raises(DataFormatError, match="times its size"):
+        for _ in read_rows(tmp_path / "bomb"):
+            pass
+
+
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "LONGEST_LINE", 1000)
+    (tmp_path / "rows").write_bytes(b'{"prompt": "' + b"a" * 2000 + b'"}\n')
+    with pytest.raises(DataFormatError, match="a line of more than"):
+        list(read_rows(tmp_path / "rows"))
+
+
+def test_a_hundred_megabytes_in_one_line_are_one_bad_row(tmp_path):
+    with (tmp_path / "rows").open("wb") as file:
+        file.write(b'{"prompt": "a", "completion": "b"}\n{"prompt": "' + b"a" * (100 << 20) + b'"}\n')
+        file.write(b'{"prompt": "c", "completion": "d"}\n')
+    found = [row.code if isinstance(row, BadRow) else row.instruction for row in read_rows(tmp_path / "rows")]
+    assert found == ["a", "row_too_long", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "codes"),
+    [
+        ('[{"prompt": "a", "completion": "b"}, 7, {"prompt": "c", "completion": "d"}]', 3, {1: "not_an_object"}),
+        ('[{"prompt": "a", "completion": "b"}, {"prompt": "c", "compl', 2, {1: "not_json"}),
+        ('[{"prompt": "a", "completion": "b"},, {"prompt": 1}]', 2, {1: "not_json"}),
+        ("[" * 50_000, 1, {0: "not_json"}),
+        ("[]", 0, {}),
+        ("[]garbage", 1, {0: "not_json"}),
+    ],
+)
+def test_a_broken_list_loses_no_row_before_the_fault(tmp_path, text, count, codes):
+    (tmp_path / "rows").write_text(text)
+    found = list(read_rows(tmp_path / "rows"))
+    assert len(found) == count
+    assert {row.row: row.code for row in found if isinstance(row, BadRow)} == codes
+
+
+def test_items_that_cross_blocks_are_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "BLOCK", 7)
+    path = write(tmp_path / "rows", "json")
+    assert [json.loads(line) for line in lines(recognise(path))] == ROWS
+
+
+def test_a_table_row_of_the_wrong_width_is_quarantined(tmp_path):
+    (tmp_path / "rows").write_text('prompt,completion\na,b\nc\nd,e,f\n"g,\nh",i\n')
+    found = list(read_rows(tmp_path / "rows"))
+    assert [isinstance(row, BadRow) for row in found] == [False, True, True, False]
+    assert found[1].code == "not_an_object"
+    assert found[3].instruction == "g,\nh"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        st.binary(max_size=60).map(gzip.compress),
+        st.text(alphabet='[]{}",:\\ \n\r\tab1\x00\u00e9', max_size=120).map(str.encode),
+        st.tuples(st.sampled_from([b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"\x28\xb5\x2f\xfd", b"[", b"a,b\n"]),
+                  st.binary(max_size=80)).map(b"".join),
+    )
+)  # fmt: skip
+def test_no_bytes_crash_or_lose_a_row(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("fuzz") / "upload"
+    path.write_bytes(content)
+    try:
+        found = list(read_rows(path))
+        total = sum(1 for _ in lines(recognise(path)))
+    except DataFormatError:
+        return
+    assert [row.row for row in found] == list(range(total))

@@ -1,0 +1,187 @@
+"""`reft validate`: any file, sorted, counted, mended where that needs no guess, with pages that run nothing."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import sync_playwright
+
+from reft.config import ValidationSettings
+from reft.conversations.containers import lines, recognise
+from reft.validation.file import validate_file
+from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
+from reft.validation.mending import mended
+from tests.conftest import row, write_jsonl
+from tests.report.test_report import CHROMIUM
+
+GOOD = [row(f"question {i}", f"answer {i}") for i in range(30)]
+
+
+def check(tmp_path, tokenizer, rows, out="out", fix=False, **changes):
+    path = rows if not isinstance(rows, list) else write_jsonl(tmp_path / "rows.jsonl", rows)
+    return validate_file(path, tmp_path / out, tokenizer, ValidationSettings(**changes), 200, fix=fix)
+
+
+def findings(tmp_path, out="out"):
+    return [json.loads(line) for line in (tmp_path / out / "findings.jsonl").open()]
+
+
+def test_rows_are_sorted_and_every_one_is_named(tmp_path, tokenizer):
+    rows = [*GOOD, {"messages": []}, row("", "a"), row("key AKIAIOSFODNN7EXAMPLE", "mail me: a.b@example.org")]
+    found = check(tmp_path, tokenizer, rows, max_bad_share=0.2)
+    assert (found.rows, found.usable, found.quarantined, found.fails) == (33, 31, 2, None)
+    assert found.rules == {"missing_messages_list": 1, "missing_content": 1}
+    assert [(f["row"], f["level"], f["rule"]) for f in findings(tmp_path)] == [
+        (30, "quarantined", "missing_messages_list"), (31, "quarantined", "missing_content"),
+        (32, "warning", "secret"), (32, "warning", "personal_data"),
+    ]  # fmt: skip
+    told = (tmp_path / "out" / "findings.jsonl").read_text()
+    assert "AKIA" not in told
+    assert "example.org" not in told
+    original = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert (tmp_path / "out" / "usable.jsonl").read_text().splitlines() == [*original[:30], original[32]]
+    assert (tmp_path / "out" / "quarantined.jsonl").read_text().splitlines() == original[30:32]
+    failed = {c["rule"] for c in found.checks if not c["passed"]}
+    assert failed == {"no keys, tokens or passwords", "no personal data"}
+
+
+def test_policies_quarantine_or_stay_silent(tmp_path, tokenizer):
+    rows = [*GOOD, row("key AKIAIOSFODNN7EXAMPLE", "a"), row("a.b@example.org", "a")]
+    found = check(tmp_path, tokenizer, rows, secrets="quarantine", personal_data="off", max_bad_share=0.2)
+    assert found.rules == {"secret": 1}
+    assert not [f for f in findings(tmp_path) if f["rule"] == "personal_data"]
+
+
+def test_openais_own_rules(tmp_path, tokenizer):
+    rows = [*GOOD[:9], {"prompt": "q", "completion": "a"}]
+    found = check(tmp_path, tokenizer, rows, rules="openai", max_bad_share=0.5, min_rows=1)
+    assert found.rules == {"missing_messages_list": 1}
+    assert found.fails is None
+    few = check(tmp_path, tokenizer, GOOD[:9], out="few", rules="openai", min_rows=1)
+    assert "enough rows" in few.fails
+
+
+def test_what_leaks_and_what_repeats_warns(tmp_path, tokenizer):
+    write_jsonl(tmp_path / "test.jsonl", [row("Question  3", "other")])
+    path = write_jsonl(tmp_path / "rows.jsonl", GOOD + [row("same", "same")] * 10)
+    found = validate_file(
+        path, tmp_path / "out", tokenizer, ValidationSettings(), 200, held_out=tmp_path / "test.jsonl"
+    )
+    assert {c["rule"] for c in found.checks if not c["passed"]} == {"no prompt of the test rows", "few duplicates"}
+    found = check(tmp_path, tokenizer, [row(f"q {i}", "card" if i else "other") for i in range(40)], out="one")
+    assert {c["rule"] for c in found.checks if not c["passed"]} == {"answers in balance"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "done"),
+    [
+        ('{"prompt": "a, ]", "completion": "b"}', None, []),
+        ('\ufeff{"a": 1}\r', '{"a": 1}', ["byte order mark removed", "line end removed"]),
+        ('{"a": [1, 2,], }', '{"a": [1, 2] }', ["trailing comma removed"]),
+        ('{"a": ",}"},', '{"a": ",}"}', ["trailing comma removed"]),
+        (
+            '{"messages": [{"role": "Human", "content": "q\\u0000"}, {"role": "bot", "content": "a"}]}',
+            '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}',
+            ["role 'Human' is 'user'", "role 'bot' is 'assistant'", "1 control characters removed"],
+        ),
+        ("not json,", None, []),
+        ('{"a": 1, "a": 2,}', None, []),
+    ],
+)
+def test_mending_without_guessing(line, expected, done):
+    assert mended(line) == (line if expected is None else expected, done)
+
+
+def test_fixed_rows_leave_mended_and_logged(tmp_path, tokenizer):
+    path = tmp_path / "rows.jsonl"
+    broken = json.dumps(row("q", "a")).removesuffix("}") + ",}"
+    path.write_text("".join(json.dumps(r) + "\n" for r in GOOD) + broken + "\n")
+    assert check(tmp_path, tokenizer, path, out="as it is").rules == {"not_json": 1}
+    found = check(tmp_path, tokenizer, path, fix=True)
+    assert found.quarantined == 0
+    assert found.fixes == {"trailing comma removed": 1}
+    assert [f["row"] for f in findings(tmp_path)] == [30]
+    assert json.loads((tmp_path / "out" / "usable.jsonl").read_text().splitlines()[-1]) == row("q", "a")
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.lists(st.sampled_from(['{"prompt": "a", "completion": "b"}', "x", "{}", "", '{"prompt": 1}', "\x00"]),
+                     min_size=1, max_size=12), fix=st.booleans())  # fmt: skip
+def test_kept_and_quarantined_are_all_that_was_read(tmp_path_factory, tokenizer, rows, fix):
+    folder = tmp_path_factory.mktemp("rows")
+    text = '{"prompt": "first", "completion": "row"}\n' + "\n".join(rows) + "\n"
+    (folder / "rows.jsonl").write_text(text)
+    read = text.removesuffix("\n").split("\n")
+    found = validate_file(folder / "rows.jsonl", folder / "out", tokenizer, ValidationSettings(), 200, fix=fix)
+    out = [(folder / "out" / f"{name}.jsonl").read_text().split("\n")[:-1] for name in ("usable", "quarantined")]
+    assert found.rows == len(read) == sum(map(len, out))
+    assert (found.usable, found.quarantined) == tuple(map(len, out))
+    if not fix:
+        assert sorted(out[0] + out[1]) == sorted(read)
+
+
+def test_the_pages_show_no_text_and_run_nothing(tmp_path, tokenizer):
+    """In a real browser: a row with a script in it, in every place a customer can write to."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium")
+    attack = "<script>window.hit=1</script><img src=x onerror='window.hit=1'>"
+    rows = [*GOOD, row(attack, attack), {"messages": [{"role": attack, "content": attack}], attack: 1}]
+    check(tmp_path, tokenizer, rows, max_bad_share=0.2)
+    pages = sorted((tmp_path / "out" / "docs").rglob("*.html"))
+    assert len(pages) >= 3
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        for path in pages:
+            page.goto(path.as_uri())
+            assert page.evaluate("window.hit") is None
+            assert attack not in page.content()
+        browser.close()
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+    assert any("rows can be used" in path.read_text() or "usable" in path.read_text() for path in pages)
+
+
+def test_what_is_found_in_texts():
+    assert secrets_in("-----BEGIN RSA PRIVATE KEY-----") == ["Private Key"]
+    assert secrets_in("ordinary words with_a_rather_long_identifier_in_them") == []
+    assert personal_data_in("call +49 170 1234567 or write a.b@example.org") == ["e-mail address", "telephone number"]
+    assert personal_data_in("4111 1111 1111 1111 and DE89 3704 0044 0532 0130 00") == [
+        "card number",
+        "bank account number",
+    ]
+    assert personal_data_in("order 1234567890123 of 2024-01-02, version 1.2.3, 4111 1111 1111 1112") == []
+    assert is_mojibake("caf\u00c3\u00a9")
+    assert not is_mojibake("caf\u00e9 \u00c3")
+
+
+def test_the_command_exits_as_a_scan_does(tmp_path, tiny_model):
+    from typer.testing import CliRunner
+
+    from reft.cli import app
+
+    (tmp_path / "run.yaml").write_text(
+        json.dumps({"parameters": {"settings": {"model": {"name": tiny_model}, "data": {"task_test": None}}}})
+    )
+
+    def run(rows, *options):
+        path = write_jsonl(tmp_path / "rows.jsonl", rows)
+        command = [
+            "validate",
+            str(path),
+            "--out",
+            str(tmp_path / "o"),
+            "--config",
+            str(tmp_path / "run.yaml"),
+            *options,
+        ]
+        return CliRunner().invoke(app, command)
+
+    clean = run(GOOD, "--json")
+    assert clean.exit_code == 0, clean.output
+    assert json.loads(clean.stdout.splitlines()[-1])["usable"] == 30
+    assert run([*GOOD, {}]).exit_code == 3
+    assert run(GOOD[:3]).exit_code == 2
+    assert [*lines(recognise(tmp_path / "o" / "usable.jsonl"))]
