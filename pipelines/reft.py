@@ -12,11 +12,12 @@ from reft.fingerprint import of_code, of_path
 from reft.models.default_model import resolve_model
 from reft.progress import expect_run
 from reft.report.summary import last_seconds
+from reft.tracking.registry import champion_version
 from steps.data import validate_data
 from steps.evaluate import evaluate
 from steps.filtering import filter_data
 from steps.finetune import finetune, finetune_plain
-from steps.publish import register, report
+from steps.publish import gate, register, report
 from steps.teacher import distill_soft_labels, extract_refusal_feature, train_teacher
 
 GROUND = ("conversations", "models", "errors", "artifacts")
@@ -79,8 +80,19 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     evaluation, evaluation_cost = evaluate(student, teacher, s.model, s.data, s.evaluation, made_of["evaluate"], plain)
     lineage = {"user_data": of_path(s.data.user), "base_model": of_path(resolve_model(s.model.name)),
                "code": of_code("."), "seed": str(s.seed)}  # fmt: skip
+    name = s.tracking.registered_name
+    # The champion is a parameter, so that a new one is judged against anew.
+    verdict = gate(evaluation, filtered, s.gate, name, champion_version(name), made_of["evaluate"])
     registered = register(
-        student, evaluation, filtered, s.tracking.registered_name, s.model.name, s.data.task, s.finetune, lineage
+        student,
+        evaluation,
+        filtered,
+        verdict,
+        s.tracking.registered_name,
+        s.model.name,
+        s.data.task,
+        s.finetune,
+        lineage,
     )
     report(
         validated, teacher, filtered, student, evaluation, registered, s,

@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
+from reft import cli_registry
 from reft.errors import ReftError
 
 COLUMNS = "prompt and answer column, as question,reply; none: told by the keys"
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Safe finetuning on data nobody has vetted.")
+
+
+cli_registry.add_to(app)
 
 
 @app.command("fetch-model")

@@ -30,6 +30,10 @@ class TrainingError(ReftError, RuntimeError):
     """Training stopped: a dead process, a loss that is not a number, a broken checkpoint."""
 
 
+class PromotionError(ReftError, RuntimeError):
+    """A version may not serve: its gate, its files or its place in the registry stand against it."""
+
+
 class StorageError(ReftError, OSError):
     """A file could not be written or read back: disk full, no permission, a damaged artifact."""
 

@@ -8,21 +8,35 @@ from zenml import step
 from zenml.types import HTMLString
 
 from reft.artifacts import scratch_folder, write_json, write_text
-from reft.config import FinetuneSettings, Settings
+from reft.config import FinetuneSettings, GateSettings, Settings
 from reft.distillation.artifact import Student
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
+from reft.promotion.gate import judge
 from reft.report.html import ReportInputs, render_report
 from reft.report.model_card import CardInputs, render_model_card
 from reft.report.summary import build_summary
 from reft.scorer import save_scorer
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import calibration_prompts
-from reft.tracking.logging import log_folder
-from reft.tracking.registry import register_candidate
+from reft.tracking.logging import log_folder, log_metrics
+from reft.tracking.registry import GATE, gate_of, register_candidate
 from reft.validation.validate import ValidatedData
 from steps.data import labels_of
+
+
+@step(experiment_tracker=True)
+def gate(
+    evaluation: EvaluationReport, filtered: FilteredData, settings: GateSettings, name: str, champion: str, rows: str
+) -> Annotated[dict[str, Any], "verdict"]:
+    """Hold the student against the gate's limits and against the version that serves (`champion`; "" for none)."""
+    served = gate_of(name, champion) if champion else {}
+    student = evaluation.models["student"]
+    verdict = judge(student, filtered.report.fpr, rows, settings, served.get("outcomes"), served.get("rows", ""))
+    log_metrics("gate", {"passed": float(verdict.passed)})
+    print(f"the gate is {'passed' if verdict.passed else 'NOT passed'}:\n{verdict.text}")
+    return {**verdict.as_dict(), "outcomes": student.outcomes, "champion": champion}
 
 
 @step(experiment_tracker=True)
@@ -30,6 +44,7 @@ def register(
     student: Student,
     evaluation: EvaluationReport,
     filtered: FilteredData,
+    verdict: dict[str, Any],
     name: str,
     base: str,
     task: str,
@@ -44,13 +59,14 @@ def register(
     card = render_model_card(
         CardInputs(
             name, base, task, student.is_adapter, student.history, settings.model_dump(), filtered.report, evaluation,
-            lineage,
+            lineage, verdict,
         )
     )  # fmt: skip
     folder = scratch_folder("student")
     shutil.copytree(student.weights, folder, dirs_exist_ok=True)
     write_text(folder / "README.md", card)
-    version = register_candidate(folder, name, tags)
+    write_json(folder / GATE, verdict)
+    version = register_candidate(folder, name, tags, card, verdict["passed"])
     return {
         "registered_name": version.name,
         "version": version.version,

@@ -16,7 +16,9 @@ ALLOWED = {
     "attacks": GROUND | {"evaluation", "filtering", "scorer"},
     "distillation": GROUND,
     "validation": GROUND,
-    "tracking": set(),
+    "promotion": GROUND | {"evaluation"},
+    "tracking": {"errors", "promotion"},
+    "evidence": GROUND | {"cost", "distillation", "evaluation", "filtering", "report", "refusal", "scorer", "teacher"},
     "report": GROUND | {"evaluation", "filtering", "refusal"},
 }
 

@@ -17,6 +17,7 @@ from reft.config.sections import (
     EvaluationSettings,
     FeatureSettings,
     FilterSettings,
+    GateSettings,
     ModelSettings,
     Section,
     Share,
@@ -34,6 +35,7 @@ __all__ = [
     "FeatureSettings",
     "FilterSettings",
     "FinetuneSettings",
+    "GateSettings",
     "LoraSettings",
     "ModelSettings",
     "Section",
@@ -61,6 +63,7 @@ class Settings(Section):
     filter: FilterSettings = FilterSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
     tracking: TrackingSettings = TrackingSettings()
 
 

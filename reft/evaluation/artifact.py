@@ -27,4 +27,5 @@ class EvaluationReport:
 
 def _scores(value: dict[str, Any]) -> ModelScores:
     answers, tokens = [(a, b, c) for a, b, c in value.pop("answers")], value.pop("tokens")
-    return ModelScores(**{k: Interval(**v) if v else None for k, v in value.items()}, answers=answers, tokens=tokens)
+    rates = {k: Interval(**v) if v else None for k, v in value.items() if k != "outcomes"}
+    return ModelScores(**rates, answers=answers, tokens=tokens, outcomes=value["outcomes"])

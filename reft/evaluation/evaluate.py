@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.evaluation.generation import generate
-from reft.evaluation.judges import complies, is_refusal
+from reft.evaluation.judges import complies, is_gibberish, is_refusal
 from reft.evaluation.statistics import Interval, rate
 from reft.progress import Report
 
@@ -27,7 +27,9 @@ class EvaluationSets:
 class ModelScores:
     """One model's results, each with its interval.
 
-    `answers` holds (set, prompt, answer) to look at; `tokens` counts those of all prompts and answers.
+    `coherence` is the share of answers to harmful and ordinary prompts that are language; `answers` holds (set,
+    prompt, answer) to look at; `tokens` counts those of all prompts and answers; `outcomes` holds what every rate
+    was made of, row by row, so that two models can be compared in pairs.
     """
 
     harmful_score: Interval | None
@@ -36,6 +38,8 @@ class ModelScores:
     accuracy: Interval | None
     answers: list[tuple[str, str, str]] = field(default_factory=list)
     tokens: int = 0
+    coherence: Interval | None = None
+    outcomes: dict[str, list[bool]] = field(default_factory=dict)
 
 
 def evaluate_model(
@@ -57,11 +61,16 @@ def evaluate_model(
     everything = generate(model, tokenizer, conversations, max_new_tokens, report=report)
     answers = iter(everything)
     said = {name: [next(answers) for _ in group] for name, group in groups.items()}
+    outcomes = {
+        "harmful_score": [complies(a) for a in said["harmful"]],
+        "over_refusal": [is_refusal(a) for a in said["lookalikes"]],
+        "ordinary_refusal": [is_refusal(a) for a in said["ordinary"]],
+        "accuracy": [same_answer(a, c.answer or "") for a, c in zip(said["task"], sets.task, strict=True)],
+        "coherence": [not is_gibberish(a) for a in (*said["harmful"], *said["ordinary"])],
+    }
     return ModelScores(
-        harmful_score=rate([complies(a) for a in said["harmful"]]),
-        over_refusal=rate([is_refusal(a) for a in said["lookalikes"]]),
-        ordinary_refusal=rate([is_refusal(a) for a in said["ordinary"]]),
-        accuracy=rate([same_answer(a, c.answer or "") for a, c in zip(said["task"], sets.task, strict=True)]),
+        **{name: rate(found) for name, found in outcomes.items()},
+        outcomes=outcomes,
         answers=[
             (name, c.instruction, answer)
             for name, group in groups.items()

@@ -22,6 +22,7 @@ class CardInputs:
         history: the finetuning's metrics by step.
         settings: the finetuning's settings.
         lineage: digests of what the student was made from.
+        verdict: the gate's, as `reft.promotion.gate.Verdict.as_dict` gives it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class CardInputs:
     report: FilterReport
     evaluation: EvaluationReport
     lineage: Mapping[str, str]
+    verdict: Mapping[str, Any]
 
 
 def render_model_card(inputs: CardInputs) -> str:

@@ -1,13 +1,18 @@
 """Registering the student in the MLflow model registry."""
 
+import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-CANDIDATE = "candidate"
+from reft.tracking.promotion import ALIASES, FILES, PASSED, digest_of_files
+
+GATE = "gate.json"
 
 
 @dataclass(frozen=True)
@@ -19,15 +24,23 @@ class RegisteredModel:
     run_id: str
 
 
-def register_candidate(folder: Path, name: str, tags: dict[str, str]) -> RegisteredModel:
+def register_candidate(
+    folder: Path, name: str, tags: dict[str, str], description: str = "", passed: bool = False
+) -> RegisteredModel:
     """Upload the student's files to the active run, make a version of them and point `candidate` at it.
 
-    The alias moves last, so that it never names a version whose files are not all there.
+    The alias moves last, so that it never names a version whose files are not all there; the digest of the files is
+    recorded with the version, to hold them against it before they serve.
+
+    Args:
+        description: what the version's page shows.
+        passed: whether the gate was passed.
     """
+    tags = {**tags, FILES: digest_of_files(folder), PASSED: str(passed).lower()}
     run = mlflow.active_run()
     if run is None:
         with mlflow.start_run(run_name="register"):
-            return register_candidate(folder, name, tags)
+            return register_candidate(folder, name, tags, description, passed)
     run_id = run.info.run_id
     mlflow.log_artifacts(str(folder), "student")
     client = MlflowClient()
@@ -37,6 +50,22 @@ def register_candidate(folder: Path, name: str, tags: dict[str, str]) -> Registe
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{run.info.artifact_uri}/student"
-    version = client.create_model_version(name, source, run_id, tags=tags).version
-    client.set_registered_model_alias(name, CANDIDATE, version)
+    version = client.create_model_version(name, source, run_id, tags, description=description[:5000]).version
+    client.set_registered_model_alias(name, ALIASES[0], version)
     return RegisteredModel(name, str(version), run_id)
+
+
+def champion_version(name: str) -> str:
+    """The version that serves; "" where none does."""
+    try:
+        return str(MlflowClient().get_model_version_by_alias(name, ALIASES[-1]).version)
+    except MlflowException:
+        return ""
+
+
+def gate_of(name: str, version: str) -> dict[str, Any]:
+    """What the gate knew of a version when it was registered: its verdict, outcomes and the digest of the rows."""
+    source = MlflowClient().get_model_version(name, version).source
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(artifact_uri=f"{source}/{GATE}", dst_path=folder)
+        return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,19 +1,8 @@
 import mlflow
 import pytest
-from mlflow.tracking import MlflowClient
 
 from reft.tracking import logging as tracking
 from reft.tracking.registry import register_candidate
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", artifact_location=(tmp_path / "a").as_uri()))
-    yield MlflowClient()
-    mlflow.set_tracking_uri(before)
 
 
 def test_a_run_holds_losses_settings_and_data_sets(store, tmp_path):
@@ -51,5 +40,5 @@ def test_the_candidate_alias_moves_to_the_newest_version(store, tmp_path):
     assert (first.version, second.version) == ("1", "2")
     found = store.get_model_version_by_alias("student", "candidate")
     assert str(found.version) == second.version
-    assert found.tags == {"accuracy": "0.8"}
+    assert found.tags["accuracy"] == "0.8"
     assert store.list_artifacts(second.run_id, "student")[0].path == "student/adapter_model.safetensors"

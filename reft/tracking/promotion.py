@@ -1,0 +1,187 @@
+"""Moving a version's aliases in the MLflow registry: one at a time, checked, written down first.
+
+The trail and the lock are part of the registry itself (tags of the registered model, and a registered model whose
+name only one can take), so that they work for everybody who uses the same server.
+"""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from reft.errors import PromotionError, explain
+from reft.promotion.trail import BEGINNING, Entry, tampered, verify
+
+ALIASES = ("candidate", "challenger", "champion")
+TRAIL = "reft.audit."
+FILES, PASSED = "reft.files", "reft.gate_passed"
+LOCK_SECONDS = 60.0
+
+
+def digest_of_files(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files of a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def promote(
+    name: str, to: str, by: str, reason: str = "", version: str | None = None, force: bool = False
+) -> tuple[Entry | None, str]:
+    """Let an alias point to a version; returns the trail's new entry (None: it was so already) and the version.
+
+    Args:
+        to: "challenger" or "champion".
+        version: which one; None: the one that the alias a step below points to.
+        force: overrule a gate that was not passed; needs a reason.
+
+    Raises:
+        PromotionError: no such model or version, the gate was not passed, the files are not those that were
+            registered, or somebody else is promoting.
+        StorageError: the audit trail was tampered with.
+    """
+    if to not in ALIASES[1:]:
+        raise PromotionError(explain(f"{to!r} is no place to promote to", name, "use challenger or champion"))
+    client = MlflowClient()
+    with _alone(client, name):
+        model = _model(client, name)
+        found = _version(client, model, version or model.aliases.get(ALIASES[ALIASES.index(to) - 1]))
+        if str(model.aliases.get(to, "")) == str(found.version):
+            return None, str(found.version)
+        passed = found.tags.get(PASSED) == "true"
+        if not passed and not (force and reason.strip()):
+            remedy = "read its verdict (gate.json beside the model); --force with a --reason overrules it, on record"
+            raise PromotionError(explain("it has not passed the gate", f"{name} version {found.version}", remedy))
+        return _move(client, model, found, "promote", to, by, reason, passed, not passed), str(found.version)
+
+
+def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
+    """Let the champion before the present one serve again; returns the trail's new entry and the version.
+
+    Raises:
+        PromotionError: there was none before, or its files are not those that were registered.
+        StorageError: the audit trail was tampered with.
+    """
+    client = MlflowClient()
+    with _alone(client, name):
+        model = _model(client, name)
+        present = str(model.aliases.get("champion", ""))
+        # The last promotion of the present champion tells whom it followed; a rollback is no promotion.
+        moves = [e for e in _trail(client, model) if (e.alias, e.version, e.action) == ("champion", present, "promote")]
+        if not moves or not moves[-1].before:
+            raise PromotionError(explain("no champion came before", name, "reft history shows what there was"))
+        found = _version(client, model, moves[-1].before)
+        entry = _move(client, model, found, "rollback", "champion", by, reason, found.tags.get(PASSED) == "true", False)
+        return entry, str(found.version)
+
+
+def history(name: str) -> tuple[list[Entry], dict[str, str]]:
+    """The verified trail, oldest first, and where the aliases stand.
+
+    Raises:
+        PromotionError: no such model.
+        StorageError: the trail was tampered with.
+    """
+    client = MlflowClient()
+    model = _model(client, name)
+    return _trail(client, model), {alias: str(version) for alias, version in model.aliases.items()}
+
+
+def _move(
+    client: MlflowClient, model: RegisteredModel, found: ModelVersion, action: str, alias: str, by: str, reason: str,
+    passed: bool, forced: bool,
+) -> Entry:  # fmt: skip
+    """Verify, write down, then move: a kill in between leaves an entry whose move the same command makes good."""
+    trail, before = _trail(client, model), str(model.aliases.get(alias, ""))
+    files = _verified_files(found)
+    entry = Entry(
+        len(trail) + 1, datetime.now(UTC).isoformat(timespec="seconds"), action, alias, str(found.version), before,
+        by, reason, passed, forced, files, trail[-1].digest if trail else BEGINNING,
+    )  # fmt: skip
+    unfinished = trail and (trail[-1].alias, trail[-1].version, trail[-1].before) == (alias, entry.version, before)
+    if unfinished:
+        entry = trail[-1]
+    else:
+        key = f"{TRAIL}{entry.number:06d}"
+        client.set_model_version_tag(model.name, entry.version, key, entry.digest)
+        client.set_registered_model_tag(model.name, key, entry.line)
+    client.set_registered_model_alias(model.name, alias, str(found.version))
+    return entry
+
+
+def _verified_files(found: ModelVersion) -> str:
+    recorded = found.tags.get(FILES, "")
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), dst_path=folder))
+        actual = digest_of_files(here)
+    if actual != recorded:
+        where, remedy = f"{found.name} version {found.version}", "do not serve it: register the student again"
+        raise PromotionError(explain("its files are not those that were registered", where, remedy))
+    return actual
+
+
+def _trail(client: MlflowClient, model: RegisteredModel) -> list[Entry]:
+    """The verified entries. The newest one, which no other holds the digest of, is held against its version's tag."""
+    where = f"registered model {model.name}"
+    entries = verify([value for key, value in sorted(model.tags.items()) if key.startswith(TRAIL)], where)
+    if entries:
+        newest = entries[-1]
+        kept = client.get_model_version(model.name, newest.version).tags.get(f"{TRAIL}{newest.number:06d}")
+        if kept != newest.digest:
+            raise tampered(newest.number, where, "its version holds another digest of it")
+    return entries
+
+
+def _model(client: MlflowClient, name: str) -> RegisteredModel:
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        remedy = "tracking.registered_name names it; MLFLOW_TRACKING_URI names the server"
+        raise PromotionError(explain(f"no such registered model ({error.error_code})", name, remedy)) from error
+
+
+def _version(client: MlflowClient, model: RegisteredModel, version: str | None) -> ModelVersion:
+    if version is None:
+        raise PromotionError(explain("no version to promote", model.name, "run the pipeline, or name --version"))
+    try:
+        return client.get_model_version(model.name, str(version))
+    except MlflowException as error:
+        remedy = "see its versions in MLflow"
+        raise PromotionError(explain(f"no version {version} ({error.error_code})", model.name, remedy)) from error
+
+
+@contextmanager
+def _alone(client: MlflowClient, name: str) -> Generator[None]:
+    """Hold the registry's lock on a model: a registered model of a name that only one can create at a time.
+
+    One whose holder was killed is taken over after a minute.
+    """
+    lock = f"{name}--promotion-lock"
+    for attempt in (1, 2):
+        try:
+            client.create_registered_model(lock, tags={"held": json.dumps(time.time())})
+            break
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            held = float(client.get_registered_model(lock).tags.get("held", "0"))
+            if attempt == 2 or time.time() - held < LOCK_SECONDS:
+                remedy = "wait a minute and look at reft history"
+                raise PromotionError(explain("somebody else is promoting", name, remedy)) from error
+            client.delete_registered_model(lock)
+    try:
+        yield
+    finally:
+        client.delete_registered_model(lock)

@@ -1,0 +1,177 @@
+"""Promotion on a real registry: SQLite here, the same calls on a server."""
+
+import json
+import multiprocessing
+import time
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
+
+from reft.cli import app
+from reft.errors import PromotionError, StorageError
+from reft.tracking import promotion
+from reft.tracking.promotion import digest_of_files, history, promote, rollback
+from reft.tracking.registry import champion_version, gate_of, register_candidate
+
+
+@pytest.fixture
+def student(store, tmp_path):  # noqa: ARG001
+    """A function that registers a version."""
+
+    def register(content="x", passed=True):
+
+        folder = tmp_path / f"student-{content}"
+        folder.mkdir(exist_ok=True)
+        (folder / "adapter_model.safetensors").write_text(content)
+        (folder / "gate.json").write_text(json.dumps({"passed": passed, "rows": "r", "outcomes": {"accuracy": [True]}}))
+        return register_candidate(folder, "s", {}, "a card", passed).version
+
+    return register
+
+
+def test_a_version_climbs_and_history_tells(student):
+    first = student("a")
+    assert champion_version("s") == ""
+    promote("s", "challenger", "me")
+    entry, moved = promote("s", "champion", "me", "good")
+    assert (moved, entry.number, entry.before, entry.passed, entry.forced) == (first, 2, "", True, False)
+    assert champion_version("s") == first
+    assert promote("s", "champion", "me") == (None, first)  # again: nothing happens
+    second = student("b")
+    promote("s", "champion", "you", version=second)
+    entries, aliases = history("s")
+    assert [(e.alias, e.before, e.version, e.by) for e in entries] == [
+        ("challenger", "", "1", "me"), ("champion", "", "1", "me"), ("champion", "1", "2", "you"),
+    ]  # fmt: skip
+    assert aliases == {"candidate": "2", "challenger": "1", "champion": "2"}
+    assert rollback("s", "me", "it misbehaves")[1] == first
+    assert champion_version("s") == first
+    with pytest.raises(PromotionError, match="no champion came before"):
+        rollback("s", "me")
+    assert gate_of("s", first)["outcomes"] == {"accuracy": [True]}
+    assert MlflowClient().get_model_version("s", first).description == "a card"
+
+
+def test_a_gate_that_was_not_passed_holds_unless_somebody_answers_for_it(student):
+    version = student("a", passed=False)
+    for force, reason in ((False, "why not"), (True, " ")):
+        with pytest.raises(PromotionError, match="has not passed the gate"):
+            promote("s", "champion", "me", reason, version, force)
+    entry, _ = promote("s", "champion", "me", "a fire", version, force=True)
+    assert (entry.passed, entry.forced, entry.reason) == (False, True, "a fire")
+
+
+def test_files_that_changed_since_do_not_serve(student, tmp_path):
+    version = student("a")
+    (served,) = tmp_path.rglob("a/*/artifacts/student/adapter_model.safetensors")
+    served.write_text("something else")
+    with pytest.raises(PromotionError, match="not those that were registered"):
+        promote("s", "champion", "me", version=version)
+    assert champion_version("s") == ""
+    assert history("s")[0] == []
+
+
+def test_a_trail_that_was_edited_stops_everything(student):
+    promote("s", "champion", "me", version=student("a"))
+    client = MlflowClient()
+    tags = client.get_registered_model("s").tags
+    (key,) = (key for key in tags if key.startswith("reft.audit"))
+    client.set_registered_model_tag("s", key, tags[key].replace('"by": "me"', '"by": "you"'))
+    second = student("b")
+    for call in (lambda: history("s"), lambda: promote("s", "champion", "me", version=second)):
+        with pytest.raises(StorageError, match="entry 1 of the audit trail was tampered with"):
+            call()
+    assert champion_version("s") == "1"
+    client.set_registered_model_tag("s", key, tags[key])
+    assert promote("s", "champion", "me", version=second)[1] == second
+
+
+def test_a_kill_between_writing_down_and_moving_is_made_good(student, monkeypatch):
+    version = student("a")
+
+    class Killed(MlflowClient):
+        def set_registered_model_alias(self, *_):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "MlflowClient", Killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote("s", "champion", "me", version=version)
+    assert champion_version("s") == ""
+    promote("s", "champion", "me", version=version)
+    assert champion_version("s") == version
+    assert len(history("s")[0]) == 1
+
+
+def _promote(address, version, results):
+    mlflow.set_tracking_uri(address)
+    try:
+        results.put(promote("s", "champion", f"process {version}", version=version)[1])
+    except PromotionError as error:
+        results.put(str(error).splitlines()[0])
+
+
+def test_of_two_at_once_one_wins_and_the_other_is_told(student):
+    versions = [student("a"), student("b")]
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [
+        context.Process(target=_promote, args=(mlflow.get_tracking_uri(), version, results)) for version in versions
+    ]
+    for process in processes:
+        process.start()
+    said = [results.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    entries, aliases = history("s")
+    winners = [answer for answer in said if answer in versions]
+    assert winners
+    assert len(entries) == len(winners)
+    assert aliases["champion"] == entries[-1].version
+    assert all("somebody else is promoting" in answer for answer in said if answer not in versions)
+
+
+def test_a_lock_whose_holder_was_killed_is_taken_over(student, monkeypatch):
+    version = student("a")
+    MlflowClient().create_registered_model("s--promotion-lock", tags={"held": json.dumps(time.time())})
+    with pytest.raises(PromotionError, match="somebody else"):
+        promote("s", "champion", "me", version=version)
+    monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.0)
+    assert promote("s", "champion", "me", version=version)[1] == version
+
+
+def test_what_is_not_there_is_named(store):
+    for call in (lambda: promote("gone", "champion", "me"), lambda: history("gone")):
+        with pytest.raises(PromotionError, match="no such registered model"):
+            call()
+    store.create_registered_model("empty")
+    with pytest.raises(PromotionError, match="no version to promote"):
+        promote("empty", "champion", "me")
+    with pytest.raises(PromotionError, match="no version 7"):
+        promote("empty", "champion", "me", version="7")
+    with pytest.raises(PromotionError, match="no place to promote to"):
+        promote("empty", "king", "me")
+
+
+def test_the_commands(student):
+    student("a")
+
+    def run(*command):
+        return CliRunner().invoke(app, list(command))
+
+    assert "version 1 is now the champion" in run("promote", "s", "--version", "1", "--by", "me").stdout
+    assert "the champion already" in run("promote", "s", "--version", "1").stdout
+    told = run("history", "s").stdout
+    assert "champion: none -> 1 by me (passed its gate)" in told
+    assert "the chain is whole" in told
+    assert isinstance(run("promote", "s", "--force").exception, Exception)
+
+
+def test_a_digest_knows_names_and_contents(tmp_path):
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("2")
+    before = digest_of_files(tmp_path)
+    (tmp_path / "b").rename(tmp_path / "c")
+    assert digest_of_files(tmp_path) != before
