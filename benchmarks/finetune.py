@@ -1,10 +1,11 @@
 """What distillation costs beside plain finetuning: `python -m benchmarks.finetune` (ten minutes on two cores).
 
-The default model and its LoRA settings, batches of eight user rows, the same user rows everywhere; alignment rows per
-user row as named, their soft labels made beforehand by the untrained model, since only the cost is measured here.
-Every way runs once in each round; a ratio is the median over rounds of that round's ratio. Start-up is not counted.
-With `--stages`: ZeRO stages 0 to 3 on one and two processes instead, with the largest difference of their losses
-from those of stage 0 on one process. Appends a line to `results/finetune.jsonl`.
+The default model (with `--random` one of 0.2 B random parameters) and its LoRA settings, batches of eight user rows, the
+same user rows everywhere; alignment rows per user row as named, their soft labels made beforehand by the untrained
+model, since only the cost is measured here. Every way runs once in each round; a ratio is the median over rounds of
+that round's ratio, and stands beside the ratio of the tokens. Start-up is not counted. With `--stages`: ZeRO stages 0
+to 3 on one and two processes instead, with the largest difference of their losses from those of stage 0 on one
+process. Appends a line to `results/finetune.jsonl`.
 """
 
 import argparse
@@ -13,6 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchmarks.development import append
 from reft.config import DEFAULT_MODEL, FinetuneSettings, ModelSettings, Settings
@@ -29,9 +33,22 @@ from reft.models.loading import load_model, load_tokenizer
 RATIOS = {"plain": 0.0, "1:4": 0.25, "1:1": 1.0, "5:1": 5.0}
 
 
-def base_job(rows: int) -> FinetuneJob:
+def random_model(folder: Path) -> str:
+    """About 0.2 B parameters, Llama architecture, with the default model's tokenizer; its words mean nothing."""
+    tokenizer = load_tokenizer(resolve_model(DEFAULT_MODEL), "chatml")
+    config = AutoConfig.for_model(
+        "llama", hidden_size=896, intermediate_size=2304, num_hidden_layers=20, num_attention_heads=14,
+        num_key_value_heads=2, vocab_size=len(tokenizer), tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def base_job(rows: int, name: str = "") -> FinetuneJob:
     """User rows of the default task's test file, and alignment rows with soft labels."""
-    name, data = resolve_model(DEFAULT_MODEL), Settings().data
+    name, data = name or resolve_model(DEFAULT_MODEL), Settings().data
     model = ModelSettings(name=name)
     tokenizer = load_tokenizer(name, model.chat_template)
     user = read_conversations(str(data.task_test), rows)
@@ -76,6 +93,7 @@ def ratios(job: FinetuneJob, rounds: int) -> dict[str, Any]:
             "times_plain_peak_memory": median(
                 r["peak_mb"] / p["peak_mb"] for r, p in zip(runs, found["plain"], strict=True)
             ),
+            "times_plain_tokens": runs[0]["tokens"] / found["plain"][0]["tokens"],
             "tokens_per_second": median(r["tokens"] / r["seconds"] for r in runs),
         }
         for name, runs in found.items()
@@ -101,11 +119,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=160, help="user rows")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stages", action="store_true", help="ZeRO stages and processes instead")
+    parser.add_argument("--random", action="store_true", help="a randomly initialised model of 0.2 B parameters")
     options = parser.parse_args()
-    job = base_job(options.rows)
-    result = stages(job) if options.stages else ratios(job, options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        job = base_job(options.rows, random_model(Path(folder)) if options.random else "")
+        result = stages(job) if options.stages else ratios(job, options.rounds)
     kind = "stages" if options.stages else "ratios"
-    append("finetune", {"hardware": choose_hardware().reason, "user_rows": options.rows, kind: result})
+    model = "0.2 B random parameters" if options.random else DEFAULT_MODEL
+    append("finetune", {"hardware": choose_hardware().reason, "model": model, "user_rows": options.rows, kind: result})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.development import append
+from benchmarks.development import RESULTS, append
 from benchmarks.finetune import base_job, run
 from reft.cost import measured
 from reft.distillation.job import FinetuneJob
@@ -108,11 +108,31 @@ def compared(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     return result
 
 
+def draw() -> None:
+    """The two plain loss curves of the last record, one over the other, as `results/rival_trainers.svg`."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    found = json.loads((RESULTS / "rival_trainers.jsonl").read_text().splitlines()[-1])["plain"]
+    figure, axes = plt.subplots(figsize=(5, 3))
+    axes.plot(found["ours_losses"], label="ReFT, plain", linewidth=3, alpha=0.5)
+    axes.plot(found["trl_losses"], "--", label="TRL SFT", color="black")
+    axes.set(xlabel="optimizer step", ylabel="loss of the batch")
+    axes.legend(frameon=False)
+    figure.savefig(RESULTS / "rival_trainers.svg", bbox_inches="tight")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=160, help="user rows")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--draw", action="store_true", help="only draw the last record's loss curves")
     options = parser.parse_args()
+    if options.draw:
+        draw()
+        return
     job = base_job(options.rows)
     job = replace(job, settings=job.settings.model_copy(update={"schedule": "constant", "warmup_share": 0.0}))
     rounds = []
@@ -127,6 +147,7 @@ def main() -> None:
         "rival_trainers",
         {"hardware": choose_hardware().reason, "user_rows": options.rows, "seconds": seconds, **compared(rounds)},
     )
+    draw()
 
 
 if __name__ == "__main__":
