@@ -1,6 +1,6 @@
 """What distillation costs beside plain finetuning: `python -m benchmarks.finetune` (ten minutes on two cores).
 
-The default model (with `--random` one of 0.2 B random parameters) and its LoRA settings, batches of eight user rows, the
+The default model (with `--random` one of 0.2 B random parameters) and its LoRA settings, eight user rows a batch, the
 same user rows everywhere; alignment rows per user row as named, their soft labels made beforehand by the untrained
 model, since only the cost is measured here. Every way runs once in each round; a ratio is the median over rounds of
 that round's ratio, and stands beside the ratio of the tokens. Start-up is not counted. With `--stages`: ZeRO stages 0
