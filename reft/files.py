@@ -52,5 +52,5 @@ def _from_hub(name: str, folder: Path) -> Path:
         ) from error
     target = folder / f"{name.replace('/', '--')}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(str(target))  # ty: ignore[unresolved-attribute]
+    rows.to_parquet(str(target))
     return target

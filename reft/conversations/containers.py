@@ -113,7 +113,7 @@ def opened(file: Path, compression: Compression | None) -> IO[bytes]:
     if compression is None:
         return file.open("rb")
     stream = pa.CompressedInputStream(pa.OSFile(str(file), "rb"), compression)
-    return io.BufferedReader(_Watched(stream, file), BLOCK)  # ty: ignore[invalid-argument-type]
+    return io.BufferedReader(_Watched(stream, file), BLOCK)
 
 
 class _Watched(io.RawIOBase):
@@ -173,7 +173,7 @@ def _recognise_file(file: Path) -> Container:
         raise DataFormatError(explain("the file is empty", str(file), "give at least one row"))
     with file.open("rb") as stream:
         compression = _magic(stream.read(8))
-    packed: Compression | None = compression if compression in ("gzip", "zstd") else None  # ty: ignore[invalid-assignment]
+    packed: Compression | None = compression if compression in ("gzip", "zstd") else None
     with opened(file, packed) as stream:
         head = stream.read(1 << 16)
     found = _magic(head)

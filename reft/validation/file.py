@@ -1,8 +1,10 @@
 """`reft validate`: a file of any length checked row by row, in memory that hardly grows with it."""
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from reft.config import ValidationSettings
 from reft.conversations.containers import lines, recognise
 from reft.conversations.giving_back import count_lines, give_back, stage
 from reft.conversations.reading import BadRow, read_row
+from reft.conversations.schema import Conversation
 from reft.errors import StorageError, explain
 from reft.progress import Report
 from reft.validation.expectations import suite_results
@@ -64,47 +67,75 @@ def validate_file(
     Args:
         out: gets both, `findings.jsonl` (row, rule, field, remedy; never the text), `docs` with Great Expectations'
             pages, and `validation.json`.
-        fix: mend what can be mended without guessing; each mended row leaves mended, and is logged.
+        fix: mend what can be mended without guessing; each mended row leaves mended, and is logged. Parquet and Arrow
+            are left as they are.
 
     Raises:
         DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
         StorageError: the results cannot be written.
     """
     container = recognise(path)
-    staged = out / ".input"
-    as_lines = stage(container, staged)
-    total, noted = count_lines(as_lines.files[0]), Columns(tokenizer, prompts_of(held_out))
-    rules, fixes, first, groups = Counter[str](), Counter[str](), list[dict[str, Any]](), bytearray()
-    out.mkdir(parents=True, exist_ok=True)
+    # A table's cells keep their types, which a mended line of JSON would not.
+    fix = fix and container.kind not in ("parquet", "arrow")
+    tally = _Tally(Columns(tokenizer, prompts_of(held_out)))
     try:
-        with (out / "findings.jsonl").open("w") as findings:
-            outputs = [(out / f"{name}.jsonl").open("w", encoding="utf-8", errors="surrogateescape") for name in GROUPS]
-            for number, (line, done) in enumerate(_lines(lines(as_lines), fix)):
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out) as staged, _Outputs(out) as outputs:
+            rows = stage(container, Path(staged))
+            total = count_lines(rows.files[0])
+            for number, line in enumerate(lines(rows)):
+                line, done = mended(line) if fix else (line, [])
                 row = read_row(line, number, settings.max_row_characters, columns)
                 checked = check_row(row, tokenizer, settings, max_length)
-                noted.add(row, checked)
-                groups.append(isinstance(checked, BadRow))
-                outputs[groups[-1]].write(line + "\n")
-                fixes.update(done)
-                for found in _findings(row.row, checked, done):
-                    findings.write(json.dumps(found) + "\n")
-                if isinstance(checked, BadRow):
-                    rules[checked.code] += 1
-                    first += [_described(checked)] if len(first) < SHOWN else []
+                tally.add(row, checked, done)
+                outputs.write(line, row.row, checked, done)
                 if report and (number % 256 == 255 or number + 1 == total):
                     report(number + 1, total)
-            for output in outputs:
-                output.close()
-        give_back(container, out, GROUPS, np.frombuffer(groups, np.uint8))
+        give_back(container, out, GROUPS, np.frombuffer(tally.groups, np.uint8))
     except OSError as error:
         remedy = "free some disk space or choose another folder"
         raise StorageError(explain(f"could not write: {error}", str(out), remedy)) from error
-    return _report(container.kind, noted, settings, out, rules, fixes, first)
+    return _report(container.kind, tally, settings, out)
 
 
-def _lines(found: Iterator[str], fix: bool) -> Iterator[tuple[str, list[str]]]:
-    for line in found:
-        yield mended(line) if fix else (line, [])
+class _Tally:
+    """What is counted on the way."""
+
+    def __init__(self, noted: Columns) -> None:
+        self.noted = noted
+        self.rules, self.fixes = Counter[str](), Counter[str]()
+        self.first: list[dict[str, Any]] = []
+        self.groups = bytearray()
+
+    def add(self, row: Conversation | BadRow, checked: BadRow | Usable, done: list[str]) -> None:
+        """One more row."""
+        self.noted.add(row, checked)
+        self.groups.append(isinstance(checked, BadRow))
+        self.fixes.update(done)
+        if isinstance(checked, BadRow):
+            self.rules[checked.code] += 1
+            self.first += [_described(checked)] if len(self.first) < SHOWN else []
+
+
+class _Outputs(ExitStack):
+    """The files that rows and findings go to, one after another."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        names = (*GROUPS, "findings")
+        self._files = [
+            self.enter_context(
+                (out / f"{name}.jsonl").open("w", encoding="utf-8", errors="surrogateescape", newline="")
+            )
+            for name in names
+        ]
+
+    def write(self, line: str, row: int, checked: BadRow | Usable, done: list[str]) -> None:
+        """The row to where it belongs, what was found to the findings."""
+        usable, quarantined, findings = self._files
+        (quarantined if isinstance(checked, BadRow) else usable).write(line + "\n")
+        for found in _findings(row, checked, done):
+            findings.write(json.dumps(found) + "\n")
 
 
 def _described(bad: BadRow) -> dict[str, Any]:
@@ -121,13 +152,10 @@ def _findings(row: int, checked: BadRow | Usable, done: list[str]) -> Iterator[d
         yield {"row": row, "rule": rule, "field": "messages", "remedy": f"remove the {found}", "level": "warning"}
 
 
-def _report(
-    kind: str, noted: Columns, settings: ValidationSettings, out: Path,
-    rules: Counter[str], fixes: Counter[str], first: list[dict[str, Any]],
-) -> FileReport:  # fmt: skip
-    checks = suite_results(noted.frame(), settings, out / "docs")
-    usable = len(noted) - rules.total()
-    fails = why_not(checks, usable, len(noted), settings)
-    found = FileReport(kind, len(noted), usable, rules.total(), dict(rules), dict(fixes), checks, first, fails)
+def _report(kind: str, tally: _Tally, settings: ValidationSettings, out: Path) -> FileReport:
+    rows, bad = len(tally.noted), tally.rules.total()
+    checks = suite_results(tally.noted.frame(), settings, out / "docs")
+    fails = why_not(checks, rows - bad, rows, settings)
+    found = FileReport(kind, rows, rows - bad, bad, dict(tally.rules), dict(tally.fixes), checks, tally.first, fails)
     write_json(out / "validation.json", asdict(found))
     return found

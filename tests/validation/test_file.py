@@ -46,6 +46,17 @@ def test_rows_are_sorted_and_every_one_is_named(tmp_path, tokenizer):
     assert failed == {"no keys, tokens or passwords", "no personal data"}
 
 
+def test_a_folder_is_used_again_for_another_file(tmp_path, tokenizer):
+    (tmp_path / "one.csv").write_text("prompt,completion\n" + "a,b\n" * 12)
+    (tmp_path / "two.csv").write_text("prompt,completion\n" + "c,d\n" * 15)
+    for name, count in (("one", 12), ("two", 15)):
+        found = check(tmp_path, tokenizer, tmp_path / f"{name}.csv")
+        assert (found.kind, found.rows) == ("csv", count)
+    assert (tmp_path / "out" / "usable.csv").read_text() == (tmp_path / "two.csv").read_text()
+    kept = {path.name for path in (tmp_path / "out").iterdir()}
+    assert kept == {"usable.csv", "quarantined.csv", "findings.jsonl", "validation.json", "docs"}
+
+
 def test_policies_quarantine_or_stay_silent(tmp_path, tokenizer):
     rows = [*GOOD, row("key AKIAIOSFODNN7EXAMPLE", "a"), row("a.b@example.org", "a")]
     found = check(tmp_path, tokenizer, rows, secrets="quarantine", personal_data="off", max_bad_share=0.2)
