@@ -8,7 +8,9 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from reft.config import Settings, parse_settings
+from reft.files import fingerprint
 from reft.fingerprint import of_code, of_path
+from reft.lineage import lineage
 from reft.models.default_model import resolve_model
 from reft.progress import expect_run
 from reft.report.summary import last_seconds
@@ -31,7 +33,9 @@ def fingerprints(settings: Settings) -> dict[str, str]:
     calibration = [of_path(p) for p in (data.calibration_harmful, data.calibration_harmless)]
     evaluated = [data.evaluation_harmful, data.evaluation_lookalikes, data.evaluation_ordinary, data.task_test]
     return {
-        "validate": ":".join([of_path(data.user), base, of_code(*GROUND, "validation")]),
+        "validate": ":".join(
+            [fingerprint(data.user), of_path(data.task_test or "none"), base, of_code(*GROUND, "validation")]
+        ),
         "extract": ":".join([start, *alignment, *calibration, of_code(*GROUND, "refusal")]),
         "teacher": ":".join([start, *alignment, *calibration, of_code(*GROUND, "refusal", "teacher")]),
         "soft_labels": ":".join([*alignment, of_code(*GROUND, "distillation")]),
@@ -78,8 +82,6 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     if s.evaluation.plain_sft:
         plain, plain_cost = finetune_plain(validated, s.model, s.finetune, s.seed, made_of["finetune"])
     evaluation, evaluation_cost = evaluate(student, teacher, s.model, s.data, s.evaluation, made_of["evaluate"], plain)
-    lineage = {"user_data": of_path(s.data.user), "base_model": of_path(resolve_model(s.model.name)),
-               "code": of_code("."), "seed": str(s.seed)}  # fmt: skip
     name = s.tracking.registered_name
     # The champion is a parameter, so that a new one is judged against anew.
     verdict = gate(evaluation, filtered, s.gate, name, champion_version(name), made_of["evaluate"])
@@ -92,7 +94,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         s.model.name,
         s.data.task,
         s.finetune,
-        lineage,
+        lineage(s),
     )
     report(
         validated, teacher, filtered, student, evaluation, registered, s,

@@ -1,19 +1,23 @@
-"""`reft promote`, `rollback` and `history`: who lets which version serve, and why."""
+"""`reft promote`, `rollback`, `history`, `retrain`: which version serves, who says so, whether it is out of date."""
 
 import getpass
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reft.errors import ConfigurationError, explain
 
+DEFAULT_TEACHER = Path("runs/latest/teacher")
 WHO = typer.Option("--by", help="who decides; none: the user of this machine")
 WHY = typer.Option(help="for the audit trail")
 
 
 def add_to(app: typer.Typer) -> None:
     """Make the commands of this module part of `reft`."""
-    for command in (promote, rollback, history):
+    for command in (promote, rollback, history, retrain):
         app.command()(command)
 
 
@@ -61,3 +65,48 @@ def history(name: Annotated[str, typer.Argument(help="registered model")] = "ref
     typer.echo(f"{len(entries)} entries, the chain is whole; " + ", ".join(f"{a}: {v}" for a, v in aliases.items()))
     if entries:
         typer.echo(f"newest digest, to be kept elsewhere: {entries[-1].digest}")
+
+
+def retrain(
+    config: Annotated[Path, typer.Option(help="run configuration")] = Path("zenml.yaml"),
+    if_needed: Annotated[bool, typer.Option("--if-needed", help="only where anything has changed or drifted")] = False,
+    teacher: Annotated[Path, typer.Option(help="the champion's teacher, to see how new rows score")] = DEFAULT_TEACHER,
+) -> None:
+    """Run the pipeline again if a new student would be another one.
+
+    Exits with 0 where there was nothing to do or the new student passed its gate, and with 4 where it did not: the
+    champion then serves on.
+    """
+    from reft.config import read_profile
+    from reft.retraining import decide_retraining
+    from reft.tracking.registry import CANDIDATE, champion_version, gate_of, tags_of, version_at
+
+    settings = read_profile(config)
+    name = settings.tracking.registered_name
+    serving = champion_version(name)
+    champion = {**tags_of(name, serving), **gate_of(name, serving)} if serving else None
+    found = decide_retraining(settings, champion, teacher if (teacher / "scorer.json").is_file() else None)
+    for reason in found.reasons:
+        typer.echo(f"  {reason}")
+    if if_needed and not found.needed:
+        typer.echo("nothing to do")
+        return
+    typer.echo("retraining")
+    command = [
+        str(Path(sys.executable).with_name("zenml")),
+        "pipeline",
+        "run",
+        "reft_pipeline",
+        "--config",
+        str(config),
+    ]
+    if code := subprocess.run(command, check=False).returncode:
+        raise typer.Exit(code)
+    made = version_at(name, CANDIDATE)
+    verdict = gate_of(name, made)
+    broken = [f"{rule['rule']} ({rule['figures']})" for rule in verdict["rules"] if not rule["passed"]]
+    if broken:
+        typer.echo(f"version {made} has not passed its gate: {'; '.join(broken)}", err=True)
+        typer.echo(f"{f'version {serving} serves on' if serving else 'nothing serves yet'}", err=True)
+        raise typer.Exit(4)
+    typer.echo(f"version {made} passed its gate: reft promote {name} --version {made}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reft.errors import DataFormatError, explain
+from reft.fingerprint import of_path
 
 
 def local_copy(address: str, folder: Path) -> Path:
@@ -33,6 +34,24 @@ def local_copy(address: str, folder: Path) -> Path:
         raise DataFormatError(explain(f"could not be fetched: {error!r}", address, remedy)) from error
     os.replace(partial, here)
     return here
+
+
+def fingerprint(address: str) -> str:
+    """A digest that changes with what lies there: of a local path its content, of another what its store says of it.
+
+    Raises:
+        DataFormatError: nothing is there.
+    """
+    if "://" not in address:
+        return of_path(address)
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        return f"{address}:{system.checksum(path)}"
+    except Exception as error:  # every file system brings its own kinds of errors
+        remedy = "check the address and this machine's right to read it"
+        raise DataFormatError(explain(f"could not be looked up: {error!r}", address, remedy)) from error
 
 
 def _is_hub_id(address: str) -> bool:

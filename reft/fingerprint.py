@@ -31,3 +31,8 @@ def of_code(*packages: str) -> str:
     for library in ("torch", "transformers", "peft", "tokenizers", "deepspeed"):
         digest.update(f"{library}=={version(library)}".encode())
     return digest.hexdigest()
+
+
+def of_text(*parts: str) -> str:
+    """A digest of texts in their order."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()

@@ -36,7 +36,12 @@ def gate(
     verdict = judge(student, filtered.report.fpr, rows, settings, served.get("outcomes"), served.get("rows", ""))
     log_metrics("gate", {"passed": float(verdict.passed)})
     print(f"the gate is {'passed' if verdict.passed else 'NOT passed'}:\n{verdict.text}")
-    return {**verdict.as_dict(), "outcomes": student.outcomes, "champion": champion}
+    every = max(1, len(filtered.decisions) // 1000)
+    scores = [d.score for d in filtered.decisions[::every]]  # enough to see a drift by
+    removed = 1 - filtered.report.kept / max(1, filtered.report.rows)
+    return {
+        **verdict.as_dict(), "outcomes": student.outcomes, "champion": champion, "scores": scores, "removed": removed,
+    }  # fmt: skip
 
 
 @step(experiment_tracker=True)

@@ -86,3 +86,17 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 
 def row(prompt: str, answer: str) -> dict:
     return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An MLflow registry of its own."""
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", artifact_location=(tmp_path / "a").as_uri()))
+    yield MlflowClient()
+    mlflow.set_tracking_uri(before)

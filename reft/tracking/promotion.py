@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from reft.errors import PromotionError, explain
 from reft.promotion.trail import BEGINNING, Entry, tampered, verify
 
-ALIASES = ("candidate", "challenger", "champion")
+CANDIDATE, CHALLENGER, CHAMPION = ALIASES = ("candidate", "challenger", "champion")
 TRAIL = "reft.audit."
 FILES, PASSED = "reft.files", "reft.gate_passed"
 LOCK_SECONDS = 60.0
@@ -77,13 +77,13 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
     client = MlflowClient()
     with _alone(client, name):
         model = _model(client, name)
-        present = str(model.aliases.get("champion", ""))
+        present = str(model.aliases.get(CHAMPION, ""))
         # The last promotion of the present champion tells whom it followed; a rollback is no promotion.
-        moves = [e for e in _trail(client, model) if (e.alias, e.version, e.action) == ("champion", present, "promote")]
+        moves = [e for e in _trail(client, model) if (e.alias, e.version, e.action) == (CHAMPION, present, "promote")]
         if not moves or not moves[-1].before:
             raise PromotionError(explain("no champion came before", name, "reft history shows what there was"))
         found = _version(client, model, moves[-1].before)
-        entry = _move(client, model, found, "rollback", "champion", by, reason, found.tags.get(PASSED) == "true", False)
+        entry = _move(client, model, found, "rollback", CHAMPION, by, reason, found.tags.get(PASSED) == "true", False)
         return entry, str(found.version)
 
 

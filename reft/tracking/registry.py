@@ -10,7 +10,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from reft.tracking.promotion import ALIASES, FILES, PASSED, digest_of_files
+from reft.tracking.promotion import CANDIDATE, CHAMPION, FILES, PASSED, digest_of_files
 
 GATE = "gate.json"
 
@@ -51,16 +51,21 @@ def register_candidate(
             raise
     source = f"{run.info.artifact_uri}/student"
     version = client.create_model_version(name, source, run_id, tags, description=description[:5000]).version
-    client.set_registered_model_alias(name, ALIASES[0], version)
+    client.set_registered_model_alias(name, CANDIDATE, version)
     return RegisteredModel(name, str(version), run_id)
+
+
+def version_at(name: str, alias: str) -> str:
+    """The version that an alias points to; "" where it points nowhere."""
+    try:
+        return str(MlflowClient().get_model_version_by_alias(name, alias).version)
+    except MlflowException:
+        return ""
 
 
 def champion_version(name: str) -> str:
     """The version that serves; "" where none does."""
-    try:
-        return str(MlflowClient().get_model_version_by_alias(name, ALIASES[-1]).version)
-    except MlflowException:
-        return ""
+    return version_at(name, CHAMPION)
 
 
 def gate_of(name: str, version: str) -> dict[str, Any]:
@@ -69,3 +74,8 @@ def gate_of(name: str, version: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = mlflow.artifacts.download_artifacts(artifact_uri=f"{source}/{GATE}", dst_path=folder)
         return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def tags_of(name: str, version: str) -> dict[str, str]:
+    """The tags that a version was registered with."""
+    return dict(MlflowClient().get_model_version(name, version).tags)

@@ -1,0 +1,74 @@
+"""Whether a new student is needed: has anything changed that it would be made from, or have the rows drifted?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest, ks_2samp
+
+from reft.config import Settings
+from reft.conversations.forms import column_names
+from reft.conversations.reading import read_rows
+from reft.conversations.schema import Conversation
+from reft.filtering.data_alarms import reservoir
+from reft.filtering.decisions import decide
+from reft.lineage import changed, lineage
+from reft.scorer import load_scorer
+
+# Below this probability that new rows score as the champion's rows did, they have drifted.
+DRIFTED = 0.01
+SAMPLE = 500
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to retrain, and every reason that was looked at."""
+
+    needed: bool
+    reasons: tuple[str, ...]
+
+
+def decide_retraining(settings: Settings, champion: Mapping[str, Any] | None, scorer: Path | None = None) -> Decision:
+    """Compare what the next student would be made from with what the champion was made from.
+
+    Args:
+        champion: its registered tags, with its `scores` and `removed` share where it has them; None: nothing serves.
+        scorer: folder of the champion's teacher, to see whether the new rows score as the old ones did.
+    """
+    if champion is None:
+        return Decision(True, ("nothing serves yet",))
+    different = changed(champion, lineage(settings))
+    reasons = [f"changed since the champion: {words}" for words in different]
+    if "the user's rows" in different and scorer is not None and champion.get("scores"):
+        reasons += _drift(settings, champion, scorer)
+    return Decision(bool(different), tuple(reasons) or ("nothing has changed since the champion was made",))
+
+
+def _drift(settings: Settings, champion: Mapping[str, Any], folder: Path) -> list[str]:
+    """How the new rows differ under the champion's own filter; said, since changed rows alone decide."""
+    found = read_rows(Path(settings.data.user), columns=column_names(settings.data.columns))
+    rows = reservoir((row for row in found if isinstance(row, Conversation)), SAMPLE)
+    rows = [row for row in rows if any(m.role == "user" for m in row.messages)]
+    scorer = load_scorer(folder)
+    scored = scorer.score(rows, settings.filter)
+    verdicts = decide(rows, scored, scorer.calibrate(settings.filter).thresholds, settings.filter)
+    return drift_between(
+        champion["scores"],
+        champion["removed"],
+        [s.deciding.score for s in scored],
+        [d.decision != "keep" for d in verdicts],
+    )
+
+
+def drift_between(
+    before: Sequence[float], removed_before: float, now: Sequence[float], removed_now: Sequence[bool]
+) -> list[str]:
+    """Two-sample test on the scores, and the share that the filter would remove against what it removed before."""
+    p = float(ks_2samp(before, now).pvalue)
+    share = sum(removed_now) / max(1, len(removed_now))
+    rate = min(max(removed_before, 1e-6), 1 - 1e-6)
+    p_share = float(binomtest(sum(removed_now), len(removed_now), rate).pvalue) if removed_now else 1.0
+    said = [f"scores of the new rows: {'DRIFTED' if p < DRIFTED else 'as before'} (Kolmogorov-Smirnov p = {p:.2g})"]
+    word = "DRIFTED" if p_share < DRIFTED else "as before"
+    return [*said, f"the filter would remove {share:.1%}, before {removed_before:.1%}: {word} (p = {p_share:.2g})"]

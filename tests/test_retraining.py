@@ -1,0 +1,72 @@
+"""Whether a new student is needed, told from digests and from scores."""
+
+import json
+import random
+
+import yaml
+from typer.testing import CliRunner
+
+from reft.cli import app
+from reft.config import parse_settings
+from reft.lineage import WORDS, changed, lineage
+from reft.retraining import decide_retraining, drift_between
+from reft.tracking.promotion import promote
+from reft.tracking.registry import register_candidate
+from tests.conftest import row, write_jsonl
+
+
+def settings(tmp_path, tiny_model, **sections):
+    files = ("user", "alignment_harmful", "alignment_harmless", "calibration_harmful", "calibration_harmless")
+    for name in files:
+        if not (tmp_path / f"{name}.jsonl").exists():
+            write_jsonl(tmp_path / f"{name}.jsonl", [row(name, "a")])
+    data = {name: str(tmp_path / f"{name}.jsonl") for name in files}
+    return parse_settings({"model": {"name": tiny_model}, "data": data, **sections})
+
+
+def test_a_digest_for_each_thing_that_decides(tmp_path, tiny_model):
+    before = lineage(settings(tmp_path, tiny_model))
+    assert changed(before, lineage(settings(tmp_path, tiny_model))) == []
+    assert changed(before, lineage(settings(tmp_path, tiny_model, tracking={"runs_folder": "elsewhere"}))) == []
+    assert changed(before, lineage(settings(tmp_path, tiny_model, filter={"fpr": 0.02}))) == [WORDS["configuration"]]
+    write_jsonl(tmp_path / "user.jsonl", [row("other", "a")])
+    assert changed(before, lineage(settings(tmp_path, tiny_model))) == [WORDS["user_data"]]
+    write_jsonl(tmp_path / "calibration_harmless.jsonl", [row("other", "a")])
+    assert changed(before, lineage(settings(tmp_path, tiny_model)))[1:] == [WORDS["alignment_data"]]
+    assert set(changed({}, before)) == set(WORDS.values())
+
+
+def test_it_is_decided_with_reasons(tmp_path, tiny_model):
+    run = settings(tmp_path, tiny_model)
+    assert decide_retraining(run, None) == decide_retraining(run, None)
+    assert decide_retraining(run, None).reasons == ("nothing serves yet",)
+    same = decide_retraining(run, lineage(run))
+    assert (same.needed, same.reasons) == (False, ("nothing has changed since the champion was made",))
+    other = decide_retraining(run, {**lineage(run), "code": "older"})
+    assert other.needed
+    assert other.reasons == ("changed since the champion: the code or its libraries",)
+
+
+def test_drift_is_seen_and_chance_is_not():
+    rng = random.Random(0)
+    before = [rng.gauss(-0.5, 0.1) for _ in range(400)]
+    same = drift_between(before, 0.1, [rng.gauss(-0.5, 0.1) for _ in range(300)], [i % 10 == 0 for i in range(300)])
+    assert all("as before" in line for line in same)
+    other = drift_between(before, 0.1, [rng.gauss(-0.3, 0.1) for _ in range(300)], [i % 3 == 0 for i in range(300)])
+    assert all("DRIFTED" in line for line in other)
+    assert "would remove 33.3%, before 10.0%" in other[1]
+
+
+def test_nothing_to_do_is_said_and_costs_no_run(store, tmp_path, tiny_model):
+    run = settings(tmp_path, tiny_model, tracking={"registered_name": "s"})
+    profile = {"parameters": {"settings": run.model_dump(mode="json")}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(profile))
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "gate.json").write_text(json.dumps({"passed": True, "rules": []}))
+    version = register_candidate(tmp_path / "student", "s", lineage(run), passed=True).version
+    promote("s", "champion", "me", version=version)
+    said = CliRunner().invoke(app, ["retrain", "--if-needed", "--config", str(tmp_path / "run.yaml")])
+    assert said.exit_code == 0, said.output
+    assert "nothing has changed" in said.stdout
+    assert "nothing to do" in said.stdout
+    assert store.search_model_versions("name = 's'")[0].version in (1, "1")
