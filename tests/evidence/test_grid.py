@@ -40,16 +40,19 @@ def small(tiny_model, tmp_path):
 
 
 def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monkeypatch):
-    everything = list(cells(small))
-    assert len(everything) == 2 * len(METHODS) - 2 + 1  # neither none nor the oracle needs a filter
-    first = Grid(small, tmp_path / "out")
-    results = first.run()
+    plain = small.model_copy(update={"filtered": [False], "ablations": {}})
+    filtered = small.model_copy(update={"filtered": [True], "methods": ["none", "sft", "distilled", "oracle"]})
+    assert len(list(cells(small))) == 2 * len(METHODS) - 2 + 1  # neither none nor the oracle needs a filter
+    everything = [*cells(plain), *cells(filtered)]
+    first = Grid(filtered, tmp_path / "out")
+    results = [*Grid(plain, tmp_path / "out").run(), *first.run()]
     assert [r["name"] for r in results] == [c.name for c in everything]
+    assert {c.method for c in everything} == set(METHODS)
     by_name = {r["name"]: r for r in results}
     assert by_name["ReFT"]["filter"]["recall"]
     assert by_name["oracle"]["cost"]["tokens"] < by_name["sft"]["cost"]["tokens"]
     assert by_name["none"]["cost"]["tokens"] == 0
-    write_evidence(tmp_path / "out", small, results, first.judges, first.validations)
+    write_evidence(tmp_path / "out", filtered, results, first.judges, first.validations)
     told = json.loads((tmp_path / "out" / "evidence.json").read_text())
     assert {line["name"] for line in told["lines"]} == {c.name for c in everything}
     assert any("alpha" in claim for claim in told["claims"])
@@ -58,7 +61,7 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
         raise AssertionError("trained again")
 
     monkeypatch.setattr(grid_module, "train", refuse)
-    assert Grid(small, tmp_path / "out").run() == results
+    assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
 
 
 def test_rows_are_drawn_at_the_ratio():
