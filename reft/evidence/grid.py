@@ -123,6 +123,7 @@ class Grid:
             grid.run.model_dump_json(),
             str(grid.user_rows),
             str(grid.judge_data),
+            repr(grid.judges),
             *files,
             of_code(*CODE),
         ]

@@ -65,6 +65,7 @@ class Method:
         alignment: whether alignment rows are part of each step.
         after: what is done to the adapter when training is over.
         oracle: whether the poisoned rows are taken out beforehand by their labels.
+        passes: how many times the settings' epochs; a method that takes user rows in half of its steps takes twice.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Method:
     alignment: bool = False
     after: Callable[[nn.Module, dict[str, torch.Tensor]], None] | None = None
     oracle: bool = False
+    passes: int = 1
 
 
 def _plain(training: Training) -> StepLoss:
@@ -145,7 +147,7 @@ METHODS: dict[str, Method] = {
         Method("joint sft", "cross-entropy on user and alignment rows together, from base", _joint, alignment=True),
         Method(
             "lisa", "alternates between alignment and user rows with a proximal term, from the aligned model", _lisa,
-            "aligned", alignment=True,
+            "aligned", alignment=True, passes=2,
         ),
         Method("constrained sft", "the first tokens hardly drift from the aligned model's", _constrained, "aligned"),
         Method(

@@ -41,8 +41,8 @@ def train(
     lengths = [len(row) for row in job.alignment]
     steps = plan_steps(
         [len(row) for row in job.user], (lengths[: job.harmful], lengths[job.harmful :]),
-        class_shares(job.harmful, len(lengths), settings.harmful_share), settings.batch_size, settings.epochs,
-        settings.alignment_ratio if method.alignment else 0.0, job.seed,
+        class_shares(job.harmful, len(lengths), settings.harmful_share), settings.batch_size,
+        settings.epochs * method.passes, settings.alignment_ratio if method.alignment else 0.0, job.seed,
     )  # fmt: skip
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(steps))
