@@ -9,6 +9,8 @@ from reft.models.default_model import resolve_model
 
 # Sections that say how a run is carried out, kept and judged, not what its student is.
 BESIDE = {"tracking", "gate", "evaluation"}
+# The code that decides; how a result is shown, compared or handed on does not.
+CODE = ("config", "conversations", "distillation", "filtering", "models", "refusal", "teacher", "validation")
 WORDS = {
     "user_data": "the user's rows",
     "base_model": "the base model",
@@ -28,7 +30,7 @@ def lineage(settings: Settings) -> dict[str, str]:
         "base_model": of_text(*(of_path(resolve_model(name)) for name in bases)),
         "alignment_data": of_text(*map(of_path, teaching)),
         "configuration": of_text(settings.model_dump_json(exclude=BESIDE)),
-        "code": of_code("."),
+        "code": of_code(*CODE),
     }
 
 
