@@ -86,15 +86,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     # The champion is a parameter, so that a new one is judged against anew.
     verdict = gate(evaluation, filtered, s.gate, name, champion_version(name), made_of["evaluate"])
     registered = register(
-        student,
-        evaluation,
-        filtered,
-        verdict,
-        s.tracking.registered_name,
-        s.model.name,
-        s.data.task,
-        s.finetune,
-        lineage(s),
+        student, evaluation, filtered, verdict, name, s.model.name, s.data.task, s.finetune, lineage(s)
     )
     report(
         validated, teacher, filtered, student, evaluation, registered, s,

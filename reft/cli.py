@@ -67,9 +67,7 @@ def show(folder: Annotated[Path, typer.Argument(help="folder of a run")] = Path(
 def scan(
     data: Annotated[str, typer.Argument(help="rows of any kind: a file, a folder of shards, s3://... or a hub id")],
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
-    columns: Annotated[
-        str, typer.Option(help="prompt and answer column, as question,reply; none: told by the keys")
-    ] = "",
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     teacher: Annotated[str, typer.Option(help="folder of a teacher, or none: the untrained difference of means")] = "",
     guard: Annotated[str, typer.Option(help="score with a guard model instead: its folder or hub id")] = "",
     guard_kind: Annotated[
@@ -134,9 +132,7 @@ def validate(
     data: Annotated[str, typer.Argument(help="rows of any kind: a file, a folder of shards, s3://... or a hub id")],
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the findings")] = Path("validated"),
     config: Annotated[Path | None, typer.Option(help="a run configuration: its model and validation sections")] = None,
-    columns: Annotated[
-        str, typer.Option(help="prompt and answer column, as question,reply; none: told by the keys")
-    ] = "",
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     rules: Annotated[str, typer.Option(help="any, or openai: its own upload rules")] = "",
     fix: Annotated[
         bool, typer.Option("--fix", help="mend what can be mended without guessing; each mending is logged")

@@ -7,10 +7,12 @@ from typing import Any
 
 from scipy.stats import binomtest, ks_2samp
 
+from reft.artifacts import scratch_folder
 from reft.config import Settings
 from reft.conversations.forms import column_names
 from reft.conversations.reading import read_rows
 from reft.conversations.schema import Conversation
+from reft.files import local_copy
 from reft.filtering.data_alarms import reservoir
 from reft.filtering.decisions import decide
 from reft.lineage import changed, lineage
@@ -47,7 +49,8 @@ def decide_retraining(settings: Settings, champion: Mapping[str, Any] | None, sc
 
 def _drift(settings: Settings, champion: Mapping[str, Any], folder: Path) -> list[str]:
     """How the new rows differ under the champion's own filter; said, since changed rows alone decide."""
-    found = read_rows(Path(settings.data.user), columns=column_names(settings.data.columns))
+    file = local_copy(settings.data.user, scratch_folder("input"))
+    found = read_rows(file, columns=column_names(settings.data.columns))
     rows = reservoir((row for row in found if isinstance(row, Conversation)), SAMPLE)
     rows = [row for row in rows if any(m.role == "user" for m in row.messages)]
     scorer = load_scorer(folder)

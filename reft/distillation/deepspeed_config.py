@@ -80,8 +80,8 @@ def _scheduler(settings: FinetuneSettings, steps: int) -> dict[str, Any]:
 def _completed(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """The user's configuration; what it leaves out, or calls "auto" at any depth, is ours.
 
-    A section that names its type (the optimizer, the schedule) is taken whole: parameters of ours may mean nothing
-    to another type. "auto" where we know no value is left out, so that DeepSpeed's own default holds.
+    A section that names another type than ours (of optimizer or schedule) is taken whole: our parameters may mean
+    nothing to it. "auto" where we know no value is left out, so that DeepSpeed's own default holds.
     """
     completed = dict(ours)
     for key, value in own.items():

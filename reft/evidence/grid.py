@@ -22,6 +22,7 @@ from reft.evidence.tasks import DEFAULT, Task, UserRows, default_task, draw, pub
 from reft.evidence.teachers import Prepared, Teachers
 from reft.evidence.training import train
 from reft.fingerprint import of_code, of_path
+from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
@@ -100,6 +101,11 @@ class Grid:
         for judge in grid.judges:
             template = Path(judge.template) if judge.template else None
             self.judges.append(load_judge(judge.name, judge.kind, template, grid.run.model.trust_remote_code))
+        run = grid.run
+        files = [of_path(path) for _, path in run.data if isinstance(path, str)]
+        made_of = [run.model_dump_json(), str(grid.user_rows), str(grid.judge_data), repr(grid.judges)]
+        # Read once: what every cell's key holds beside the cell itself.
+        self._made_of = ":".join([*made_of, *files, of_path(resolve_model(run.model.name)), of_code(*CODE)])
         self._tasks: dict[str, Task] = {}
 
     def run(self) -> list[dict[str, Any]]:
@@ -116,18 +122,7 @@ class Grid:
         return results
 
     def _digest(self, cell: Cell) -> str:
-        grid = self.grid
-        files = [of_path(path) for _, path in grid.run.data if isinstance(path, str)]
-        made_of = [
-            repr(cell),
-            grid.run.model_dump_json(),
-            str(grid.user_rows),
-            str(grid.judge_data),
-            repr(grid.judges),
-            *files,
-            of_code(*CODE),
-        ]
-        return blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
+        return blake2b(f"{cell!r}:{self._made_of}".encode(), digest_size=12).hexdigest()
 
     def task(self, name: str, run: Settings) -> Task:
         """A task's rows, read once."""
