@@ -14,7 +14,6 @@ from benchmarks.development import RESULTS
 from benchmarks.filter import peak_flops
 from benchmarks.finetune import base_job
 from reft.distillation.student_loss import StudentLoss
-from reft.distillation.worker import planned
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import attend_for_training, choose_hardware
 from reft.models.loading import load_model, load_tokenizer
@@ -32,7 +31,7 @@ def main() -> None:
     # DeepSpeed computes with adapters in the model's own format, beside float32 copies that the optimizer keeps.
     student = wrap_lora(model, job.settings.lora).to(hardware.dtype).train()
     loss = StudentLoss(student, job, int(tokenizer.pad_token_id))
-    steps = planned(job)[: STEPS + 2]
+    steps = job.plan()[: STEPS + 2]
 
     def run(some: list) -> None:
         for step in some:

@@ -19,7 +19,6 @@ from trl.experimental.gkd import GKDConfig, GKDTrainer
 from reft.conversations.batching import pad
 from reft.conversations.tokenization import Encoded
 from reft.distillation.job import FinetuneJob
-from reft.distillation.worker import planned
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer
@@ -38,7 +37,7 @@ class Times(TrainerCallback):
 
 def rows_in_order(job: FinetuneJob, which: str) -> tuple[list[Encoded], int]:
     """The rows as our own plan takes them, and how many of them make a step."""
-    steps = planned(job)
+    steps = job.plan()
     taken = [
         [job.user[i] for i in step.user] * (which != "alignment")
         + [job.alignment[i] for i in step.alignment] * (which != "user")

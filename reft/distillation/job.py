@@ -15,6 +15,7 @@ from reft.artifacts import read_json, write_json
 from reft.config import FinetuneSettings, ModelSettings
 from reft.conversations.tokenization import Encoded
 from reft.distillation.online import TeacherWeights
+from reft.distillation.schedule import MicroBatch, class_shares, plan_steps
 from reft.distillation.soft_labels import SoftLabels
 from reft.errors import TrainingError, explain
 from reft.fingerprint import of_code, of_path
@@ -56,6 +57,19 @@ class FinetuneJob:
         """T of the distillation."""
         source = self.soft_labels or self.teacher
         return source.temperature if source else 1.0
+
+    def plan(self) -> list[MicroBatch]:
+        """Which rows each optimizer step takes, over all processes."""
+        settings, lengths = self.settings, [len(row) for row in self.alignment]
+        return plan_steps(
+            [len(row) for row in self.user],
+            (lengths[: self.harmful], lengths[self.harmful :]),
+            class_shares(self.harmful, len(lengths), settings.harmful_share),
+            settings.batch_size,
+            settings.epochs,
+            settings.alignment_ratio,
+            self.seed,
+        )
 
     def save(self, folder: Path) -> None:
         """Write `job.json` and, if any, the soft labels."""

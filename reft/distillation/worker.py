@@ -31,7 +31,7 @@ from reft.distillation.deepspeed_config import deepspeed_config
 from reft.distillation.job import FINISHED, FinetuneJob
 from reft.distillation.online import online_teacher
 from reft.distillation.saving import complete_output, save_student
-from reft.distillation.schedule import MicroBatch, class_shares, plan_steps, share_of
+from reft.distillation.schedule import MicroBatch, share_of
 from reft.distillation.student_loss import StudentLoss
 from reft.errors import ReftError, TrainingError, explain
 from reft.models.adapters import wrap_lora
@@ -55,7 +55,7 @@ def train(folder: Path) -> None:
     )
     torch.manual_seed(job.seed)
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
-    steps = planned(job)
+    steps = job.plan()
     student, engine, accumulation = _prepared(job, folder, len(steps), hardware, tokenizer.pad_token_id)
     asked_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
@@ -127,20 +127,6 @@ def _about_batch(job: FinetuneJob, step: MicroBatch, number: int, wrong: str) ->
     rows = f"user rows {[job.row_numbers[i] for i in step.user]}, alignment rows {list(step.alignment)}"
     remedy = "lower finetune.learning_rate, or look at these rows; the state before this step is in the checkpoint"
     return explain(wrong, f"step {number}, {rows}", remedy)
-
-
-def planned(job: FinetuneJob) -> list[MicroBatch]:
-    """Which rows each optimizer step takes, over all processes."""
-    settings, lengths = job.settings, [len(row) for row in job.alignment]
-    return plan_steps(
-        [len(row) for row in job.user],
-        (lengths[: job.harmful], lengths[job.harmful :]),
-        class_shares(job.harmful, len(lengths), settings.harmful_share),
-        settings.batch_size,
-        settings.epochs,
-        settings.alignment_ratio,
-        job.seed,
-    )
 
 
 def _prepared(job: FinetuneJob, folder: Path, steps: int, hardware: Hardware, pad_id: int) -> tuple[Any, Any, int]:

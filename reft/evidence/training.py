@@ -1,12 +1,12 @@
 """The one training loop of all methods: what the product does under DeepSpeed, in this process."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from reft.distillation.job import FinetuneJob
-from reft.distillation.schedule import class_shares, plan_steps
 from reft.errors import TrainingError, explain
 from reft.evidence.methods import Method, Training
 from reft.models.adapters import wrap_lora
@@ -38,12 +38,10 @@ def train(
     base = load_model(job.model.name, hardware.dtype, trust_remote_code=job.model.trust_remote_code)
     attend_for_training(base, max(map(len, [*job.user, *job.alignment])))
     model = wrap_lora(base, lora).train()
-    lengths = [len(row) for row in job.alignment]
-    steps = plan_steps(
-        [len(row) for row in job.user], (lengths[: job.harmful], lengths[job.harmful :]),
-        class_shares(job.harmful, len(lengths), settings.harmful_share), settings.batch_size,
-        settings.epochs * method.passes, settings.alignment_ratio if method.alignment else 0.0, job.seed,
-    )  # fmt: skip
+    taken = {"epochs": settings.epochs * method.passes}
+    if not method.alignment:
+        taken["alignment_ratio"] = 0
+    steps = replace(job, settings=settings.model_copy(update=taken)).plan()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(steps))
     step_loss, tokens = method.loss(Training(model, job, int(tokenizer.pad_token_id))), 0
