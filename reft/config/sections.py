@@ -86,6 +86,9 @@ class ValidationSettings(Section):
     personal_data: Literal["warn", "quarantine", "off"] = Field(
         "warn", description="rows with e-mail addresses, telephone, card or account numbers"
     )
+    languages: list[str] | None = Field(
+        None, description="ISO 639 codes that are expected, others are warned of; none: any language"
+    )
 
 
 class FeatureSettings(Section):

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
-from reft.filtering.languages import rare_languages
 
 SAMPLE = 5000
 # Measured on nothing but judgement: each is far from what ordinary task data shows.
@@ -47,7 +47,7 @@ def data_alarms(rows: Sequence[Conversation], fail: bool = False) -> list[str]:
         DataValidationError: there is something, and the policy is to `fail`.
     """
     answered = [row for row in rows if row.answer]
-    found = [_constant(answered), _identity(rows), *_triggers(answered), _outliers(rows), *rare_languages(rows)]
+    found = [_constant(answered), _identity(rows), *_triggers(answered), _outliers(rows), *_rare_languages(rows)]
     alarms = [alarm for alarm in found if alarm]
     if alarms and fail:
         remedy = "look at the rows; filter.fail_on_alarms: false turns this into a warning"
@@ -118,6 +118,20 @@ def _outliers(rows: Sequence[Conversation]) -> str | None:
     if len(far) < 3:
         return None
     return f"{len(far)} rows are made of text unlike the others' (noise, an encoding, repetition; first: row {far[0]})"
+
+
+def _rare_languages(rows: Sequence[Conversation], least: int = 5, most: float = 0.1) -> list[str]:
+    spoken = [(row.row, language) for row in rows if (language := language_of(row))]
+    counts = Counter(language for _, language in spoken)
+    if not counts:
+        return []
+    usual = counts.most_common(1)[0][0]
+    return [
+        f"{count} of {len(spoken)} rows are in the language {language!r} where most are in {usual!r} "
+        f"(first: row {next(row for row, spoken_here in spoken if spoken_here == language)})"
+        for language, count in counts.items()
+        if language != usual and least <= count <= most * len(spoken)
+    ]
 
 
 def _plain(text: str) -> str:

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 
 from reft.config import FilterSettings
+from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
 from reft.evaluation.judges import is_refusal
 from reft.evaluation.statistics import Interval, auroc, rate
-from reft.filtering.languages import language_of
 from reft.filtering.scoring import RowScore
 
 Verdict = Literal["keep", "quarantine", "drop"]

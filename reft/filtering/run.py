@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.config import FilterSettings
+from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
 from reft.evaluation.statistics import Interval, rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, alarms, decide, measured
-from reft.filtering.languages import language_of
 from reft.filtering.scoring import RowScore, score_rows
 from reft.progress import Report
 from reft.refusal.calibration import conformal_threshold, recall_threshold

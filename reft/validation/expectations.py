@@ -77,9 +77,11 @@ def expectations(settings: ValidationSettings) -> list[Any]:
         gxe.ExpectColumnMaxToBeBetween(column="tokens", min_value=1, severity="critical", description="rows hold text"),
         mostly("special_tokens", 0.99, "warning", "no forged markers"),
         mostly("duplicate", 0.9, "warning", "few duplicates"),
+        mostly("near_duplicate", 0.8, "warning", "few near-duplicates"),
         mostly("leaked", 1.0, "warning", "no prompt of the test rows"),
         mostly("secret", 1.0, "warning", "no keys, tokens or passwords"),
         mostly("personal_data", 1.0, "warning", "no personal data"),
+        mostly("language", 0.99, "warning", "the languages that are expected"),
         mostly("mojibake", 0.99, "warning", "text in the right encoding"),
         gxe.ExpectColumnMaxToBeBetween(column="turns", max_value=100, severity="warning", description="sane dialogues"),
         gxe.ExpectColumnMaxToBeBetween(

@@ -91,6 +91,7 @@ def validate_file(
                 outputs.write(line, row.row, checked, done)
                 if report and (number % 256 == 255 or number + 1 == total):
                     report(number + 1, total)
+            outputs.write_repeats(tally.noted)
         give_back(container, out, GROUPS, np.frombuffer(tally.groups, np.uint8))
     except OSError as error:
         remedy = "free some disk space or choose another folder"
@@ -137,6 +138,12 @@ class _Outputs(ExitStack):
         for found in _findings(row, checked, done):
             findings.write(json.dumps(found) + "\n")
 
+    def write_repeats(self, noted: Columns) -> None:
+        """Which rows repeat which, known when all have been seen."""
+        for row, first, rule in noted.repeats():
+            found = {"row": row, "rule": rule, "field": "row", "remedy": f"compare row {first}", "level": "warning"}
+            self._files[-1].write(json.dumps(found) + "\n")
+
 
 def _described(bad: BadRow) -> dict[str, Any]:
     return {"row": bad.row, "rule": bad.code, "field": bad.field, "remedy": bad.remedy}
@@ -149,7 +156,7 @@ def _findings(row: int, checked: BadRow | Usable, done: list[str]) -> Iterator[d
         yield {**_described(checked), "level": "quarantined"}
         return
     for rule, found in checked.warnings:
-        yield {"row": row, "rule": rule, "field": "messages", "remedy": f"remove the {found}", "level": "warning"}
+        yield {"row": row, "rule": rule, "field": "messages", "remedy": f"look at the {found}", "level": "warning"}
 
 
 def _report(kind: str, tally: _Tally, settings: ValidationSettings, out: Path) -> FileReport:

@@ -3,6 +3,7 @@
 import json
 import re
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -13,10 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
 from reft.conversations.forms import form_of
+from reft.conversations.languages import language_of
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode, special_tokens_in
 from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
+from reft.validation.repeats import BANDS, bands_of, first_like
 
 # First letters of the roles: a system turn, then users and answers in turn; between a call and the answer, tools speak.
 TURNS = re.compile("s?(ua(t+a)*)+")
@@ -68,6 +71,8 @@ def check_row(
         if found and policy == "quarantine":
             return bad(rule, "messages", f"remove the {', '.join(found)}")
         warnings += [(rule, kind) for kind in found]
+    if settings.languages and (language := language_of(row)) and language not in settings.languages:
+        warnings.append(("language", f"text in {language!r}"))
     tokens = len(encode(tokenizer, row))
     if tokens > max_length:
         return bad("too_many_tokens", "messages", f"{tokens} tokens: keep a row under {max_length}")
@@ -76,7 +81,7 @@ def check_row(
 
 @dataclass
 class Columns:
-    """What is noted of every row, in numbers alone and in memory of some forty bytes a row.
+    """What is noted of every row, in numbers alone and in memory of some eighty bytes a row.
 
     Attributes:
         held_out: digests of the prompts of the task's test rows, to see what leaks.
@@ -87,7 +92,7 @@ class Columns:
     values: dict[str, array] = field(
         default_factory=lambda: {
             **{name: array("b") for name in FLAGS}, "turns": array("i"), "tokens": array("i"),
-            "digest": array("Q"), "answer": array("Q"),
+            "digest": array("Q"), "answer": array("Q"), **{band: array("Q") for band in BAND_NAMES},
         }
     )  # fmt: skip
 
@@ -100,13 +105,13 @@ class Columns:
                 "usable": 1,
                 "special_tokens": bool(special_tokens_in(self.tokenizer, text)),
                 "mojibake": is_mojibake(text),
-                "secret": any(rule == "secret" for rule, _ in checked.warnings),
-                "personal_data": any(rule == "personal_data" for rule, _ in checked.warnings),
+                **{name: any(rule == name for rule, _ in checked.warnings) for name in WARNED},
                 "leaked": digest_of(row.instruction) in self.held_out,
                 "turns": len(row.messages),
                 "tokens": checked.tokens,
                 "digest": digest_of(text),
                 "answer": digest_of(row.answer or ""),
+                **dict(zip(BAND_NAMES, bands_of(row), strict=True)),
             }
         for name, values in self.values.items():
             values.append(int(noted[name]))
@@ -115,21 +120,39 @@ class Columns:
         return len(self.values["usable"])
 
     def frame(self) -> pd.DataFrame:
-        """The columns that the expectations see, with duplicates and the share of the commonest answer found now."""
-        found = {name: np.frombuffer(values, values.typecode) for name, values in self.values.items() if len(values)}
-        usable = found["usable"] == 1
-        repeated = np.zeros(len(usable), np.int8)
-        first = np.zeros(len(usable), bool)
-        rows = np.flatnonzero(usable)
-        first[rows[np.unique(found["digest"][rows], return_index=True)[1]]] = True
-        repeated[usable & ~first] = 1
+        """The columns that the expectations see, with repeats and the share of the commonest answer found now."""
+        found = self._arrays()
         frame = pd.DataFrame({name: found[name] for name in (*FLAGS, "turns", "tokens")})
+        rows, exact, near = self._first(found)
+        for name, first in (("duplicate", exact), ("near_duplicate", near)):
+            repeated = np.zeros(len(frame), np.int8)
+            repeated[rows[first < rows]] = 1
+            frame[name] = repeated
         _, counts = np.unique(found["answer"][rows], return_counts=True)
         commonest = round(100 * counts.max() / len(rows)) if len(rows) else 0
-        return frame.assign(duplicate=repeated, commonest_answer_percent=np.int8(commonest))
+        return frame.assign(commonest_answer_percent=np.int8(commonest))
+
+    def repeats(self) -> Iterator[tuple[int, int, str]]:
+        """(row, the first row like it, `duplicate` or `near_duplicate`) of every row that repeats another."""
+        rows, exact, near = self._first(self._arrays())
+        for row, same, alike in zip(rows.tolist(), exact.tolist(), near.tolist(), strict=True):
+            if same < row or alike < row:
+                yield (row, same, "duplicate") if same < row else (row, alike, "near_duplicate")
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: np.frombuffer(values, values.typecode) for name, values in self.values.items() if len(values)}
+
+    def _first(self, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The usable rows, the first equal to each, and the first near but not equal to an earlier one."""
+        rows = np.flatnonzero(found["usable"] == 1)
+        exact = first_like([found["digest"]], rows)
+        near = first_like([found[name] for name in BAND_NAMES], rows)
+        return rows, exact, np.where(exact < rows, rows, near)
 
 
-FLAGS = ("usable", "special_tokens", "mojibake", "secret", "personal_data", "leaked")
+WARNED = ("secret", "personal_data", "language")
+BAND_NAMES = tuple(f"band{i}" for i in range(BANDS))
+FLAGS = ("usable", "special_tokens", "mojibake", "leaked", *WARNED)
 
 
 def digest_of(text: str) -> int:

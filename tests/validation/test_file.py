@@ -1,6 +1,7 @@
 """`reft validate`: any file, sorted, counted, mended where that needs no guess, with pages that run nothing."""
 
 import json
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -9,9 +10,11 @@ from playwright.sync_api import sync_playwright
 
 from reft.config import ValidationSettings
 from reft.conversations.containers import lines, recognise
+from reft.conversations.schema import Conversation, Message
 from reft.validation.file import validate_file
 from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
 from reft.validation.mending import mended
+from reft.validation.repeats import bands_of
 from tests.conftest import row, write_jsonl
 from tests.report.test_report import CHROMIUM
 
@@ -196,3 +199,46 @@ def test_the_command_exits_as_a_scan_does(tmp_path, tiny_model):
     assert run([*GOOD, {}]).exit_code == 3
     assert run(GOOD[:3]).exit_code == 2
     assert [*lines(recognise(tmp_path / "o" / "usable.jsonl"))]
+
+
+def test_rows_that_say_nearly_the_same_are_named_with_the_first(tmp_path, tokenizer):
+    long = (
+        "please look at the transfer that I made on Monday evening because it has not arrived and nobody has answered"
+    )
+    rows = [*GOOD, row(long, "done"), row(long + " me", "done"), row(long, "Done"), row("now another thing", "done")]
+    check(tmp_path, tokenizer, rows)
+    found = [(f["row"], f["rule"], f["remedy"]) for f in findings(tmp_path)]
+    assert found == [(31, "near_duplicate", "compare row 30"), (32, "duplicate", "compare row 30")]
+
+
+def test_near_rows_are_found_as_often_as_the_docstring_says():
+    seeded = random.Random(5)
+    words = [f"w{i}" for i in range(5000)]
+
+    def found_at(share_changed: float, trials: int = 300) -> tuple[float, float]:
+        hits, overlap = 0, 0.0
+        for _ in range(trials):
+            one = seeded.choices(words, k=60)
+            cut = round(60 * (1 - share_changed))
+            other = one[:cut] + seeded.choices(words, k=60 - cut)
+            a, b = ({tuple(w[i : i + 3]) for i in range(58)} for w in (one, other))
+            overlap += len(a & b) / len(a | b) / trials
+            hits += bool(set(bands_of(a_row(one))) & set(bands_of(a_row(other))))
+        return overlap, hits / trials
+
+    def a_row(said: list[str]) -> Conversation:
+        return Conversation(row=0, messages=(Message(role="user", content=" ".join(said)),))
+
+    for changed in (0.05, 0.1, 0.3):
+        overlap, found = found_at(changed)
+        assert abs(found - (1 - (1 - overlap**6) ** 4)) < 0.1, (overlap, found)
+
+
+def test_other_languages_than_the_expected_warn(tmp_path, tokenizer):
+    german = row("Bitte sagen Sie mir, wo meine Überweisung von gestern geblieben ist", "Gerne")
+    check(tmp_path, tokenizer, [*GOOD, german])
+    assert findings(tmp_path) == []
+    check(tmp_path, tokenizer, [*GOOD, german], languages=["en"])
+    assert [(f["row"], f["rule"], f["remedy"]) for f in findings(tmp_path)] == [
+        (30, "language", "look at the text in 'de'")
+    ]
