@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reft import cli_registry
+from reft import cli_plan, cli_registry
 from reft.errors import ReftError
 
 COLUMNS = "prompt and answer column, as question,reply; none: told by the keys"
@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Safe finetun
 
 
 cli_registry.add_to(app)
+cli_plan.add_to(app)
 
 
 @app.command("fetch-model")
@@ -96,6 +97,7 @@ def scan(
     from reft.conversations.forms import column_names
     from reft.files import local_copy
     from reft.filtering.overrides import read_overrides
+    from reft.models.hardware import take_gpu
     from reft.processes import end_with_launcher, run_in_processes
     from reft.progress import progress
     from reft.report.scan import render_scan
@@ -106,7 +108,7 @@ def scan(
         raise typer.Exit(run_in_processes(processes, [str(file) if a == data else a for a in sys.argv[1:]]))
     end_with_launcher()
     rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    _take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
+    take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
     chosen = {"fpr": fpr, "quarantine_fpr": quarantine_fpr, "recall": recall, "fail_on_alarms": fail_on_alarms}
     settings = parse_settings({"filter": chosen}).filter
     decided = read_overrides(overrides) if overrides else {}
@@ -235,14 +237,6 @@ def _scorer(teacher: str):
     if teacher == "none":
         return untrained_scorer(Settings())
     return load_scorer(Path(teacher) if teacher else DEFAULT_TEACHER)
-
-
-def _take_gpu(local_rank: int) -> None:
-    """Each process of a machine gets a GPU of its own."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
 
 
 def _guard(name: str, kind: str, template: Path | None):

@@ -33,6 +33,12 @@ def choose_hardware(dtype: DtypeName = "auto", device: str = "auto") -> Hardware
     return Hardware(torch.device(device), torch.float16, "this GPU has no bfloat16 units")
 
 
+def take_gpu(local_rank: int) -> None:
+    """Each process of a machine gets a GPU of its own; nothing happens on a CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+
+
 def tokens_at_once(device: torch.device) -> int:
     """How many tokens one forward pass that keeps nothing should take (measured by `benchmarks.kernels`).
 

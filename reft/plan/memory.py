@@ -1,0 +1,146 @@
+"""How much memory each stage of a run needs on a GPU, and the finetune at every ZeRO stage.
+
+Weights, gradients and optimizer states are counted as DeepSpeed's own estimators count them; what the forward pass
+keeps is traced (`reft.plan.trace`); the working memory of a kernel in flight is a rule of thumb, said below.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from reft.config import Settings
+from reft.models.hardware import tokens_at_once
+from reft.plan.trace import Traced, trace
+
+GIB = 2**30
+# The driver's context, NCCL's buffers and loaded kernels: an assumption, to be replaced by what your cluster shows.
+OVERHEAD = 2 * GIB
+# DeepSpeed's defaults: gradients in flight (ZeRO 1 and 2), and gathered weights that stay (ZeRO 3), in numbers.
+BUCKET, LIVE = 500_000_000, 1_000_000_000
+CHUNK = 512  # tokens whose logits are alive at once in a training step
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a stage needs on each of its GPUs, and in its pod's main memory.
+
+    Attributes:
+        states: weights, gradients and optimizer states.
+        activations: what the forward pass keeps for the backward pass.
+        working: buffers of the moment, and the overhead that every process has.
+        host: what is offloaded; a pod needs that and a few GiB for Python.
+    """
+
+    stage: str
+    states: int
+    activations: int = 0
+    working: int = 0
+    host: int = 0
+
+    @property
+    def gpu(self) -> int:
+        """Bytes on each GPU at the peak."""
+        return self.states + self.activations + self.working
+
+
+def states(
+    frozen: int, trainable: int, largest: int, stage: int, gpus: int, nodes: int = 1,
+    optimizer_offload: bool = False, parameter_offload: bool = False,
+) -> tuple[int, int]:  # fmt: skip
+    """(bytes on each GPU, bytes in each node's main memory) of weights, gradients and AdamW in mixed precision.
+
+    A trainable weight: 2 bytes, and 18 more: gradients in 16 and 32 bits, the weight in 32, two moments. A frozen
+    weight: 2. With offload, DeepSpeed's factor of 1.5 for buffers.
+
+    Args:
+        largest: weights that ZeRO 3 gathers at once.
+        gpus: on each node.
+    """
+    ranks = gpus * nodes
+    shared = 2 * trainable + 18 * trainable // ranks + 2 * frozen
+    if stage == 3:
+        gathered = 4 * largest if trainable >= largest else 2 * largest
+        if parameter_offload:
+            return gathered, int(1.5 * (18 * trainable + 2 * frozen) / nodes)
+        if optimizer_offload:
+            return gathered + 2 * (frozen + trainable) // ranks, int(1.5 * 16 * trainable / nodes)
+        return gathered + (18 * trainable + 2 * frozen) // ranks, 0
+    if optimizer_offload:
+        return 2 * (frozen + trainable), int(1.5 * trainable * max(4 * ranks, 16))
+    if stage == 2:
+        return shared, 0
+    # Whole gradients on every GPU, and without ZeRO whole optimizer states too.
+    return (20 * trainable + 2 * frozen, 0) if stage == 0 else (4 * trainable + 16 * trainable // ranks + 2 * frozen, 0)
+
+
+def plan_memory(config: Any, settings: Settings, gpus: int, nodes: int, tokens: int, answer: int) -> list[Need]:
+    """Every stage of a run; the finetune once for each ZeRO stage.
+
+    Args:
+        config: of the model, as transformers has it.
+        tokens, answer: length of a row, and of the answer in it.
+    """
+    finetune, teacher = settings.finetune, settings.teacher
+    here = trace(config, teacher.lora, teacher.batch_size, tokens, answer, half_adapter=False)
+    weights, text = 2 * (here.frozen + (0 if teacher.lora else here.trainable)), config.get_text_config()
+    at_once = tokens_at_once(torch.device("cuda"))
+    passing = _passing(text, at_once) + OVERHEAD
+    labelled = at_once * answer // tokens * text.vocab_size * 10
+    cache = 2 * text.num_hidden_layers * text.num_key_value_heads * _head(text) * 2
+    written = 64 * (tokens + settings.evaluation.max_new_tokens)
+    needs = [
+        Need("extract", weights, working=passing),
+        Need(
+            "teacher", 2 * here.frozen + 16 * here.trainable, here.saved,
+            _stepping(text, teacher.batch_size * tokens) + OVERHEAD,
+        ),
+        Need("soft labels", weights, working=passing + labelled),
+        Need("filter", weights, working=passing),
+    ]  # fmt: skip
+    rows = finetune.micro_batch_size + round(finetune.micro_batch_size * finetune.alignment_ratio)
+    student = trace(config, finetune.lora, rows, tokens, answer, checkpointing=finetune.gradient_checkpointing)
+    if finetune.gradient_checkpointing:
+        whole = trace(config, finetune.lora, rows, tokens, answer)
+        again = (whole.saved - student.saved) // student.layers  # one layer is run again at a time
+    else:
+        again = 0
+    for stage in range(4):
+        needs.append(_finetune(student, settings, stage, gpus, nodes, again + _stepping(text, rows * tokens)))
+    needs.append(Need("evaluate", weights, written * cache, OVERHEAD + _passing(text, 64 * tokens)))
+    return needs
+
+
+def _finetune(student: Traced, settings: Settings, stage: int, gpus: int, nodes: int, working: int) -> Need:
+    chosen = settings.finetune
+    held, host = states(
+        student.frozen, student.trainable, student.largest, stage, gpus, nodes,
+        chosen.optimizer_offload and stage > 0, chosen.parameter_offload and stage == 3,
+    )  # fmt: skip
+    if stage == 3:
+        working += 2 * min(student.frozen + student.trainable, LIVE)
+    elif stage:
+        working += 4 * min(student.trainable, BUCKET)
+    need = Need(f"finetune, ZeRO {stage}", held, student.saved, working + OVERHEAD, host)
+    # Every rank first loads the whole model, which is shared out afterwards.
+    loading = 2 * (student.frozen + student.trainable) + OVERHEAD
+    return need if need.gpu >= loading else Need(f"{need.stage} (loading)", loading - OVERHEAD, 0, OVERHEAD, host)
+
+
+def _head(text: Any) -> int:
+    return getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+
+
+def _passing(text: Any, tokens: int) -> int:
+    """A forward pass that keeps nothing: a layer's input, residual, norms and MLP, in 16 bits."""
+    return tokens * 2 * (4 * text.hidden_size + 3 * text.intermediate_size)
+
+
+def _stepping(text: Any, tokens: int) -> int:
+    """A backward pass: a layer's gradients beside what it makes them from, and a chunk of logits in 32 bits."""
+    return 2 * _passing(text, tokens) + CHUNK * text.vocab_size * 14
+
+
+def zero_stages_that_fit(needs: list[Need], gpu_memory: int) -> list[str]:
+    """Names of the finetune's stages whose need is at most `gpu_memory` bytes."""
+    return [need.stage for need in needs if need.stage.startswith("finetune") and need.gpu <= gpu_memory]
