@@ -2,8 +2,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 CONFIG ?= zenml.yaml
+OVERLAY ?= local-kind
+RUN ?= deploy/k8s/runs/8b-one-gpu.yaml
 
-.PHONY: setup run test check mlflow zenml clean
+.PHONY: setup run test check mlflow zenml k8s-up k8s-check k8s-run clean
 
 setup: .venv/.ready
 
@@ -31,6 +33,27 @@ mlflow:
 
 zenml:
 	$(BIN)/zenml login --local --blocking
+
+# On Kubernetes: deploy/k8s/README.md. All three may be repeated.
+k8s-up:
+	kubectl apply -f deploy/k8s/base/namespace.yaml
+	deploy/k8s/make_secrets.sh
+	kubectl -n reft delete job mlflow-run-user --ignore-not-found
+	kubectl apply -k deploy/k8s/overlays/$(OVERLAY)
+	for server in statefulset/postgres statefulset/mysql deployment/mlflow deployment/zenml; do \
+	  kubectl -n reft rollout status $$server --timeout=15m || exit 1; done
+	kubectl -n reft wait --for=condition=complete job/mlflow-run-user --timeout=15m
+
+k8s-check: setup
+	kubectl kustomize deploy/k8s/overlays/$(OVERLAY) >/dev/null
+	$(BIN)/python -m pytest tests/deploy
+	@if kubectl --request-timeout=5s get namespace reft >/dev/null 2>&1; \
+	then kubectl apply --dry-run=server -k deploy/k8s/overlays/$(OVERLAY); \
+	else echo "no cluster with a namespace reft is reached: the API server was not asked"; fi
+
+k8s-run: setup
+	$(BIN)/python deploy/k8s/register_stack.py --registry "$(REGISTRY)" $(STACK)
+	$(BIN)/zenml pipeline run reft_pipeline --config $(RUN)
 
 clean:
 	rm -rf .venv .reft .zen runs

@@ -1,0 +1,105 @@
+"""Real database servers for the tests of the backup scripts, each on a free port of 127.0.0.1."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SECONDS = 120
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def program(name: str) -> str:
+    """The path of a database's program; the test is skipped where it is not installed."""
+    places = os.pathsep.join([*map(str, BINARIES[:1]), "/usr/sbin", os.environ.get("PATH", "")])
+    return shutil.which(name, path=places) or pytest.skip(f"{name} is not installed, and the test runs it for real")
+
+
+def _owner() -> str | None:
+    """The user to run a server as: they refuse to run as root."""
+    return "nobody" if os.getuid() == 0 else None
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder of the server's user. Not below pytest's own, which root lets nobody else enter."""
+    with tempfile.TemporaryDirectory(prefix="reft-database-") as name:
+        owner = _owner()
+        if owner:
+            account = pwd.getpwnam(owner)
+            os.chown(name, account.pw_uid, account.pw_gid)
+        yield Path(name)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def run(*command: str, environment: Mapping[str, str] | None = None, stdin: str | None = None) -> str:
+    """Run one program to its end and give its output; its complaint is the test's."""
+    places = os.pathsep.join([*map(str, BINARIES[:1]), os.environ["PATH"]])
+    env = {"PATH": places, "LC_ALL": "C", **(environment or {})}
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=SECONDS, env=env)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@contextmanager
+def _serving(command: list[str], folder: Path, ready: list[str]) -> Iterator[None]:
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, user=_owner(), cwd=folder)
+        try:
+            for _ in range(SECONDS * 10):
+                if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
+                    break
+                assert server.poll() is None, (folder / "server.log").read_text()
+                time.sleep(0.1)
+            else:
+                raise TimeoutError((folder / "server.log").read_text())
+            yield
+        finally:
+            server.terminate()
+            server.wait(SECONDS)
+
+
+@contextmanager
+def postgres() -> Iterator[dict[str, str]]:
+    """A PostgreSQL server; gives the administrator's environment for libpq's programs."""
+    port = str(free_port())
+    with _folder() as data:
+        setup = [program("initdb"), "--pgdata", str(data), "--username=postgres", "--auth=trust", "--no-sync"]
+        subprocess.run(setup, check=True, capture_output=True, user=_owner(), cwd=data)
+        command = [program("postgres"), "-D", str(data), "-p", port, "-k", "", "-h", "127.0.0.1", "-F"]
+        with _serving(command, data, [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", port]):
+            yield {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "postgres", "PGDATABASE": "postgres"}
+
+
+@contextmanager
+def mysql() -> Iterator[dict[str, str]]:
+    """A MariaDB server, the MySQL that Debian has; gives the scripts' environment of the user `zenml`."""
+    port = str(free_port())
+    with _folder() as data:
+        setup = [program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+        setup.append("--auth-root-authentication-method=normal")
+        subprocess.run(setup, check=True, capture_output=True, user=_owner(), cwd=data)
+        server = [program("mariadbd"), "--no-defaults", f"--datadir={data}", f"--socket={data}/s", f"--port={port}"]
+        server += ["--bind-address=127.0.0.1", "--character-set-server=utf8mb4"]
+        small = ["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"]
+        root = [program("mysql"), "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root"]
+        with _serving([*server, *small], data, [*root, "--execute=SELECT 1"]):
+            # What the image does with MYSQL_DATABASE, MYSQL_USER and MYSQL_PASSWORD.
+            grant = "CREATE DATABASE zenml; CREATE USER zenml IDENTIFIED BY 'pass'; GRANT ALL ON zenml.* TO zenml;"
+            run(*root, stdin=grant)
+            yield {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": port, "MYSQL_USER": "zenml", "MYSQL_PASSWORD": "pass"}

@@ -1,0 +1,79 @@
+"""The matrix of who reaches whom, out of the rendered network policies."""
+
+import pytest
+
+from tests.deploy.reachability import Labels, reaches
+from tests.deploy.rendering import OVERLAYS, find, rendered
+
+ISOLATED: Labels = {"reft.io/network": "isolated"}
+HUB: Labels = {"reft.io/network": "hub"}
+CALLER: Labels = ISOLATED | {"reft.io/kube-api": "true"}
+RANK: Labels = ISOLATED | {"jobset.sigs.k8s.io/jobset-name": "finetune"}
+STRANGER: Labels = {"app": "somebody"}
+INTERNET, METADATA, NODE, BUCKET_GKE = "93.184.216.34", "169.254.169.254", "10.0.0.7", "199.36.153.5"
+
+
+def app(name: str) -> Labels:
+    return {"app.kubernetes.io/name": name}
+
+
+ALLOWED: list[tuple[Labels, Labels | str, int]] = [
+    *[(run, app("mlflow"), 5000) for run in (ISOLATED, HUB, CALLER, RANK)],
+    *[(run, app("zenml"), 8080) for run in (ISOLATED, HUB, CALLER, RANK)],
+    (HUB, INTERNET, 443),
+    (CALLER, NODE, 443),
+    (CALLER, NODE, 6443),
+    (RANK, RANK, 29500),
+    (RANK, RANK, 51234),
+    (app("mlflow"), app("postgres"), 5432),
+    (app("zenml"), app("mysql"), 3306),
+    (app("backup"), app("postgres"), 5432),
+    (app("backup"), app("mysql"), 3306),
+    (app("mlflow-setup"), app("mlflow"), 5000),
+]
+REFUSED: list[tuple[Labels, Labels | str, int]] = [
+    *[(run, INTERNET, port) for run in (ISOLATED, CALLER, RANK, STRANGER) for port in (80, 443)],
+    *[(run, app("postgres"), 5432) for run in (ISOLATED, HUB, CALLER, RANK, STRANGER, app("zenml"))],
+    *[(run, app("mysql"), 3306) for run in (ISOLATED, HUB, CALLER, RANK, STRANGER, app("mlflow"))],
+    *[(STRANGER, app(name), port) for name, port in (("mlflow", 5000), ("zenml", 8080), ("s3-store", 8333))],
+    *[(app(name), INTERNET, 443) for name in ("mlflow", "zenml", "postgres", "mysql", "backup", "s3-store")],
+    (HUB, INTERNET, 80),
+    (HUB, METADATA, 443),
+    (ISOLATED, NODE, 6443),
+    (RANK, ISOLATED, 29500),
+    (ISOLATED, RANK, 29500),
+    (ISOLATED, ISOLATED, 8000),
+]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_must_work_does(overlay: str) -> None:
+    items = rendered(overlay)
+    assert [case for case in ALLOWED if not reaches(items, *case)] == []
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_nothing_else_does(overlay: str) -> None:
+    items = rendered(overlay)
+    assert [case for case in REFUSED if reaches(items, *case)] == []
+
+
+def test_the_store_is_reached_where_it_is() -> None:
+    places: dict[str, tuple[Labels | str, int]] = {
+        "local-kind": (app("s3-store"), 8333),
+        "on-prem": (app("s3-store"), 8333),
+        "gke": (BUCKET_GKE, 443),
+        "eks": (NODE, 443),
+    }
+    for overlay, (store, port) in places.items():
+        for pod in (ISOLATED, RANK, app("mlflow"), app("zenml")):
+            assert reaches(rendered(overlay), pod, store, port), (overlay, pod)
+
+
+def test_without_the_first_policy_strangers_get_in() -> None:
+    """The reading of policies itself: what no policy selects is open."""
+    items = rendered("local-kind")
+    assert not reaches(items, STRANGER, STRANGER, 8000)
+    items.remove(find(items, "NetworkPolicy", "default-deny"))
+    items.remove(find(items, "NetworkPolicy", "names"))
+    assert reaches(items, STRANGER, STRANGER, 8000)
