@@ -63,6 +63,8 @@ def history(name: Annotated[str, typer.Argument(help="registered model")] = "ref
         moved = f"{entry.alias}: {entry.before or 'none'} -> {entry.version}"
         typer.echo(f"{entry.number:4} {entry.time} {entry.action:8} {moved} by {entry.by} ({word}) {entry.reason}")
     typer.echo(f"{len(entries)} entries, the chain is whole; " + ", ".join(f"{a}: {v}" for a, v in aliases.items()))
+    for warning in promotion.astray(entries, aliases):
+        typer.echo(f"warning: {warning}", err=True)
     if entries:
         typer.echo(f"newest digest, to be kept elsewhere: {entries[-1].digest}")
 

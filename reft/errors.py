@@ -30,8 +30,16 @@ class TrainingError(ReftError, RuntimeError):
     """Training stopped: a dead process, a loss that is not a number, a broken checkpoint."""
 
 
+class ClusterError(ReftError, RuntimeError):
+    """Kubernetes refused something, lost it, or cannot be reached."""
+
+
 class PromotionError(ReftError, RuntimeError):
     """A version may not serve: its gate, its files or its place in the registry stand against it."""
+
+
+class RegistryError(ReftError, OSError):
+    """The MLflow server does not answer, or does not know or allow whoever asks."""
 
 
 class StorageError(ReftError, OSError):

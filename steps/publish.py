@@ -23,7 +23,9 @@ from reft.teacher.preparation import calibration_prompts
 from reft.tracking.logging import log_folder, log_metrics
 from reft.tracking.registry import GATE, gate_of, register_candidate
 from reft.validation.validate import ValidatedData
+from steps.control_plane import mirror
 from steps.data import labels_of
+from steps.notify import notify
 
 
 @step(experiment_tracker=True)
@@ -35,6 +37,11 @@ def gate(
     student = evaluation.models["student"]
     verdict = judge(student, filtered.report.fpr, rows, settings, served.get("outcomes"), served.get("rows", ""))
     log_metrics("gate", {"passed": float(verdict.passed)})
+    if not verdict.passed:
+        notify(
+            f"ReFT: the student for {name} has not passed its gate; version {champion or 'none'} goes on serving\n"
+            f"{verdict.text}"
+        )
     print(f"the gate is {'passed' if verdict.passed else 'NOT passed'}:\n{verdict.text}")
     every = max(1, len(filtered.decisions) // 1000)
     scores = [d.score for d in filtered.decisions[::every]]  # enough to see a drift by
@@ -72,6 +79,7 @@ def register(
     write_text(folder / "README.md", card)
     write_json(folder / GATE, verdict)
     version = register_candidate(folder, name, tags, card, verdict["passed"])
+    mirror(name, version.version, version.run_id, tags)
     return {
         "registered_name": version.name,
         "version": version.version,

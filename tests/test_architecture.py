@@ -15,9 +15,11 @@ ALLOWED = {
     "filtering": GROUND | {"refusal", "evaluation"},  # evaluation for its judge of refusals and its intervals
     "attacks": GROUND | {"evaluation", "filtering", "scorer"},
     "distillation": GROUND,
+    "cluster": GROUND | {"distillation"},
     "validation": GROUND,
     "promotion": GROUND | {"evaluation"},
-    "tracking": {"errors", "promotion"},
+    "plan": GROUND,
+    "tracking": GROUND | {"evaluation", "promotion"},  # evaluation for its generation, which serves
     "evidence": GROUND | {"cost", "distillation", "evaluation", "filtering", "report", "refusal", "scorer", "teacher"},
     "report": GROUND | {"evaluation", "filtering", "refusal"},
 }

@@ -1,15 +1,12 @@
 """Moving a version's aliases in the MLflow registry: one at a time, checked, written down first.
 
-The trail and the lock are part of the registry itself (tags of the registered model, and a registered model whose
-name only one can take), so that they work for everybody who uses the same server.
+The trail is part of the registry itself (tags of the registered model), so that it is the same for everybody who uses
+the same server.
 """
 
 import hashlib
-import json
 import tempfile
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +17,12 @@ from mlflow.tracking import MlflowClient
 
 from reft.errors import PromotionError, explain
 from reft.promotion.trail import BEGINNING, Entry, tampered, verify
+from reft.tracking.lock import alone
+from reft.tracking.server import MISSING, asking
 
 CANDIDATE, CHALLENGER, CHAMPION = ALIASES = ("candidate", "challenger", "champion")
 TRAIL = "reft.audit."
 FILES, PASSED = "reft.files", "reft.gate_passed"
-LOCK_SECONDS = 60.0
 
 
 def digest_of_files(folder: Path) -> str:
@@ -37,6 +35,7 @@ def digest_of_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
+@asking("promote")
 def promote(
     name: str, to: str, by: str, reason: str = "", version: str | None = None, force: bool = False
 ) -> tuple[Entry | None, str]:
@@ -50,12 +49,13 @@ def promote(
     Raises:
         PromotionError: no such model or version, the gate was not passed, the files are not those that were
             registered, or somebody else is promoting.
+        RegistryError: the server does not answer, or does not allow it.
         StorageError: the audit trail was tampered with.
     """
     if to not in ALIASES[1:]:
         raise PromotionError(explain(f"{to!r} is no place to promote to", name, "use challenger or champion"))
     client = MlflowClient()
-    with _alone(client, name):
+    with alone(client, name) as still_held:
         model = _model(client, name)
         found = _version(client, model, version or model.aliases.get(ALIASES[ALIASES.index(to) - 1]))
         if str(model.aliases.get(to, "")) == str(found.version):
@@ -64,9 +64,11 @@ def promote(
         if not passed and not (force and reason.strip()):
             remedy = "read its verdict (gate.json beside the model); --force with a --reason overrules it, on record"
             raise PromotionError(explain("it has not passed the gate", f"{name} version {found.version}", remedy))
-        return _move(client, model, found, "promote", to, by, reason, passed, not passed), str(found.version)
+        entry = _move(client, model, found, "promote", to, by, reason, passed, not passed, still_held)
+        return entry, str(found.version)
 
 
+@asking("rollback")
 def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
     """Let the champion before the present one serve again; returns the trail's new entry and the version.
 
@@ -75,7 +77,7 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
         StorageError: the audit trail was tampered with.
     """
     client = MlflowClient()
-    with _alone(client, name):
+    with alone(client, name) as still_held:
         model = _model(client, name)
         present = str(model.aliases.get(CHAMPION, ""))
         # The last promotion of the present champion tells whom it followed; a rollback is no promotion.
@@ -83,10 +85,12 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
         if not moves or not moves[-1].before:
             raise PromotionError(explain("no champion came before", name, "reft history shows what there was"))
         found = _version(client, model, moves[-1].before)
-        entry = _move(client, model, found, "rollback", CHAMPION, by, reason, found.tags.get(PASSED) == "true", False)
+        passed = found.tags.get(PASSED) == "true"
+        entry = _move(client, model, found, "rollback", CHAMPION, by, reason, passed, False, still_held)
         return entry, str(found.version)
 
 
+@asking("history")
 def history(name: str) -> tuple[list[Entry], dict[str, str]]:
     """The verified trail, oldest first, and where the aliases stand.
 
@@ -99,9 +103,20 @@ def history(name: str) -> tuple[list[Entry], dict[str, str]]:
     return _trail(client, model), {alias: str(version) for alias, version in model.aliases.items()}
 
 
+def astray(entries: Sequence[Entry], aliases: Mapping[str, str]) -> list[str]:
+    """Aliases that are not where the trail left them: a command was cut off, or somebody moved them past the trail."""
+    last = {entry.alias: entry for entry in entries}
+    return [
+        f"{alias} stands at {aliases.get(alias, 'none')}, but entry {entry.number} moved it to {entry.version}: the "
+        "command was cut off (give it again), or somebody moved it by hand"
+        for alias, entry in sorted(last.items())
+        if aliases.get(alias, "") != entry.version
+    ]
+
+
 def _move(
     client: MlflowClient, model: RegisteredModel, found: ModelVersion, action: str, alias: str, by: str, reason: str,
-    passed: bool, forced: bool,
+    passed: bool, forced: bool, still_held: Callable[[], None],
 ) -> Entry:  # fmt: skip
     """Verify, write down, then move: a kill in between leaves an entry whose move the same command makes good."""
     trail, before = _trail(client, model), str(model.aliases.get(alias, ""))
@@ -110,15 +125,20 @@ def _move(
         len(trail) + 1, datetime.now(UTC).isoformat(timespec="seconds"), action, alias, str(found.version), before,
         by, reason, passed, forced, files, trail[-1].digest if trail else BEGINNING,
     )  # fmt: skip
-    unfinished = trail and (trail[-1].alias, trail[-1].version, trail[-1].before) == (alias, entry.version, before)
-    if unfinished:
-        entry = trail[-1]
+    still_held()  # verifying large files takes its time
+    if trail and _decision(trail[-1]) == _decision(entry):
+        entry = trail[-1]  # cut off before its move
     else:
         key = f"{TRAIL}{entry.number:06d}"
         client.set_model_version_tag(model.name, entry.version, key, entry.digest)
         client.set_registered_model_tag(model.name, key, entry.line)
     client.set_registered_model_alias(model.name, alias, str(found.version))
     return entry
+
+
+def _decision(entry: Entry) -> tuple[str, ...]:
+    """Who decided what: another person, or another way to the same version, is another entry."""
+    return entry.action, entry.alias, entry.version, entry.before, entry.by, str(entry.forced)
 
 
 def _verified_files(found: ModelVersion) -> str:
@@ -148,6 +168,8 @@ def _model(client: MlflowClient, name: str) -> RegisteredModel:
     try:
         return client.get_registered_model(name)
     except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
         remedy = "tracking.registered_name names it; MLFLOW_TRACKING_URI names the server"
         raise PromotionError(explain(f"no such registered model ({error.error_code})", name, remedy)) from error
 
@@ -158,30 +180,7 @@ def _version(client: MlflowClient, model: RegisteredModel, version: str | None) 
     try:
         return client.get_model_version(model.name, str(version))
     except MlflowException as error:
+        if error.error_code not in (MISSING, "INVALID_PARAMETER_VALUE"):
+            raise
         remedy = "see its versions in MLflow"
         raise PromotionError(explain(f"no version {version} ({error.error_code})", model.name, remedy)) from error
-
-
-@contextmanager
-def _alone(client: MlflowClient, name: str) -> Generator[None]:
-    """Hold the registry's lock on a model: a registered model of a name that only one can create at a time.
-
-    One whose holder was killed is taken over after a minute.
-    """
-    lock = f"{name}--promotion-lock"
-    for attempt in (1, 2):
-        try:
-            client.create_registered_model(lock, tags={"held": json.dumps(time.time())})
-            break
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            held = float(client.get_registered_model(lock).tags.get("held", "0"))
-            if attempt == 2 or time.time() - held < LOCK_SECONDS:
-                remedy = "wait a minute and look at reft history"
-                raise PromotionError(explain("somebody else is promoting", name, remedy)) from error
-            client.delete_registered_model(lock)
-    try:
-        yield
-    finally:
-        client.delete_registered_model(lock)

@@ -11,6 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from reft.tracking.promotion import CANDIDATE, CHAMPION, FILES, PASSED, digest_of_files
+from reft.tracking.server import MISSING, TAKEN, asking
+from reft.tracking.serving import make_servable
 
 GATE = "gate.json"
 
@@ -24,18 +26,24 @@ class RegisteredModel:
     run_id: str
 
 
+@asking("register")
 def register_candidate(
     folder: Path, name: str, tags: dict[str, str], description: str = "", passed: bool = False
 ) -> RegisteredModel:
     """Upload the student's files to the active run, make a version of them and point `candidate` at it.
 
-    The alias moves last, so that it never names a version whose files are not all there; the digest of the files is
-    recorded with the version, to hold them against it before they serve.
+    The folder is made servable first (see `reft.tracking.serving`). The alias moves last, so that it never names a
+    version whose files are not all there; the digest of the files is recorded with the version, to hold them against it
+    before they serve.
 
     Args:
         description: what the version's page shows.
         passed: whether the gate was passed.
+
+    Raises:
+        RegistryError: the server does not answer, or does not allow it; no alias names a half version then.
     """
+    make_servable(folder)
     tags = {**tags, FILES: digest_of_files(folder), PASSED: str(passed).lower()}
     run = mlflow.active_run()
     if run is None:
@@ -47,7 +55,7 @@ def register_candidate(
     try:
         client.create_registered_model(name)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        if error.error_code != TAKEN:
             raise
     source = f"{run.info.artifact_uri}/student"
     version = client.create_model_version(name, source, run_id, tags, description=description[:5000]).version
@@ -55,11 +63,18 @@ def register_candidate(
     return RegisteredModel(name, str(version), run_id)
 
 
+@asking("look up an alias")
 def version_at(name: str, alias: str) -> str:
-    """The version that an alias points to; "" where it points nowhere."""
+    """The version that an alias points to; "" where it points nowhere.
+
+    Raises:
+        RegistryError: the server does not answer, or does not allow it: not the same as that nothing serves.
+    """
     try:
-        return str(MlflowClient().get_model_version_by_alias(name, alias).version)
-    except MlflowException:
+        return str(MlflowClient().get_registered_model(name).aliases.get(alias, ""))
+    except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
         return ""
 
 
@@ -68,6 +83,7 @@ def champion_version(name: str) -> str:
     return version_at(name, CHAMPION)
 
 
+@asking("read a version's gate.json")
 def gate_of(name: str, version: str) -> dict[str, Any]:
     """What the gate knew of a version when it was registered: its verdict, outcomes and the digest of the rows."""
     source = MlflowClient().get_model_version(name, version).source
@@ -76,6 +92,7 @@ def gate_of(name: str, version: str) -> dict[str, Any]:
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+@asking("read a version's tags")
 def tags_of(name: str, version: str) -> dict[str, str]:
     """The tags that a version was registered with."""
     return dict(MlflowClient().get_model_version(name, version).tags)

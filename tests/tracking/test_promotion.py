@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from reft.cli import app
 from reft.errors import PromotionError, StorageError
-from reft.tracking import promotion
+from reft.tracking import lock, promotion
 from reft.tracking.promotion import digest_of_files, history, promote, rollback
 from reft.tracking.registry import champion_version, gate_of, register_candidate
 
@@ -138,7 +138,7 @@ def test_a_lock_whose_holder_was_killed_is_taken_over(student, monkeypatch):
     MlflowClient().create_registered_model("s--promotion-lock", tags={"held": json.dumps(time.time())})
     with pytest.raises(PromotionError, match="somebody else"):
         promote("s", "champion", "me", version=version)
-    monkeypatch.setattr(promotion, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.0)
     assert promote("s", "champion", "me", version=version)[1] == version
 
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Builds and tries the CPU image where no registry can be reached: its base is made from Debian packages.
 # As root, with buildah and debootstrap: deploy/k8s/images/build_without_registry.sh [folder for big files]
-# How pip finds its packages comes along: /etc/pip.conf, certificates, and the folder of PIP_FIND_LINKS.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 work=${1:-$(mktemp -d)}
@@ -12,15 +11,16 @@ if ! buildah $root inspect --type image localhost/debian:local >/dev/null 2>&1; 
   debootstrap --variant=minbase --include=ca-certificates bookworm "$work/debian" >/dev/null
   base=$(buildah $root from scratch)
   buildah $root add -q "$base" "$work/debian" / >/dev/null
+  # How pip finds its packages here is part of this base, which is for a trial alone.
+  for place in /etc/pip.conf /etc/ssl/certs ${PIP_FIND_LINKS:-}; do
+    if [ -e "$place" ]; then buildah $root add -q "$base" "$place" "$place" >/dev/null; fi
+  done
   buildah $root commit -q "$base" localhost/debian:local >/dev/null
   buildah $root rm "$base" >/dev/null
   rm -rf "$work/debian"
 fi
 
 options=(--build-arg BASE=localhost/debian:local --build-arg TORCH_INDEX= --network host --pull-never)
-for place in /etc/pip.conf /etc/ssl/certs ${PIP_FIND_LINKS:-}; do
-  if [ -e "$place" ]; then options+=(--volume "$place:$place:ro"); fi
-done
 buildah $root build "${options[@]}" -f deploy/k8s/images/Containerfile.cpu -t reft:cpu .
 
 echo "image: $(buildah $root images --format '{{.Size}}' reft:cpu)"
