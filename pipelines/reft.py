@@ -7,7 +7,7 @@ from typing import Any
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from reft.config import Settings, parse_settings
+from reft.config import ClusterSettings, Settings, parse_settings
 from reft.files import fingerprint
 from reft.fingerprint import of_code, of_path
 from reft.lineage import lineage
@@ -19,6 +19,7 @@ from steps.data import validate_data
 from steps.evaluate import evaluate
 from steps.filtering import filter_data
 from steps.finetune import finetune, finetune_plain
+from steps.notify import tell_failure
 from steps.publish import gate, register, report
 from steps.teacher import distill_soft_labels, extract_refusal_feature, train_teacher
 
@@ -52,7 +53,7 @@ def fingerprints(settings: Settings) -> dict[str, str]:
     }
 
 
-@pipeline(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST)
+@pipeline(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=tell_failure)
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
     s = parse_settings(settings)
@@ -75,12 +76,15 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         said, soft_labels_cost = distill_soft_labels(teacher, s.model, provider, s.soft_labels, made_of["soft_labels"])
     else:
         beside = teacher
+    # What a training on this machine does not read must not miss its cache.
+    cluster = s.cluster if s.finetune.launcher == "trainjob" else ClusterSettings()
     student, finetune_cost = finetune(
-        filtered, s.model, provider, s.finetune, s.soft_labels.temperature, s.seed, made_of["finetune"], said, beside
-    )
+        filtered, s.model, provider, s.finetune, s.soft_labels.temperature, s.seed, made_of["finetune"], said, beside,
+        cluster,
+    )  # fmt: skip
     plain, plain_cost = None, None
     if s.evaluation.plain_sft:
-        plain, plain_cost = finetune_plain(validated, s.model, s.finetune, s.seed, made_of["finetune"])
+        plain, plain_cost = finetune_plain(validated, s.model, s.finetune, s.seed, made_of["finetune"], cluster)
     evaluation, evaluation_cost = evaluate(student, teacher, s.model, s.data, s.evaluation, made_of["evaluate"], plain)
     name = s.tracking.registered_name
     # The champion is a parameter, so that a new one is judged against anew.

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import psutil
 
@@ -27,6 +29,31 @@ def end_with_launcher() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def on_sigterm(tell: Callable[[], object]) -> Generator[None]:
+    """A process that is told to go tells its work, once; then whoever handled the signal before is told.
+
+    Only a main thread may handle signals; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[tuple[int, FrameType | None]] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        told.append((number, frame))
+        if len(told) == 1:
+            tell()
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if told and callable(before):
+            before(*told[0])
 
 
 def run_in_processes(processes: int, arguments: Sequence[str]) -> int:

@@ -2,13 +2,15 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
 from reft.artifacts import scratch_folder
-from reft.config import DataSettings, FinetuneSettings, ModelSettings
+from reft.cluster.finetune import run_on_cluster
+from reft.config import ClusterSettings, DataSettings, FinetuneSettings, ModelSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all
 from reft.cost import Cost, measured
@@ -40,6 +42,7 @@ def finetune(
     fingerprint: str,
     soft_labels: SoftLabels | None = None,
     teacher: Teacher | None = None,
+    cluster: ClusterSettings = ClusterSettings(),  # noqa: B008 (it cannot change)
 ) -> tuple[Annotated[Student, "student"], Annotated[dict[str, float], "finetune_cost"]]:
     """The base model on the kept rows, with the teacher's soft labels, or with the teacher itself beside it."""
     harmful, harmless = alignment_rows(data)
@@ -48,17 +51,24 @@ def finetune(
     if teacher is not None:
         source = TeacherWeights(teacher.weights, teacher.is_adapter, start_model(model), temperature)
     student, cost = fit_student(
-        "finetune", filtered.kept, model, settings, seed, (harmful, harmless), source, log_losses("finetune")
+        "finetune", filtered.kept, model, settings, seed, (harmful, harmless), source, log_losses("finetune"), cluster
     )
     return student, cost.as_dict()
 
 
 @step(experiment_tracker=True, output_materializers={"plain_sft": FolderMaterializer})
 def finetune_plain(
-    validated: ValidatedData, model: ModelSettings, settings: FinetuneSettings, seed: int, fingerprint: str
+    validated: ValidatedData,
+    model: ModelSettings,
+    settings: FinetuneSettings,
+    seed: int,
+    fingerprint: str,
+    cluster: ClusterSettings = ClusterSettings(),  # noqa: B008 (it cannot change)
 ) -> tuple[Annotated[Student, "plain_sft"], Annotated[dict[str, float], "plain_sft_cost"]]:
     """The base model on every usable row, unfiltered: what the customer would get without ReFT."""
-    student, cost = fit_student("plain_sft", validated.rows, model, settings, seed, log=log_losses("plain_sft"))
+    student, cost = fit_student(
+        "plain_sft", validated.rows, model, settings, seed, log=log_losses("plain_sft"), cluster=cluster
+    )
     return student, cost.as_dict()
 
 
@@ -71,8 +81,13 @@ def fit_student(
     alignment: tuple[Sequence[Conversation], Sequence[Conversation]] = ((), ()),
     teacher: SoftLabels | TeacherWeights | None = None,
     log: Callable[[dict[str, float]], None] | None = None,
+    cluster: ClusterSettings | None = None,
 ) -> tuple[Student, Cost]:
-    """Finetune the base model, distilled where there is a teacher; `log` is called with each step's losses."""
+    """Finetune the base model, distilled where there is a teacher; `log` is called with each step's losses.
+
+    Args:
+        cluster: where it runs if `settings.launcher` is trainjob.
+    """
     model = model.model_copy(update={"name": resolve_model(model.name)})
     tokenizer = load_tokenizer(model.name, model.chat_template, model.trust_remote_code)
     job = FinetuneJob(
@@ -101,6 +116,7 @@ def fit_student(
     with measured(name) as cost, job_folder(job, Path(settings.work_folder)) as folder:
         # Out of the job's folder, which ends here, and into one that lasts until the step's result is stored.
         done = last_step(folder)
-        weights = Path(shutil.move(run_finetune(job, folder, report), scratch_folder("student")))
+        run = run_finetune if settings.launcher == "local" else partial(run_on_cluster, settings=cluster)
+        weights = Path(shutil.move(run(job, folder, report), scratch_folder("student")))
     cost.tokens = int(history[-1]["tokens"])
     return Student(weights, settings.lora is not None and not settings.merged, len(rows), history), cost

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from reft.config.cluster import ClusterSettings, Toleration
 from reft.config.sections import (
     DEFAULT_MODEL,
     Count,
@@ -29,6 +30,7 @@ from reft.errors import ConfigurationError, explain
 
 __all__ = [
     "DEFAULT_MODEL",
+    "ClusterSettings",
     "Count",
     "DataSettings",
     "EvaluationSettings",
@@ -43,6 +45,7 @@ __all__ = [
     "Share",
     "SoftLabelSettings",
     "TeacherSettings",
+    "Toleration",
     "TrackingSettings",
     "ValidationSettings",
     "parse_settings",
@@ -62,9 +65,29 @@ class Settings(Section):
     soft_labels: SoftLabelSettings = SoftLabelSettings()
     filter: FilterSettings = FilterSettings()
     finetune: FinetuneSettings = FinetuneSettings()
+    cluster: ClusterSettings = ClusterSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     tracking: TrackingSettings = TrackingSettings()
+
+    @model_validator(mode="after")
+    def _fits_the_cluster(self) -> "Settings":
+        finetune, cluster = self.finetune, self.cluster
+        if finetune.launcher == "local":
+            return self
+        if finetune.processes not in (1, cluster.processes):
+            raise ValueError(
+                f"finetune.processes is {finetune.processes}, but cluster.nodes times cluster.gpus_per_node is "
+                f"{cluster.processes}; leave it 1 for a TrainJob"
+            )
+        if finetune.batch_size % cluster.processes:
+            raise ValueError(
+                f"finetune.batch_size must be a multiple of the {cluster.processes} processes that cluster.nodes and "
+                "cluster.gpus_per_node make"
+            )
+        if not Path(finetune.work_folder).is_relative_to(cluster.work_mount):
+            raise ValueError(f"finetune.work_folder must lie under cluster.work_mount ({cluster.work_mount})")
+        return self
 
 
 def parse_settings(values: dict[str, Any] | None) -> Settings:
@@ -77,7 +100,7 @@ def parse_settings(values: dict[str, Any] | None) -> Settings:
         return Settings.model_validate(values or {})
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']} (found {found['input']!r:.60})"
+            f"{'.'.join(str(part) for part in found['loc']) or 'settings'}: {found['msg']} (found {found['input']!r:.60})"
             for found in error.errors()
         ]
         raise ConfigurationError(

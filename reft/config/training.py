@@ -75,7 +75,10 @@ class FinetuneSettings(Section):
     deepspeed: dict[str, Any] | None = Field(
         None, description="DeepSpeed's own configuration or its JSON file; it wins over the keys here, auto takes them"
     )
-    processes: Count = Field(1, description="processes (ranks) on this machine")
+    launcher: Literal["local", "trainjob"] = Field(
+        "local", description="where the ranks run: on this machine, or as a Kubernetes TrainJob (section cluster)"
+    )
+    processes: Count = Field(1, description="processes (ranks) on this machine; a TrainJob's follow from its nodes")
     checkpoint_every: int = Field(
         100, ge=0, description="optimizer steps between checkpoints, where a killed training goes on; 0: none"
     )

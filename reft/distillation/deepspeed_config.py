@@ -16,7 +16,8 @@ def deepspeed_config(settings: FinetuneSettings, steps: int, dtype: str, on_cpu:
     Args:
         steps: optimizer steps in all, for the schedule.
         dtype: name of the torch number format.
-        on_cpu: the fused optimizer needs a GPU; on a CPU torch's own AdamW is used.
+        on_cpu: where the ranks compute. DeepSpeed's own AdamW, which it compiles when it starts, is used only for
+            optimizer states offloaded from a GPU; else torch's, so that an image needs no compiler.
 
     Raises:
         ConfigurationError: `finetune.deepspeed` wants other batches than `finetune.batch_size` says.
@@ -48,7 +49,11 @@ def _derived(settings: FinetuneSettings, steps: int, dtype: str, on_cpu: bool) -
         "fp16": {"enabled": dtype == "float16"},
         "optimizer": {
             "type": "AdamW",
-            "params": {"lr": settings.learning_rate, "weight_decay": 0.0, "torch_adam": on_cpu},
+            "params": {
+                "lr": settings.learning_rate,
+                "weight_decay": 0.0,
+                "torch_adam": on_cpu or not settings.optimizer_offload,
+            },
         },
         "scheduler": _scheduler(settings, steps),
         "steps_per_print": 1_000_000,

@@ -22,10 +22,12 @@ from reft.fingerprint import of_code, of_path
 
 # Written by rank 0 beside a result that is whole.
 FINISHED = "finished"
+# What a rank says that was told to go and has saved.
+STOPPED = "stopped by SIGTERM and saved"
 # Settings that say how a job is run, not what comes out of it.
 HOW = (
-    "checkpoint_every", "work_folder", "timeout_minutes", "stalled_minutes", "processes", "micro_batch_size",
-    "gradient_checkpointing", "optimizer_offload", "parameter_offload",
+    "checkpoint_every", "work_folder", "timeout_minutes", "stalled_minutes", "launcher", "processes",
+    "micro_batch_size", "gradient_checkpointing", "optimizer_offload", "parameter_offload",
 )  # fmt: skip
 
 

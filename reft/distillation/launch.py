@@ -1,31 +1,27 @@
 """Running a finetuning job in processes of its own, under torchrun, and watching it."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import psutil
 import torch
 
-from reft.artifacts import read_json
-from reft.distillation.checkpoints import forget_metrics_after, last_step
+from reft.config import FinetuneSettings
+from reft.distillation.following import MetricsFollower, Report, failing_rank, prepare_folder, rank_errors
 from reft.distillation.job import FINISHED, FinetuneJob
 from reft.errors import TrainingError, explain
-from reft.processes import LAUNCHER
+from reft.processes import LAUNCHER, on_sigterm
 
 ROOT = Path(__file__).resolve().parents[2]
+# No compilation of DeepSpeed's takes longer.
+COMPILING_SECONDS = 900
 
 
-def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any]], None] | None = None) -> Path:
+def run_finetune(job: FinetuneJob, folder: Path, report: Report | None = None) -> Path:
     """Train and return the folder of the result: a PEFT adapter or a full model, with its tokenizer.
 
     Args:
@@ -39,11 +35,10 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
     """
     folder.mkdir(parents=True, exist_ok=True)
     job.save(folder)
-    metrics, log = folder / "metrics.jsonl", folder / "log.txt"
-    forget_metrics_after(metrics, last_step(folder))
-    for stale in (*folder.glob("error-*.json"), folder / FINISHED):
-        stale.unlink(missing_ok=True)
-    with log.open("w") as output, metrics.open() as lines:
+    prepare_folder(folder)
+    forget_dead_builds()
+    metrics, log = MetricsFollower(folder / "metrics.jsonl", report), folder / "log.txt"
+    with log.open("w") as output:
         process = subprocess.Popen(
             _command(job, folder),
             stdout=output,
@@ -53,26 +48,46 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Callable[[dict[str, Any
         )
         started = stepped = time.monotonic()
         try:
-            with _passing_on_sigterm(process):
+            with on_sigterm(process.terminate):
                 while process.poll() is None:
-                    if _forward(lines, report):
-                        stepped = time.monotonic()
-                    _check_time(job, folder, started, stepped)
+                    now = time.monotonic()
+                    if metrics.forward():
+                        stepped = now
+                    check_time(job.settings, folder, now - started, now - stepped)
                     time.sleep(0.2)
         finally:
             _end(process)
-        _forward(lines, report)
+        metrics.forward()
     if process.returncode != 0 and not (folder / FINISHED).exists():
         raise TrainingError(_why(folder, log, process.returncode))
     return folder / "output"
 
 
-def _check_time(job: FinetuneJob, folder: Path, started: float, stepped: float) -> None:
-    now, settings = time.monotonic(), job.settings
-    if now - started > 60 * settings.timeout_minutes:
+def forget_dead_builds() -> None:
+    """Take away locks of compilations that were killed: a rank that compiles the same would wait for ever."""
+    from torch.utils.cpp_extension import get_default_build_root
+
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    for lock in root.rglob("lock"):
+        with suppress(FileNotFoundError):  # it was done just now
+            if time.time() - lock.stat().st_mtime > COMPILING_SECONDS:
+                lock.unlink()
+
+
+def check_time(settings: FinetuneSettings, folder: Path, ran: float, idle: float) -> None:
+    """Give up a training that takes too long.
+
+    Args:
+        ran: seconds that it has run.
+        idle: seconds since its last step.
+
+    Raises:
+        TrainingError: one of the two limits passed.
+    """
+    if ran > 60 * settings.timeout_minutes:
         remedy = "raise finetune.timeout_minutes: it goes on from its last checkpoint"
         raise TrainingError(explain("the time limit passed", str(folder), remedy))
-    if now - stepped > 60 * settings.stalled_minutes:
+    if idle > 60 * settings.stalled_minutes:
         remedy = (
             f"see {folder / 'log.txt'} for what each rank did last; raise finetune.stalled_minutes if steps are slow"
         )
@@ -86,30 +101,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
         process.wait()
-
-
-@contextmanager
-def _passing_on_sigterm(process: subprocess.Popen[bytes]) -> Generator[None]:
-    """A pod that is told to go tells its ranks, which save and end; then whoever handled the signal before is told.
-
-    Only a main thread may handle signals; elsewhere nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    told: list[tuple[int, FrameType | None]] = []
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        told.append((number, frame))
-        process.terminate()
-
-    before = signal.signal(signal.SIGTERM, tell)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-        if told and callable(before):
-            before(*told[0])
 
 
 def _command(job: FinetuneJob, folder: Path) -> list[str]:
@@ -130,23 +121,10 @@ def _environment(job: FinetuneJob) -> dict[str, str]:
     return {**os.environ, **quiet, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
 
 
-def _forward(lines: Any, report: Callable[[dict[str, Any]], None] | None) -> bool:
-    """Pass the new lines on; whether there were any."""
-    some = False
-    while line := lines.readline():
-        some = True
-        if report and line.endswith("\n"):
-            report(json.loads(line))
-    return some
-
-
 def _why(folder: Path, log: Path, code: int) -> str:
     """The failing rank's own words, else the end of the log."""
-    errors = {path.stem.removeprefix("error-"): read_json(path) for path in folder.glob("error-*.json")}
-    if errors:
-        # Of several, what a rank knew to explain, else the first: the others failed because that one was gone.
-        rank, error = min(errors.items(), key=lambda found: (found[1]["kind"] != "user", found[1]["time"]))
-        words = error["message"] if error["kind"] == "user" else error["trace"]
+    if errors := rank_errors(folder):
+        rank, words = failing_rank(errors)
         return explain(f"finetuning failed on rank {rank}:\n{words}", str(log), "see above")
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     return explain(

@@ -28,14 +28,14 @@ from reft.distillation.checkpoints import (
     save_checkpoint,
 )
 from reft.distillation.deepspeed_config import deepspeed_config
-from reft.distillation.job import FINISHED, FinetuneJob
+from reft.distillation.job import FINISHED, STOPPED, FinetuneJob
 from reft.distillation.online import online_teacher
 from reft.distillation.saving import complete_output, save_student
 from reft.distillation.schedule import MicroBatch, share_of
 from reft.distillation.student_loss import StudentLoss
 from reft.errors import ReftError, TrainingError, explain
 from reft.models.adapters import wrap_lora
-from reft.models.hardware import Hardware, attend_for_training, choose_hardware
+from reft.models.hardware import Hardware, attend_for_training, choose_hardware, take_gpu
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
 from reft.processes import end_with_launcher
@@ -48,6 +48,7 @@ def train(folder: Path) -> None:
     """Run the whole job on this rank; rank 0 writes `metrics.jsonl` and the result under `output`."""
     job = FinetuneJob.load(folder)
     rank, world, every = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), job.settings.checkpoint_every
+    take_gpu(int(os.environ["LOCAL_RANK"]))
     hardware = choose_hardware(job.model.dtype)
     deepspeed.init_distributed(
         dist_backend="gloo" if hardware.device.type == "cpu" else "nccl",
@@ -86,7 +87,7 @@ def train(folder: Path) -> None:
                 save_checkpoint(engine, folder, number, tokens)
                 if stop:
                     remedy = "start it again: it goes on there"
-                    raise TrainingError(explain("stopped by SIGTERM and saved", f"step {number}", remedy))
+                    raise TrainingError(explain(STOPPED, f"step {number}", remedy))
     save_student(student, folder / "output", rank)
     if rank == 0:
         complete_output(folder / "output", job.model, tokenizer, job.settings.merged)
@@ -167,6 +168,8 @@ def main() -> None:
     try:
         # Whoever trained here before may still be ending.
         with FileLock(folder / f"rank-{os.environ['RANK']}.lock", timeout=60):
+            # What an earlier start of this rank said about its end; a cluster may start it again by itself.
+            (folder / f"error-{os.environ['RANK']}.json").unlink(missing_ok=True)
             train(folder)
     except BaseException as error:
         found = {"kind": "user" if isinstance(error, ReftError) else "fault", "time": time.time()}

@@ -140,9 +140,9 @@ def test_a_rank_that_hangs_ends_the_training_in_bounded_time(job, tmp_path):
             ranks()[-1].suspend()
             started.append(time.monotonic())
 
-    with pytest.raises(TrainingError, match=r"no step for 0.2 minutes|[Tt]imed out|[Tt]imeout"):
-        run_finetune(change(job, epochs=2000, processes=2, stalled_minutes=0.2), tmp_path / "job", freeze)
-    assert time.monotonic() - started[0] < 60
+    with pytest.raises(TrainingError, match=r"no step for 0.6 minutes|[Tt]imed out|[Tt]imeout"):
+        run_finetune(change(job, epochs=2000, processes=2, stalled_minutes=0.6), tmp_path / "job", freeze)
+    assert time.monotonic() - started[0] < 120
     assert not ranks()
 
 

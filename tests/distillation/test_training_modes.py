@@ -1,6 +1,8 @@
 """Ways to train that a setting chooses, each through the real launcher."""
 
 import json
+import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from reft.config import parse_settings
 from reft.conversations.tokenization import encode_all
 from reft.distillation.deepspeed_config import deepspeed_config
-from reft.distillation.launch import run_finetune
+from reft.distillation.launch import COMPILING_SECONDS, forget_dead_builds, run_finetune
 from reft.distillation.online import TeacherWeights
 from reft.distillation.schedule import MicroBatch
 from reft.distillation.soft_labels import compute_soft_labels
@@ -143,3 +145,14 @@ def test_deepspeeds_own_configuration_is_taken_and_completed(tmp_path):
 def test_settings_that_do_not_go_together(wrong, words):
     with pytest.raises(ConfigurationError, match=words):
         settings(**wrong)
+
+
+def test_a_compilation_that_was_killed_holds_nobody_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    locks = [tmp_path / name / "lock" for name in ("killed", "at_work")]
+    for lock in locks:
+        lock.parent.mkdir()
+        lock.touch()
+    os.utime(locks[0], (0, time.time() - 2 * COMPILING_SECONDS))
+    forget_dead_builds()
+    assert [lock.exists() for lock in locks] == [False, True]

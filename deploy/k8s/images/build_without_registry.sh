@@ -9,12 +9,13 @@ root="--root $work/storage --runroot $work/run"
 
 if ! buildah $root inspect --type image localhost/debian:local >/dev/null 2>&1; then
   debootstrap --variant=minbase --include=ca-certificates bookworm "$work/debian" >/dev/null
-  base=$(buildah $root from scratch)
-  buildah $root add -q "$base" "$work/debian" / >/dev/null
   # How pip finds its packages here is part of this base, which is for a trial alone.
   for place in /etc/pip.conf /etc/ssl/certs ${PIP_FIND_LINKS:-}; do
-    if [ -e "$place" ]; then buildah $root add -q "$base" "$place" "$place" >/dev/null; fi
+    if [ -e "$place" ]; then mkdir -p "$work/debian$(dirname "$place")"; cp -rL "$place" "$work/debian$(dirname "$place")"; fi
   done
+  printf '\n[install]\nfind-links = %s\n' "${PIP_FIND_LINKS:-}" >>"$work/debian/etc/pip.conf"
+  base=$(buildah $root from scratch)
+  buildah $root add -q "$base" "$work/debian" / >/dev/null
   buildah $root commit -q "$base" localhost/debian:local >/dev/null
   buildah $root rm "$base" >/dev/null
   rm -rf "$work/debian"
