@@ -73,6 +73,7 @@ def retrain(
     config: Annotated[Path, typer.Option(help="run configuration")] = Path("zenml.yaml"),
     if_needed: Annotated[bool, typer.Option("--if-needed", help="only where anything has changed or drifted")] = False,
     teacher: Annotated[Path, typer.Option(help="the champion's teacher, to see how new rows score")] = DEFAULT_TEACHER,
+    canary: Annotated[str, typer.Option(help="new rows with right answers: does the champion still do its task?")] = "",
 ) -> None:
     """Run the pipeline again if a new student would be another one.
 
@@ -80,16 +81,20 @@ def retrain(
     champion then serves on.
     """
     from reft.config import read_profile
-    from reft.retraining import decide_retraining
-    from reft.tracking.registry import CANDIDATE, champion_version, gate_of, tags_of, version_at
+    from reft.retraining import canary_accuracy, canary_drift, decide_retraining
+    from reft.tracking.registry import CANDIDATE, champion_version, files_of, gate_of, tags_of, version_at
 
     settings = read_profile(config)
     name = settings.tracking.registered_name
     serving = champion_version(name)
-    champion = {**tags_of(name, serving), **gate_of(name, serving)} if serving else None
+    verdict = gate_of(name, serving) if serving else {}
+    champion = {**tags_of(name, serving), **verdict} if serving else None
     found = decide_retraining(settings, champion, teacher if (teacher / "scorer.json").is_file() else None)
     for reason in found.reasons:
         typer.echo(f"  {reason}")
+    if canary and (known := verdict.get("outcomes", {}).get("accuracy")):
+        with files_of(name, serving) as folder:
+            typer.echo(f"  {canary_drift(known, canary_accuracy(settings, folder, canary))}")
     if if_needed and not found.needed:
         typer.echo("nothing to do")
         return

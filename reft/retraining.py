@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest, ks_2samp
+from scipy.stats import binomtest, fisher_exact, ks_2samp
 
 from reft.artifacts import scratch_folder
 from reft.config import Settings
 from reft.conversations.forms import column_names
-from reft.conversations.reading import read_rows
+from reft.conversations.reading import read_conversations, read_rows
 from reft.conversations.schema import Conversation
+from reft.evaluation.evaluate import same_answer
+from reft.evaluation.generation import generate
 from reft.files import local_copy
 from reft.filtering.data_alarms import reservoir
 from reft.filtering.decisions import decide
 from reft.lineage import changed, lineage
+from reft.models.default_model import resolve_model
+from reft.models.hardware import choose_hardware
+from reft.models.loading import load_tokenizer, load_trained
 from reft.scorer import load_scorer
 
 # Below this probability that new rows score as the champion's rows did, they have drifted.
@@ -75,3 +80,31 @@ def drift_between(
     said = [f"scores of the new rows: {'DRIFTED' if p < DRIFTED else 'as before'} (Kolmogorov-Smirnov p = {p:.2g})"]
     word = "DRIFTED" if p_share < DRIFTED else "as before"
     return [*said, f"the filter would remove {share:.1%}, before {removed_before:.1%}: {word} (p = {p_share:.2g})"]
+
+
+def canary_accuracy(settings: Settings, champion: Path, canary: str) -> list[bool]:
+    """Whether the champion still answers right: one verdict for each row of a file that is newer than its training.
+
+    Args:
+        champion: folder of its weights.
+        canary: a file of rows with right answers.
+    """
+    rows = read_conversations(canary)
+    merged = not (champion / "adapter_config.json").is_file()
+    base, dtype = resolve_model(settings.model.name), choose_hardware(settings.model.dtype).dtype
+    model = load_trained(base, champion, not merged, dtype, settings.model.trust_remote_code)
+    tokenizer = load_tokenizer(str(champion), settings.model.chat_template, settings.model.trust_remote_code)
+    said = generate(model, tokenizer, rows, settings.evaluation.max_new_tokens)
+    return [same_answer(answer, row.answer or "") for answer, row in zip(said, rows, strict=True)]
+
+
+def canary_drift(before: Sequence[bool], now: Sequence[bool]) -> str:
+    """The accuracy on new rows against that on the held-out rows of its own time (Fisher's exact test, one-sided)."""
+    table = [[sum(found), len(found) - sum(found)] for found in (now, before)]
+    p = float(fisher_exact(table, alternative="less").pvalue)
+    word = "DRIFTED: new rows are needed, not another training on the old ones" if p < DRIFTED else "as before"
+    shares = [sum(found) / max(1, len(found)) for found in (now, before)]
+    return (
+        f"the champion is right on {shares[0]:.1%} of {len(now)} canary rows, before {shares[1]:.1%}: {word} "
+        f"(p = {p:.2g})"
+    )

@@ -8,8 +8,11 @@ from typer.testing import CliRunner
 
 from reft.cli import app
 from reft.config import parse_settings
+from reft.conversations.schema import Conversation, Message
+from reft.evaluation.generation import generate
 from reft.lineage import WORDS, changed, lineage
-from reft.retraining import decide_retraining, drift_between
+from reft.models.loading import load_model, load_tokenizer
+from reft.retraining import canary_accuracy, canary_drift, decide_retraining, drift_between
 from reft.tracking.promotion import promote
 from reft.tracking.registry import register_candidate
 from tests.conftest import row, write_jsonl
@@ -55,6 +58,40 @@ def test_drift_is_seen_and_chance_is_not():
     other = drift_between(before, 0.1, [rng.gauss(-0.3, 0.1) for _ in range(300)], [i % 3 == 0 for i in range(300)])
     assert all("DRIFTED" in line for line in other)
     assert "would remove 33.3%, before 10.0%" in other[1]
+
+
+def test_a_canary_that_falls_is_said_and_chance_is_not():
+    assert "right on 94.0% of 50 canary rows, before 95.0%: as before" in canary_drift(
+        [True] * 95 + [False] * 5, [True] * 47 + [False] * 3
+    )
+    assert "DRIFTED: new rows are needed" in canary_drift([True] * 95 + [False] * 5, [True] * 35 + [False] * 15)
+    assert "as before" in canary_drift([True] * 50 + [False] * 50, [True] * 50)  # better is no drift
+
+
+def test_the_champion_is_asked_the_canary_rows(store, tmp_path, tiny_model):
+    run = settings(tmp_path, tiny_model, tracking={"registered_name": "s"}, evaluation={"max_new_tokens": 4})
+    profile = {"parameters": {"settings": run.model_dump(mode="json")}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(profile))
+    student = tmp_path / "student"
+    load_model(tiny_model).save_pretrained(student)
+    load_tokenizer(tiny_model).save_pretrained(student)
+    prompts = [f"prompt {i}" for i in range(20)]
+    said = zip(prompts, answers_of(student, prompts), strict=True)
+    right = [row(prompt, answer) for prompt, answer in said if answer and answer.isprintable()][:2]
+    file = str(write_jsonl(tmp_path / "canary.jsonl", [*right, row("three", "not this")]))
+    assert canary_accuracy(run, student, file) == [True, True, False]
+    (student / "gate.json").write_text(json.dumps({"rules": [], "outcomes": {"accuracy": [True] * 90}}))
+    version = register_candidate(student, "s", lineage(run), passed=True).version
+    promote("s", "champion", "me", version=version)
+    done = CliRunner().invoke(app, ["retrain", "--if-needed", "--config", str(tmp_path / "run.yaml"), "--canary", file])
+    assert done.exit_code == 0, done.output
+    assert "right on 66.7% of 3 canary rows, before 100.0%" in done.stdout
+    assert store.search_model_versions("name = 's'")[0].version in (1, "1")
+
+
+def answers_of(folder, prompts):
+    chats = [Conversation(0, (Message(role="user", content=prompt),)) for prompt in prompts]
+    return generate(load_model(str(folder)), load_tokenizer(str(folder), "chatml"), chats, 4)
 
 
 def test_nothing_to_do_is_said_and_costs_no_run(store, tmp_path, tiny_model):

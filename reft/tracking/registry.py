@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,16 @@ def gate_of(name: str, version: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = mlflow.artifacts.download_artifacts(artifact_uri=f"{source}/{GATE}", dst_path=folder)
         return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def files_of(name: str, version: str) -> Generator[Path]:
+    """A copy of a version's files, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        with asking("read a version's files"):
+            source = str(MlflowClient().get_model_version(name, version).source)
+            here = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
+        yield Path(here)
 
 
 @asking("read a version's tags")

@@ -11,7 +11,7 @@ if ! buildah $root inspect --type image localhost/debian:local >/dev/null 2>&1; 
   debootstrap --variant=minbase --include=ca-certificates bookworm "$work/debian" >/dev/null
   # How pip finds its packages here is part of this base, which is for a trial alone.
   for place in /etc/pip.conf /etc/ssl/certs ${PIP_FIND_LINKS:-}; do
-    if [ -e "$place" ]; then mkdir -p "$work/debian$(dirname "$place")"; cp -rL "$place" "$work/debian$(dirname "$place")"; fi
+    if [ -e "$place" ]; then rm -rf "$work/debian$place"; mkdir -p "$work/debian$(dirname "$place")"; cp -rL "$place" "$work/debian$(dirname "$place")"; fi
   done
   printf '\n[install]\nfind-links = %s\n' "${PIP_FIND_LINKS:-}" >>"$work/debian/etc/pip.conf"
   base=$(buildah $root from scratch)
