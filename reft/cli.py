@@ -82,6 +82,7 @@ def scan(
     overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
     report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,
     processes: Annotated[int, typer.Option(min=1, help="processes that share the work, one a GPU")] = 1,
+    cluster: Annotated[Path | None, typer.Option(help="run configuration: its cluster's nodes share the work")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Sort a file's rows into kept, quarantined and dropped; exits with 3 if a row was removed.
@@ -103,6 +104,15 @@ def scan(
     from reft.report.scan import render_scan
     from reft.scan import scan_file
 
+    if cluster is not None:
+        told = {
+            "columns": columns, "teacher": teacher, "guard": guard, "guard-kind": guard_kind,
+            "guard-template": guard_template, "fpr": fpr, "quarantine-fpr": quarantine_fpr, "recall": recall,
+            "overrides": overrides, "report": report,
+        }  # fmt: skip
+        options = [f"--{name}={value}" for name, value in told.items() if value not in ("", None)]
+        options += ["--fail-on-alarms"] if fail_on_alarms else []
+        raise typer.Exit(_scan_on_cluster(data, out, options, cluster, as_json))
     file = local_copy(data, scratch_folder("input"))
     if processes > 1 and "RANK" not in os.environ:
         raise typer.Exit(run_in_processes(processes, [str(file) if a == data else a for a in sys.argv[1:]]))
@@ -227,6 +237,17 @@ def evidence(
     write_evidence(out, settings, grid.run(), grid.judges, grid.validations)
     typer.echo((out / "evidence.md").read_text())
     typer.echo(f"page: {out / 'evidence.html'}")
+
+
+def _scan_on_cluster(data: str, out: Path, options: list[str], profile: Path, as_json: bool) -> int:
+    """The same command as a TrainJob; its exit status."""
+    from reft.cluster.scan import scan_on_cluster
+    from reft.config import read_profile
+
+    found = scan_on_cluster(data, out, options, read_profile(profile).cluster)
+    counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
+    typer.echo(json.dumps(found) if as_json else f"{data}: {found['rows']} rows: {counts}")
+    return 3 if found["counts"]["dropped"] + found["counts"]["quarantined"] else 0
 
 
 def _scorer(teacher: str):
