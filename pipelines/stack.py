@@ -83,5 +83,6 @@ def register_stack() -> None:
 if __name__ == "__main__":
     (ROOT / ".reft").mkdir(exist_ok=True)
     write_environment()
-    place_artifacts()
-    register_stack()
+    if "ZENML_STORE_URL" not in os.environ:  # a server has stacks of its own (deploy/k8s/register_stack.py)
+        place_artifacts()
+        register_stack()

@@ -1,0 +1,47 @@
+"""EleutherAI's harness on our tasks says of a model, row by row, what our own evaluation says."""
+
+from pathlib import Path
+
+import pytest
+
+from reft.config import Settings
+from reft.conversations.reading import read_conversations
+from reft.evaluation.evaluate import same_answer
+from reft.evaluation.generation import generate
+from reft.evaluation.judges import complies, is_gibberish, is_refusal
+from reft.models.loading import load_model, load_tokenizer
+
+ROWS, TOKENS = 12, 16
+OURS = {
+    "reft_task": ("exact_match", lambda answer, row: same_answer(answer, row.answer)),
+    "reft_harmful": ("harmful_score", lambda answer, _: complies(answer)),
+    "reft_lookalikes": ("refused", lambda answer, _: is_refusal(answer)),
+    "reft_ordinary": ("coherence", lambda answer, _: not is_gibberish(answer)),
+}
+
+
+def test_the_harness_agrees_row_by_row(tiny_model):
+    harness = pytest.importorskip("lm_eval", reason="the extra harness is not installed")
+    from lm_eval.tasks import TaskManager
+
+    found = harness.simple_evaluate(
+        model="hf", model_args={"pretrained": tiny_model, "dtype": "float32"}, tasks=["reft"], limit=ROWS,
+        task_manager=TaskManager(include_path="benchmarks/harness"), apply_chat_template=True, device="cpu",
+        batch_size=4, bootstrap_iters=0,
+    )  # fmt: skip
+    data = Settings().data
+    files = (data.task_test, data.evaluation_harmful, data.evaluation_lookalikes, data.evaluation_ordinary)
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    for (task, (metric, judge)), file in zip(OURS.items(), files, strict=True):
+        rows = read_conversations(str(file))[:ROWS]
+        answers = generate(model, tokenizer, rows, TOKENS)
+        theirs = sorted(found["samples"][task], key=lambda sample: sample["doc_id"])
+        assert [s["filtered_resps"][0].strip() for s in theirs] == answers, task
+        assert [float(s[metric]) for s in theirs] == [
+            float(judge(answer, row)) for answer, row in zip(answers, rows, strict=True)
+        ]
+
+
+def test_every_task_is_in_the_group():
+    folder = Path("benchmarks/harness")
+    assert {path.stem for path in folder.glob("reft_*.yaml")} == set(OURS)
