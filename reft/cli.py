@@ -226,6 +226,7 @@ def attacks(
 def evidence(
     config: Annotated[Path | None, typer.Option(help="YAML of the grid; none: every method, three seeds")] = None,
     out: Annotated[Path, typer.Option(help="folder of the results; a stopped grid goes on there")] = Path("evidence"),
+    so_far: Annotated[bool, typer.Option("--so-far", help="train nothing: write the page of what is there")] = False,
 ) -> None:
     """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable."""
     from reft.evidence.grid import Grid
@@ -234,7 +235,12 @@ def evidence(
 
     settings = read_evidence_settings(config)
     grid = Grid(settings, out)
-    write_evidence(out, settings, grid.run(), grid.judges, grid.validations)
+    results = grid.finished() if so_far else grid.run()
+    if not results:
+        from reft.errors import ConfigurationError, explain
+
+        raise ConfigurationError(explain("no cell of this grid is finished", str(out), "leave --so-far away"))
+    write_evidence(out, settings, results, grid.judges, grid.validations)
     typer.echo((out / "evidence.md").read_text())
     typer.echo(f"page: {out / 'evidence.html'}")
 

@@ -108,12 +108,17 @@ class Grid:
         self._made_of = ":".join([*made_of, *files, of_path(resolve_model(run.model.name)), of_code(*CODE)])
         self._tasks: dict[str, Task] = {}
 
+    def finished(self) -> list[dict[str, Any]]:
+        """The results that are there, in the grid's order: for a look at a grid that still runs, or was stopped."""
+        paths = [self._path(cell) for cell in cells(self.grid)]
+        return [read_json(path) for path in paths if path.is_file()]
+
     def run(self) -> list[dict[str, Any]]:
         """Every cell's result, those of an earlier run read back; in the grid's order."""
         everything, results = list(cells(self.grid)), []
         show = progress("evidence")
         for number, cell in enumerate(everything, start=1):
-            path = self.folder / "cells" / f"{self._digest(cell)}.json"
+            path = self._path(cell)
             if not path.is_file():
                 write_json(path, self._result(cell))
                 collect_garbage()
@@ -121,8 +126,9 @@ class Grid:
             show(number, len(everything), cell.name)
         return results
 
-    def _digest(self, cell: Cell) -> str:
-        return blake2b(f"{cell!r}:{self._made_of}".encode(), digest_size=12).hexdigest()
+    def _path(self, cell: Cell) -> Path:
+        digest = blake2b(f"{cell!r}:{self._made_of}".encode(), digest_size=12).hexdigest()
+        return self.folder / "cells" / f"{digest}.json"
 
     def task(self, name: str, run: Settings) -> Task:
         """A task's rows, read once."""

@@ -62,6 +62,8 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
 
     monkeypatch.setattr(grid_module, "train", refuse)
     assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
+    so_far = {r["name"] for r in Grid(small, tmp_path / "out").finished()}
+    assert so_far == set(by_name)  # of the whole grid, what is there
 
 
 def test_rows_are_drawn_at_the_ratio():
