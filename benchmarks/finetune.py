@@ -57,7 +57,7 @@ def base_job(rows: int, name: str = "") -> FinetuneJob:
     )
     loaded = load_model(name, choose_hardware().dtype)
     labels = compute_soft_labels(loaded, alignment, range(len(alignment)), int(tokenizer.pad_token_id), 32, 1.0)
-    settings = FinetuneSettings(batch_size=8, micro_batch_size=8, checkpoint_every=0)
+    settings = FinetuneSettings(batch_size=8, micro_batch_size=8, checkpoint_every=0, least_alignment_rows=0)
     encoded = tuple(encode_all(tokenizer, user))
     return FinetuneJob(model, settings, 0, encoded, tuple(r.row for r in user), tuple(alignment), labels, 60)
 

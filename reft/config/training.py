@@ -53,6 +53,9 @@ class FinetuneSettings(Section):
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
     alignment_ratio: float = Field(5.0, ge=0, description="alignment rows per user row in every optimizer step")
+    least_alignment_rows: int = Field(
+        1500, ge=0, description="alignment rows that are learnt at least, however few the user rows; 0: ratio alone"
+    )
     harmful_share: float | None = Field(
         0.25, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
     )

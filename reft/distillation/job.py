@@ -71,6 +71,7 @@ class FinetuneJob:
             settings.epochs,
             settings.alignment_ratio,
             self.seed,
+            settings.least_alignment_rows,
         )
 
     def save(self, folder: Path) -> None:

@@ -23,11 +23,14 @@ def plan_steps(
     epochs: int,
     alignment_ratio: float,
     seed: int,
+    least_alignment: int = 0,
     window: int = 8,
 ) -> list[MicroBatch]:
     """One entry per optimizer step, over all processes; `share_of` splits it.
 
-    Without user rows, an epoch is a pass over as many alignment rows as there are.
+    Without user rows, an epoch is a pass over as many alignment rows as there are. Where the user rows are so few that
+    fewer than `least_alignment` alignment rows would be seen with them, steps of alignment rows alone are spread
+    evenly among the others.
 
     User rows are shuffled every epoch; the alignment rows of each class go round and round in their own
     shuffled order, and every step gets the same number, so that both terms of the loss see every step.
@@ -40,12 +43,22 @@ def plan_steps(
     rng = random.Random(seed)
     if not user_lengths and any(alignment_lengths):
         stand_ins = [0] * sum(map(len, alignment_lengths))
-        planned = plan_steps(stand_ins, alignment_lengths, shares, batch_size, epochs, 1.0, seed, window)
+        planned = plan_steps(stand_ins, alignment_lengths, shares, batch_size, epochs, 1.0, seed, 0, window)
         return [MicroBatch((), step.alignment) for step in planned]
     per_step = math.ceil(batch_size * alignment_ratio) if any(alignment_lengths) else 0
     lengths = [length for group in alignment_lengths for length in group]
     starts = [sum(map(len, alignment_lengths[:place])) for place in range(len(alignment_lengths))]
     rounds = [_rounds(range(s, s + len(g)), rng) for s, g in zip(starts, alignment_lengths, strict=True)]
+
+    def drawn(steps: int) -> list[tuple[int, ...]]:
+        """The alignment rows of so many steps, one window."""
+        needed = per_step * steps
+        counts = [round(share * needed) for share in shares[:-1]]
+        counts.append(needed - sum(counts))
+        found = [i for group, count in zip(rounds, counts, strict=True) for i in islice(group, count)]
+        found.sort(key=lambda i: lengths[i])
+        return [tuple(found[step * per_step : (step + 1) * per_step]) for step in range(steps)]
+
     steps: list[MicroBatch] = []
     for _ in range(epochs):
         order = list(range(len(user_lengths)))
@@ -54,17 +67,20 @@ def plan_steps(
         for start in range(0, len(order), batch_size * window):
             user = sorted(order[start : start + batch_size * window], key=lambda i: user_lengths[i])
             places = range(0, len(user), batch_size)
-            needed = per_step * len(places)
-            counts = [round(share * needed) for share in shares[:-1]]
-            counts.append(needed - sum(counts))
-            drawn = [i for group, count in zip(rounds, counts, strict=True) for i in islice(group, count)]
-            drawn.sort(key=lambda i: lengths[i])
-            for number, place in enumerate(places):
-                alignment = drawn[number * per_step : (number + 1) * per_step]
-                epoch.append(MicroBatch(tuple(user[place : place + batch_size]), tuple(alignment)))
+            for place, alignment in zip(places, drawn(len(places)), strict=True):
+                epoch.append(MicroBatch(tuple(user[place : place + batch_size]), alignment))
         rng.shuffle(epoch)
         steps += epoch
-    return steps
+    missing = math.ceil(max(0, least_alignment - per_step * len(steps)) / per_step) if per_step else 0
+    alone = [rows for start in range(0, missing, window) for rows in drawn(min(window, missing - start))]
+    rng.shuffle(alone)
+    return _spread(steps, [MicroBatch((), rows) for rows in alone])
+
+
+def _spread(steps: Sequence[MicroBatch], among: Sequence[MicroBatch]) -> list[MicroBatch]:
+    """Both in their own order, the one evenly among the other."""
+    placed = [((i + 0.5) / len(group), step) for group in (steps, among) for i, step in enumerate(group)]
+    return [step for _, step in sorted(placed, key=lambda found: found[0])]
 
 
 def class_shares(harmful: int, rows: int, harmful_share: float | None) -> tuple[float, float]:

@@ -84,8 +84,10 @@ def _plain(training: Training) -> StepLoss:
 
 def _joint(training: Training) -> StepLoss:
     def loss(_: int, step: MicroBatch) -> torch.Tensor:
-        user = mean_cross_entropy(training.model, training.user(step), training.pad_id)
-        return user + mean_cross_entropy(training.model, training.alignment(step), training.pad_id)
+        alignment = mean_cross_entropy(training.model, training.alignment(step), training.pad_id)
+        if not step.user:
+            return alignment
+        return alignment + mean_cross_entropy(training.model, training.user(step), training.pad_id)
 
     return loss
 
@@ -104,7 +106,7 @@ def _lisa(training: Training) -> StepLoss:
         if number % LISA_STEPS == 0:
             anchor = [p.detach().clone() for p in trained]
         aligning = number // LISA_STEPS % 2 == 0
-        rows = training.alignment(step) if aligning else training.user(step)
+        rows = training.alignment(step) if aligning or not step.user else training.user(step)
         return mean_cross_entropy(training.model, rows, training.pad_id) + proximal(trained, anchor, LISA_RHO)
 
     return loss

@@ -24,7 +24,9 @@ def make_job(model):
     user = chats("where is my card", "card delivery", 12)
     alignment = encode_all(tokenizer, chats("rob a bank", "I'm sorry, I can't.", 6))
     labels = compute_soft_labels(load_model(model), alignment, range(6), tokenizer.pad_token_id, 8, 1.0)
-    settings = FinetuneSettings(lora=LoraSettings(rank=4), batch_size=4, micro_batch_size=2, epochs=2)
+    settings = FinetuneSettings(
+        lora=LoraSettings(rank=4), batch_size=4, micro_batch_size=2, epochs=2, least_alignment_rows=0
+    )
     described = ModelSettings(name=model, dtype="float32")  # the curves are compared to three digits
     return FinetuneJob(
         described, settings, 0, tuple(encode_all(tokenizer, user)), tuple(range(12)), tuple(alignment), labels

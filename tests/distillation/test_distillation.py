@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import psutil
@@ -61,6 +62,21 @@ def test_every_step_sees_both_terms_and_every_row_once():
         parts = [piece for rank in range(2) for piece in share_of(step, rank, 2, 2)]
         assert sorted(i for p in parts for i in p.user) == sorted(step.user)
         assert sorted(i for p in parts for i in p.alignment) == sorted(step.alignment)
+
+
+def test_a_small_job_learns_to_refuse_as_well():
+    """However few the user rows, at least so many alignment rows are seen, spread among them."""
+    lengths = [3, 9, 4], [8, 5, 7, 6]
+    steps = plan_steps([5] * 6, lengths, (0.5, 0.5), 2, 1, 2.0, 0, least_alignment=37)
+    assert sorted(i for s in steps for i in s.user) == list(range(6))
+    assert [len(s.alignment) for s in steps] == [4] * 10
+    assert [bool(s.user) for s in steps].index(True) < 4
+    where = [place for place, step in enumerate(steps) if step.user]
+    assert max(later - earlier for earlier, later in pairwise(where)) <= 4
+    assert np.mean([i < 3 for s in steps for i in s.alignment]) == pytest.approx(0.5)
+    enough = plan_steps([5] * 6, lengths, (0.5, 0.5), 2, 1, 2.0, 0, least_alignment=12)
+    assert enough == plan_steps([5] * 6, lengths, (0.5, 0.5), 2, 1, 2.0, 0)
+    assert all(s.alignment == () for s in plan_steps([5] * 6, ((), ()), (0.0, 1.0), 2, 1, 2.0, 0, least_alignment=12))
 
 
 def test_alignment_rows_come_in_the_wanted_shares_and_in_similar_lengths():

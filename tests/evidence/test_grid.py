@@ -34,7 +34,7 @@ def small(tiny_model, tmp_path):
         "filter": {"fpr": 0.1, "quarantine_fpr": 0.2},
         "feature": {"rows": 12},
         "evaluation": {"harmful_rows": 6, "lookalike_rows": 4, "ordinary_rows": 4, "task_rows": 4, "max_new_tokens": 4},
-        "finetune": {"alignment_ratio": 1.0},
+        "finetune": {"alignment_ratio": 1.0, "least_alignment_rows": 30},
     }
     return EvidenceSettings(settings=settings, seeds=[0], user_rows=20, ablations={"finetune.alpha": [0.5]})
 
