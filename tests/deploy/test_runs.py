@@ -30,7 +30,7 @@ def compiled(tmp_path_factory):
 
     def run(*arguments: str) -> str:
         command = [sys.executable, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

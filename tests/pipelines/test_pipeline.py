@@ -28,7 +28,7 @@ def run(tmp_path: Path, data: dict, **sections: dict) -> dict:
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(profile))
     command = [str(ZENML), "pipeline", "run", "reft_pipeline", "--config", str(tmp_path / "profile.yaml")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=2400)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return json.loads((tmp_path / "runs" / "latest" / "summary.json").read_text())
