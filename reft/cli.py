@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,6 +66,7 @@ def show(folder: Annotated[Path, typer.Argument(help="folder of a run")] = Path(
 
 @app.command()
 def scan(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(help="rows of any kind: a file, a folder of shards, s3://... or a hub id")],
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
@@ -105,14 +106,7 @@ def scan(
     from reft.scan import scan_file
 
     if cluster is not None:
-        told = {
-            "columns": columns, "teacher": teacher, "guard": guard, "guard-kind": guard_kind,
-            "guard-template": guard_template, "fpr": fpr, "quarantine-fpr": quarantine_fpr, "recall": recall,
-            "overrides": overrides, "report": report,
-        }  # fmt: skip
-        options = [f"--{name}={value}" for name, value in told.items() if value not in ("", None)]
-        options += ["--fail-on-alarms"] if fail_on_alarms else []
-        raise typer.Exit(_scan_on_cluster(data, out, options, cluster, as_json))
+        raise typer.Exit(_scan_on_cluster(context.params))
     file = local_copy(data, scratch_folder("input"))
     if processes > 1 and "RANK" not in os.environ:
         raise typer.Exit(run_in_processes(processes, [str(file) if a == data else a for a in sys.argv[1:]]))
@@ -245,14 +239,22 @@ def evidence(
     typer.echo(f"page: {out / 'evidence.html'}")
 
 
-def _scan_on_cluster(data: str, out: Path, options: list[str], profile: Path, as_json: bool) -> int:
-    """The same command as a TrainJob; its exit status."""
+def _scan_on_cluster(given: dict[str, Any]) -> int:
+    """The same command, as it was given, as a TrainJob; its exit status."""
     from reft.cluster.scan import scan_on_cluster
     from reft.config import read_profile
 
-    found = scan_on_cluster(data, out, options, read_profile(profile).cluster)
+    here = ("data", "out", "cluster", "processes", "as_json")  # said otherwise there, or of no use
+    said = {name.replace("_", "-"): value for name, value in given.items() if name not in here}
+    options = [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in said.items()
+        if value not in ("", None, False)
+    ]
+    data, profile = given["data"], read_profile(given["cluster"])
+    found = scan_on_cluster(data, given["out"], options, profile.cluster)
     counts = ", ".join(f"{count} {name}" for name, count in found["counts"].items())
-    typer.echo(json.dumps(found) if as_json else f"{data}: {found['rows']} rows: {counts}")
+    typer.echo(json.dumps(found) if given["as_json"] else f"{data}: {found['rows']} rows: {counts}")
     return 3 if found["counts"]["dropped"] + found["counts"]["quarantined"] else 0
 
 

@@ -99,14 +99,8 @@ def retrain(
         typer.echo("nothing to do")
         return
     typer.echo("retraining")
-    command = [
-        str(Path(sys.executable).with_name("zenml")),
-        "pipeline",
-        "run",
-        "reft_pipeline",
-        "--config",
-        str(config),
-    ]
+    zenml = str(Path(sys.executable).with_name("zenml"))
+    command = [zenml, "pipeline", "run", "reft_pipeline", "--config", str(config)]
     if code := subprocess.run(command, check=False).returncode:
         raise typer.Exit(code)
     made = version_at(name, CANDIDATE)

@@ -90,9 +90,9 @@ def canary_accuracy(settings: Settings, champion: Path, canary: str) -> list[boo
         canary: a file of rows with right answers.
     """
     rows = read_conversations(canary)
-    merged = not (champion / "adapter_config.json").is_file()
+    is_adapter = (champion / "adapter_config.json").is_file()
     base, dtype = resolve_model(settings.model.name), choose_hardware(settings.model.dtype).dtype
-    model = load_trained(base, champion, not merged, dtype, settings.model.trust_remote_code)
+    model = load_trained(base, champion, is_adapter, dtype, settings.model.trust_remote_code)
     tokenizer = load_tokenizer(str(champion), settings.model.chat_template, settings.model.trust_remote_code)
     said = generate(model, tokenizer, rows, settings.evaluation.max_new_tokens)
     return [same_answer(answer, row.answer or "") for answer, row in zip(said, rows, strict=True)]

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,7 @@ def plan_steps(
         planned = plan_steps(stand_ins, alignment_lengths, shares, batch_size, epochs, 1.0, seed, 0, window)
         return [MicroBatch((), step.alignment) for step in planned]
     per_step = math.ceil(batch_size * alignment_ratio) if any(alignment_lengths) else 0
-    lengths = [length for group in alignment_lengths for length in group]
-    starts = [sum(map(len, alignment_lengths[:place])) for place in range(len(alignment_lengths))]
-    rounds = [_rounds(range(s, s + len(g)), rng) for s, g in zip(starts, alignment_lengths, strict=True)]
-
-    def drawn(steps: int) -> list[tuple[int, ...]]:
-        """The alignment rows of so many steps, one window."""
-        needed = per_step * steps
-        counts = [round(share * needed) for share in shares[:-1]]
-        counts.append(needed - sum(counts))
-        found = [i for group, count in zip(rounds, counts, strict=True) for i in islice(group, count)]
-        found.sort(key=lambda i: lengths[i])
-        return [tuple(found[step * per_step : (step + 1) * per_step]) for step in range(steps)]
-
+    alignment_rows = _AlignmentRows(alignment_lengths, shares, per_step, rng)
     steps: list[MicroBatch] = []
     for _ in range(epochs):
         order = list(range(len(user_lengths)))
@@ -67,14 +55,35 @@ def plan_steps(
         for start in range(0, len(order), batch_size * window):
             user = sorted(order[start : start + batch_size * window], key=lambda i: user_lengths[i])
             places = range(0, len(user), batch_size)
-            for place, alignment in zip(places, drawn(len(places)), strict=True):
+            for place, alignment in zip(places, alignment_rows.of(len(places)), strict=True):
                 epoch.append(MicroBatch(tuple(user[place : place + batch_size]), alignment))
         rng.shuffle(epoch)
         steps += epoch
     missing = math.ceil(max(0, least_alignment - per_step * len(steps)) / per_step) if per_step else 0
-    alone = [rows for start in range(0, missing, window) for rows in drawn(min(window, missing - start))]
+    alone = [rows for start in range(0, missing, window) for rows in alignment_rows.of(min(window, missing - start))]
     rng.shuffle(alone)
     return _spread(steps, [MicroBatch((), rows) for rows in alone])
+
+
+class _AlignmentRows:
+    """The alignment rows, each class going round and round in its own shuffled order, at their shares."""
+
+    def __init__(
+        self, lengths: Sequence[Sequence[int]], shares: Sequence[float], per_step: int, rng: random.Random
+    ) -> None:
+        ends = list(accumulate(map(len, lengths)))
+        self._rounds = [_rounds(range(end - len(group), end), rng) for end, group in zip(ends, lengths, strict=True)]
+        self._lengths = [length for group in lengths for length in group]
+        self._shares, self._per_step = shares, per_step
+
+    def of(self, steps: int) -> list[tuple[int, ...]]:
+        """The rows of the next so many steps, each step's of similar length."""
+        needed = self._per_step * steps
+        counts = [round(share * needed) for share in self._shares[:-1]]
+        counts.append(needed - sum(counts))
+        found = [i for group, count in zip(self._rounds, counts, strict=True) for i in islice(group, count)]
+        found.sort(key=lambda i: self._lengths[i])
+        return [tuple(found[step * self._per_step : (step + 1) * self._per_step]) for step in range(steps)]
 
 
 def _spread(steps: Sequence[MicroBatch], among: Sequence[MicroBatch]) -> list[MicroBatch]:
