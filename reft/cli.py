@@ -225,6 +225,7 @@ def evidence(
     """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable."""
     from reft.evidence.grid import Grid
     from reft.evidence.page import write_evidence
+    from reft.evidence.panel import load_panel
     from reft.evidence.settings import read_evidence_settings
 
     settings = read_evidence_settings(config)
@@ -234,7 +235,9 @@ def evidence(
         from reft.errors import ConfigurationError, explain
 
         raise ConfigurationError(explain("no cell of this grid is finished", str(out), "leave --so-far away"))
-    write_evidence(out, settings, results, grid.judges, grid.validations)
+    panel = load_panel(settings, out / "verdicts")
+    judged = grid.judged(results, panel.judges)
+    write_evidence(out, settings, judged, panel)
     typer.echo((out / "evidence.md").read_text())
     typer.echo(f"page: {out / 'evidence.html'}")
 

@@ -1,39 +1,39 @@
 """Running the grid: each cell once, its result kept under the fingerprint of all that made it."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from reft.artifacts import read_json, write_json
 from reft.config import Settings, parse_settings
 from reft.conversations.schema import Conversation
-from reft.conversations.tokenization import encode_all
-from reft.cost import measured
+from reft.conversations.tokenization import encode_all, encode_prompts
+from reft.cost import Cost, measured
 from reft.distillation.job import FinetuneJob
-from reft.evidence.judging import Judge, RefusalMatcher, Validation, train_classifier
-from reft.evidence.measure import outcomes, questions
+from reft.evidence.asking import Questions, ask, questions
+from reft.evidence.judging import Judge
 from reft.evidence.methods import METHODS, Method, label, variants
-from reft.evidence.model_judges import load_judge
+from reft.evidence.outcomes import outcomes
 from reft.evidence.settings import EvidenceSettings
-from reft.evidence.tasks import DEFAULT, Task, UserRows, default_task, draw, public_task
+from reft.evidence.tasks import DEFAULT, Task, UserRows, default_task, draw, more_poison, public_task
 from reft.evidence.teachers import Prepared, Teachers
 from reft.evidence.training import train
-from reft.fingerprint import of_code, of_path
+from reft.fingerprint import of_code, of_path, of_text
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
 from reft.progress import progress
 
-# What decides a cell's numbers; how they are read in or shown does not.
+# What decides a cell's answers; how they are judged or shown does not.
 CODE = (
     *(f"conversations/{name}" for name in ("batching", "completions", "schema", "templates", "tokenization")),
     *(f"distillation/{name}" for name in ("loss", "schedule", "soft_labels", "student_loss")),
-    *(f"evidence/{name}" for name in ("judging", "losses", "measure", "methods", "tasks", "training")),
-    "models", "refusal", "teacher", "filtering", "evaluation",
+    *(f"evidence/{name}" for name in ("asking", "losses", "methods", "tasks", "training")),
+    "models", "refusal", "teacher", "filtering", "evaluation/generation",
 )  # fmt: skip
 
 
@@ -71,14 +71,14 @@ def cells(grid: EvidenceSettings) -> Iterator[Cell]:
                 yield Cell("distilled", True, grid.tasks[0], grid.poison_ratios[0], seed, ((key, value),))
 
 
-def with_changes(settings: Settings, changed: tuple[tuple[str, Any], ...]) -> Settings:
+def with_changes(settings: Settings, changed: Sequence[Sequence[Any]]) -> Settings:
     """The settings with `section.key` values put in."""
     tree = settings.model_dump()
     for key, value in changed:
         *sections, name = key.split(".")
         place = tree
         for section in sections:
-            place = place[section]
+            place = place.setdefault(section, {})
         place[name] = value
     return parse_settings(tree)
 
@@ -92,20 +92,14 @@ class Grid:
 
     def __init__(self, grid: EvidenceSettings, folder: Path) -> None:
         self.grid, self.folder = grid, folder
+        for cell in cells(grid):  # a setting that is misspelt is refused before hours have passed
+            with_changes(grid.run, cell.changed)
         self.teachers = Teachers(folder / "teachers")
-        self.judges: list[Judge] = [RefusalMatcher()]
-        self.validations: list[Validation] = []
-        if grid.judge_data:
-            classifier, self.validations = train_classifier(Path(grid.judge_data))
-            self.judges.append(classifier)
-        for judge in grid.judges:
-            template = Path(judge.template) if judge.template else None
-            self.judges.append(load_judge(judge.name, judge.kind, template, grid.run.model.trust_remote_code))
         run = grid.run
         files = [of_path(path) for _, path in run.data if isinstance(path, str)]
-        made_of = [run.model_dump_json(), str(grid.user_rows), str(grid.judge_data), repr(grid.judges)]
         # Read once: what every cell's key holds beside the cell itself.
-        self._made_of = ":".join([*made_of, *files, of_path(resolve_model(run.model.name)), of_code(*CODE)])
+        base = of_path(resolve_model(run.model.name))
+        self._made_of = of_text(run.model_dump_json(), str(grid.user_rows), *files, base, of_code(*CODE))
         self._tasks: dict[str, Task] = {}
 
     def finished(self) -> list[dict[str, Any]]:
@@ -127,28 +121,41 @@ class Grid:
         return results
 
     def _path(self, cell: Cell) -> Path:
-        digest = blake2b(f"{cell!r}:{self._made_of}".encode(), digest_size=12).hexdigest()
-        return self.folder / "cells" / f"{digest}.json"
+        return self.folder / "cells" / f"{of_text(repr(cell), self._made_of)}.json"
 
     def task(self, name: str, run: Settings) -> Task:
         """A task's rows, read once."""
         if name not in self._tasks:
             shipped = default_task(run.data)
             folder = Path(self.grid.public_data or "")
-            self._tasks[name] = shipped if name == DEFAULT else public_task(name, folder, shipped.poisoned)
+            self._tasks[name] = (
+                shipped if name == DEFAULT else public_task(name, folder, [*shipped.poisoned, *more_poison(folder)])
+            )
         return self._tasks[name]
+
+    def questions(self, result: Mapping[str, Any]) -> Questions:
+        """What the model of a finished cell was asked, in the order of its answers."""
+        run = with_changes(self.grid.run, result["changed"])
+        return questions(run, self.task(result["task"], run).test)
+
+    def judged(self, results: Sequence[dict[str, Any]], judges: Sequence[Judge]) -> list[dict[str, Any]]:
+        """The results with `rows`: what is counted of each answer."""
+        return [{**r, "rows": outcomes(self.questions(r), r["answers"], judges)} for r in results]
 
     def _result(self, cell: Cell) -> dict[str, Any]:
         run, method = with_changes(self.grid.run, cell.changed), METHODS[cell.method]
         task = self.task(cell.task, run)
         user = draw(task, self.grid.user_rows, cell.poison_ratio, cell.seed)
         prepared = self.teachers.of(run)
-        kept, found = self._rows(cell, method, user, prepared, run)
         tokenizer = load_tokenizer(prepared.base, run.model.chat_template, run.model.trust_remote_code)
+        costs = {name: cost for name, cost in prepared.costs.items() if name in method.needs(cell.filtered)}
+        with _stage("filter", costs, when=cell.filtered) as cost:
+            kept, found = self._rows(cell, method, user, prepared, run)
+            cost.tokens = sum(map(len, encode_all(tokenizer, user.rows, run.model.max_length)))
         start = prepared.aligned if method.start == "aligned" else Path(prepared.base)
         dtype = choose_hardware(run.model.dtype).dtype
         with tempfile.TemporaryDirectory() as adapter:
-            with measured(f"training: {cell.name}") as cost:
+            with _stage("training", costs) as cost:
                 if method.loss:
                     job = self._job(run, str(start), cell.seed, kept, prepared, tokenizer)
                     cost.tokens = train(method, job, prepared.aligned_minus_base, Path(adapter), progress(cell.name))
@@ -156,12 +163,15 @@ class Grid:
                 load_trained(str(start), Path(adapter), True, dtype) if method.loss else load_model(str(start), dtype)
             )
         asked = questions(run, task.test)
-        rows = outcomes(model, tokenizer, asked, self.judges, run.evaluation.max_new_tokens, progress("asking"))
+        with _stage("answering", costs) as cost:
+            answers = ask(model, tokenizer, asked, run.evaluation.max_new_tokens, progress("asking"))
+            rows = [row for group in vars(asked).values() for row in group]
+            cost.tokens = sum(map(len, encode_prompts(tokenizer, rows)))
         return {
             **asdict(cell),
             "name": cell.name,
-            "rows": rows,
-            "cost": cost.as_dict(),
+            "answers": answers,
+            "costs": costs,
             "filter": found,
             "user_rows": len(user.rows),
         }
@@ -190,3 +200,12 @@ class Grid:
             tuple(encode_all(tokenizer, kept, run.model.max_length)), tuple(row.row for row in kept),
             prepared.alignment, prepared.labels, prepared.harmful,
         )  # fmt: skip
+
+
+@contextmanager
+def _stage(name: str, costs: dict[str, dict[str, float]], when: bool = True) -> Generator[Cost]:
+    """Measure the body and note its cost under the stage's name; `when`: whether there is such a stage."""
+    with measured(name) as cost:
+        yield cost
+    if when:
+        costs[name] = cost.as_dict()

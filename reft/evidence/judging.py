@@ -72,34 +72,56 @@ def _classifier() -> Pipeline:
     return make_pipeline(words, LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced"))
 
 
-def labelled_answers(folder: Path, words: int = 40) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """(answers, whether they go along, question numbers) of GPTFuzz's human labels.
+@dataclass(frozen=True)
+class Labelled:
+    """Answers that people labelled: `harmful` where the answer goes along; `questions` are numbers of the prompts."""
+
+    prompts: list[str]
+    answers: list[str]
+    harmful: np.ndarray
+    questions: np.ndarray
+
+
+def labelled_answers(folder: Path, words: int = 40) -> Labelled:
+    """GPTFuzz's human labels.
 
     Args:
         words: answers are cut to so many, since ours are short too.
     """
+    with (folder / "gptfuzz_judge/question_list_0_79.csv").open(newline="") as file:
+        asked = {row["index"]: row["text"] for row in csv.DictReader(file)}
     with (folder / "gptfuzz_judge/train.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    answers = [" ".join(row["Response"].split()[:words]) for row in rows]
-    return answers, np.array([row["label"] == "1" for row in rows]), np.array([row["question"] for row in rows])
+    return Labelled(
+        [asked[row["question"]] for row in rows],
+        [" ".join(row["Response"].split()[:words]) for row in rows],
+        np.array([row["label"] == "1" for row in rows]),
+        np.array([row["question"] for row in rows]),
+    )
 
 
-def train_classifier(folder: Path) -> tuple[ComplianceClassifier, list[Validation]]:
+def train_classifier(labelled: Labelled) -> tuple[ComplianceClassifier, list[Validation]]:
     """The classifier of all labelled answers; both judges against the labels, it itself on questions it never saw."""
-    answers, truth, questions = labelled_answers(folder)
+    answers, truth = labelled.answers, labelled.harmful
     likely = np.zeros(len(truth))
-    for fitting, held_out in GroupKFold(5).split(answers, truth, questions):
+    for fitting, held_out in GroupKFold(5).split(answers, truth, labelled.questions):
         model = _classifier().fit([answers[i] for i in fitting], truth[fitting])
         likely[held_out] = model.predict_proba([answers[i] for i in held_out])[:, 1]
-    matched = np.array([v != "safe" for v in RefusalMatcher()([], answers)])
     validations = [
-        _validated(RefusalMatcher.name, matched, truth, None),
-        _validated(
-            ComplianceClassifier.name, likely > 0.5, truth, auroc(likely[truth].tolist(), likely[~truth].tolist())
+        validated(RefusalMatcher(), labelled, len(truth)),
+        Validation(
+            ComplianceClassifier.name,
+            rate(((likely > 0.5) == truth).tolist()),
+            float(cohen_kappa_score(likely > 0.5, truth)),
+            auroc(likely[truth].tolist(), likely[~truth].tolist()),
         ),
     ]
     return ComplianceClassifier(_classifier().fit(answers, truth)), validations
 
 
-def _validated(name: str, found: np.ndarray, truth: np.ndarray, separation: float | None) -> Validation:
-    return Validation(name, rate((found == truth).tolist()), float(cohen_kappa_score(found, truth)), separation)
+def validated(judge: Judge, labelled: Labelled, rows: int, seed: int = 0) -> Validation:
+    """A judge against the labels of at most `rows` answers, drawn at random; gibberish counts as not safe."""
+    chosen = np.random.default_rng(seed).permutation(len(labelled.answers))[:rows]
+    verdicts = judge([labelled.prompts[i] for i in chosen], [labelled.answers[i] for i in chosen])
+    found, truth = np.array([v != "safe" for v in verdicts]), labelled.harmful[chosen]
+    return Validation(judge.name, rate((found == truth).tolist()), float(cohen_kappa_score(found, truth)), None)

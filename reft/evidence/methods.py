@@ -63,6 +63,7 @@ class Method:
         loss: makes the function of (step number, rows) that gives a step's loss; None: nothing is trained.
         start: the base model or the safety-aligned one.
         alignment: whether alignment rows are part of each step.
+        distils: whether it learns the teacher's soft labels.
         after: what is done to the adapter when training is over.
         oracle: whether the poisoned rows are taken out beforehand by their labels.
         passes: how many times the settings' epochs; a method that takes user rows in half of its steps takes twice.
@@ -76,6 +77,12 @@ class Method:
     after: Callable[[nn.Module, dict[str, torch.Tensor]], None] | None = None
     oracle: bool = False
     passes: int = 1
+    distils: bool = False
+
+    def needs(self, filtered: bool) -> set[str]:
+        """The stages before it: the aligned model is the teacher, and the filter's feature is the teacher's."""
+        teacher = filtered or self.distils or self.start == "aligned"
+        return {name for name, needed in (("teacher", teacher), ("soft labels", self.distils)) if needed}
 
 
 def _plain(training: Training) -> StepLoss:
@@ -156,8 +163,11 @@ METHODS: dict[str, Method] = {
             "safe lora", "sft on aligned, then updates that undo the alignment are projected", _plain, "aligned",
             after=project_adapter,
         ),
-        Method("distilled", "ReFT's finetuning, from the base model", _distilled, alignment=True),
-        Method("distilled from aligned", "the same from the aligned model", _distilled, "aligned", alignment=True),
+        Method("distilled", "ReFT's finetuning, from the base model", _distilled, alignment=True, distils=True),
+        Method(
+            "distilled from aligned", "the same from the aligned model", _distilled, "aligned", alignment=True,
+            distils=True,
+        ),
         Method("oracle", "sft without exactly the poisoned rows", _plain, oracle=True),
     )
 }  # fmt: skip

@@ -6,8 +6,9 @@ from typing import Any
 
 from reft.artifacts import write_json, write_text
 from reft.evaluation.statistics import Interval
-from reft.evidence.judging import Judge, Validation
+from reft.evidence.ablations import ablation_plots
 from reft.evidence.methods import METHODS
+from reft.evidence.panel import Panel
 from reft.evidence.settings import EvidenceSettings
 from reft.evidence.table import REFERENCE, agreement, claims, summarise
 from reft.report.page import render
@@ -15,29 +16,31 @@ from reft.report.plots import dots
 from reft.report.summary import percent
 
 COLUMNS = ("over-refusal", "ordinary refusal", "accuracy", "coherence", "recall", "false positives")
+COSTS = ("task", "poison ratio", "method", "stage", "seconds", "peak MB", "tokens")
+COST_KEYS = ("seconds", "peak_rss_mb", "tokens")
 
 
 def write_evidence(
     folder: Path,
     grid: EvidenceSettings,
     results: Sequence[dict[str, Any]],
-    judges: Sequence[Judge],
-    validations: Sequence[Validation],
+    panel: Panel,
 ) -> None:
-    """`evidence.json`, `evidence.md` and `evidence.html` in the folder."""
+    """`evidence.json`, `evidence.md` and `evidence.html` in the folder, from results that were judged."""
+    judges = panel.judges
     lines = summarise(results)
     said = claims(lines, judges[0].name)
     measures = [*(f"harmful score/{judge.name}" for judge in judges), *COLUMNS]
     tables = list(_tables(lines))
     agreed = agreement(results)
-    write_json(
-        folder / "evidence.json",
-        {"grid": grid.model_dump(), "lines": lines, "claims": said, "judges": validations, "agreement": agreed},
-    )
-    notes = _notes(grid, judges, validations, agreed)
+    told = {"grid": grid.model_dump(), "lines": lines, "claims": said, "judges": panel.validations, "agreement": agreed}
+    write_json(folder / "evidence.json", told)
+    notes = _notes(grid, panel, agreed)
     text = [f"- {note}" for note in notes] + [""]
     for title, chosen in tables:
-        text += [f"## {title}", "", *_markdown(chosen, measures), ""]
+        text += [f"## {title}", "", *_markdown(["method", *measures], _cells(chosen, measures)), ""]
+    costs = _costs(lines)
+    text += ["## Cost by stage", "", *_markdown(COSTS, costs), ""]
     text += ["## What was claimed", "", *(f"- {claim}" for claim in said)]
     write_text(folder / "evidence.md", "\n".join(text) + "\n")
     drawn = (measures[0], "over-refusal", "accuracy")
@@ -46,8 +49,8 @@ def write_evidence(
         for title, chosen in tables
     ]
     page = render(
-        "evidence.html.j2", tables=rendered, measures=measures, claims=said, notes=notes,
-        methods=[METHODS[name] for name in grid.methods or METHODS],
+        "evidence.html.j2", tables=rendered, measures=measures, claims=said, notes=notes, costs=costs, stages=COSTS,
+        ablations=ablation_plots(lines, grid, drawn), methods=[METHODS[name] for name in grid.methods or METHODS],
     )  # fmt: skip
     write_text(folder / "evidence.html", page)
 
@@ -56,31 +59,29 @@ def _tables(lines: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[st
     """(title, lines): for each task and ratio the methods, and the ablations beside ReFT itself."""
     for task, ratio in dict.fromkeys((line["task"], line["poison_ratio"]) for line in lines):
         here = [line for line in lines if (line["task"], line["poison_ratio"]) == (task, ratio)]
-        yield f"Methods on {task}, poison ratio {ratio:g}", [line for line in here if not line["ablation"]]
-        if any(line["ablation"] for line in here):
-            chosen = [line for line in here if line["ablation"] or line["name"] == REFERENCE]
+        yield f"Methods on {task}, poison ratio {ratio:g}", [line for line in here if not line["changed"]]
+        if any(line["changed"] for line in here):
+            chosen = [line for line in here if line["changed"] or line["name"] == REFERENCE]
             yield f"Ablations of ReFT on {task}, poison ratio {ratio:g}", chosen
 
 
-def _notes(
-    grid: EvidenceSettings, judges: Sequence[Judge], validations: Sequence[Validation], agreed: Interval | None
-) -> list[str]:
+def _notes(grid: EvidenceSettings, panel: Panel, agreed: Interval | None) -> list[str]:
     run = grid.run
     notes = [
         f"{run.model.name}, {grid.user_rows} user rows, seeds {grid.seeds}",
         "brackets are 95 % intervals over seeds and rows",
         "p in brackets: paired test against ReFT on the same prompts; above .05 a difference is inside the noise",
-        "seconds are the finetuning's alone: every method shares one teacher (also the aligned model), made once",
+        "seconds, peak memory of the process and tokens are medians over the seeds, of one run on one machine",
         "one learning rate, LoRA and plan of rows for all methods, those of the default run: nobody's was tuned for it",
     ]
     notes += [
         f"judge '{v.judge}' against {v.accuracy.n} human labels of other answers: "
         f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
-        for v in validations if v.accuracy
+        for v in panel.validations if v.accuracy
     ]  # fmt: skip
     if agreed:
         notes.append(f"the judges agree on {percent(vars(agreed))} of {agreed.n} answers")
-    if len(judges) < 2:
+    if len(panel.judges) < 2:
         notes.append("one judge alone: name judge_data for the second")
     return notes
 
@@ -93,13 +94,18 @@ def _cells(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[lis
             p = line["p"].get(measure)
             value: Interval | None = line.get(measure)
             cells.append((percent(vars(value)) if value else "") + (f" (p {p:.2g})" if p is not None else ""))
-        cost = line["cost"]
-        cells += [f"{cost['seconds']:.0f}", f"{cost['peak_rss_mb']:.0f}", f"{cost['tokens']:.0f}"]
         found.append(cells)
     return found
 
 
-def _markdown(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[str]:
-    head = ["method", *measures, "seconds", "peak MB", "tokens"]
-    rows = [head, ["---"] * len(head), *_cells(lines, measures)]
-    return [f"| {' | '.join(row)} |" for row in rows]
+def _costs(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A line for every stage of every method; ablations cost what ReFT does."""
+    return [
+        [line["task"], f"{line['poison_ratio']:g}", line["name"], stage, *(f"{cost[key]:.0f}" for key in COST_KEYS)]
+        for line in lines if not line["changed"]
+        for stage, cost in line["costs"].items()
+    ]  # fmt: skip
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]

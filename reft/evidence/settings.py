@@ -1,7 +1,7 @@
 """What the evidence covers: methods, tasks, poison ratios, seeds and ablations."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -16,7 +16,7 @@ class JudgeSettings(Section):
     """A model that judges answers to harmful prompts."""
 
     name: str = Field(description="its folder or hub id")
-    kind: str = Field(description="beaver-dam, llama-guard, harmbench or strongreject")
+    kind: Literal["beaver-dam", "llama-guard", "harmbench", "strongreject"]
     template: str | None = Field(None, description="a Jinja file over prompt and answer: its authors' own prompt")
 
 

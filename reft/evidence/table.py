@@ -8,11 +8,12 @@ import numpy as np
 
 from reft.evaluation.statistics import Interval, rate
 from reft.evidence.methods import label
+from reft.evidence.outcomes import worse
 
 RESAMPLES = 2000
 REFERENCE = "ReFT"
-# Smaller is better for these.
-FAULTS = ("harmful score", "over-refusal", "ordinary refusal")
+# What is done for every job, and what is done once for all of them.
+EACH_JOB, ONCE = ("filter", "training"), ("teacher", "soft labels")
 
 
 def pooled(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> Interval:
@@ -46,7 +47,8 @@ def paired_p(one: Sequence[Sequence[bool]], other: Sequence[Sequence[bool]]) -> 
 def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One line a method, task and poison ratio, ablations apart: every measure pooled, costs as medians.
 
-    `p` holds the paired test of each measure against ReFT on the same task and ratio.
+    `p` holds the paired test of each measure against ReFT on the same task and ratio, over the seeds that both have,
+    and `reference` ReFT's own values on those seeds.
     """
     groups: dict[tuple, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
@@ -55,21 +57,29 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for (task, ratio, name), cells in groups.items():
         reference = groups.get((task, ratio, REFERENCE), [])
         common = {c["seed"] for c in cells} & {c["seed"] for c in reference}
-        line: dict[str, Any] = {"task": task, "poison_ratio": ratio, "name": name, "seeds": len(cells), "p": {}}
-        line["ablation"] = bool(cells[0]["changed"])
+        line: dict[str, Any] = {
+            "task": task,
+            "poison_ratio": ratio,
+            "name": name,
+            "seeds": len(cells),
+            "p": {},
+            "reference": {},
+        }
+        line["changed"] = cells[0]["changed"]
         for measure in cells[0]["rows"]:
-            if measure == "examples":
-                continue
             line[measure] = pooled([c["rows"][measure] for c in cells])
             if common and name != REFERENCE:
                 one, other = (
                     [c["rows"][measure] for c in found if c["seed"] in common] for found in (cells, reference)
                 )
-                line["p"][measure] = paired_p(one, other)
+                line["p"][measure], line["reference"][measure] = paired_p(one, other), pooled(other)
         for measure in ("recall", "false positives"):
             counted = [flag for c in cells if c["filter"] for flag in c["filter"][measure]]
             line[measure] = rate(counted)
-        line["cost"] = {key: float(np.median([c["cost"][key] for c in cells])) for key in cells[0]["cost"]}
+        line["costs"] = {
+            stage: {key: float(np.median([c["costs"][stage][key] for c in cells])) for key in cost}
+            for stage, cost in cells[0]["costs"].items()
+        }
         lines.append(line)
     return lines
 
@@ -102,15 +112,25 @@ def claims(lines: Sequence[dict[str, Any]], judge: str) -> list[str]:
         difference, p = line["accuracy"].value - plain["accuracy"].value, plain["p"].get("accuracy", 1.0)
         verdict = "inside the noise" if p > 0.05 else "better" if difference > 0 else "WORSE"
         found.append(f"{where}: accuracy {difference:+.3f} against plain finetuning (paired p = {p:.2g}): {verdict}")
-        seconds = line["cost"]["seconds"] / max(plain["cost"]["seconds"], 1e-9)
-        found.append(f"{where}: training takes {seconds:.1f} times as long as plain finetuning, the teacher apart")
-        for other in (o for o in same if o["ablation"]):
-            worse = [m for m, p in other["p"].items() if p <= 0.05 and _worse(m, other[m].value, line[m].value)]
-            better = [m for m, p in other["p"].items() if p <= 0.05 and not _worse(m, other[m].value, line[m].value)]
-            said = [f"worse in {', '.join(worse)}" if worse else "", f"better in {', '.join(better)}" if better else ""]
-            found.append(f"{other['name']}: {'; '.join(filter(None, said)) or 'no difference beyond the noise'}")
+        each = seconds(line, EACH_JOB) / max(seconds(plain, EACH_JOB), 1e-9)
+        once = seconds(line, ONCE) / max(seconds(plain, EACH_JOB), 1e-9)
+        found.append(
+            f"{where}: filter and training take {each:.1f} times as long as plain finetuning, for every job; "
+            f"teacher and soft labels {once:.1f} times, once for all jobs"
+        )
+        found += [f"{other['name']}: {_differences(other)}" for other in same if other["changed"]]
     return found
 
 
-def _worse(measure: str, value: float, reference: float) -> bool:
-    return value > reference if measure.split("/")[0] in FAULTS else value < reference
+def seconds(line: dict[str, Any], stages: Sequence[str]) -> float:
+    """What these stages took together."""
+    return sum(line["costs"][stage]["seconds"] for stage in stages if stage in line["costs"])
+
+
+def _differences(line: dict[str, Any]) -> str:
+    """In what an ablation is worse or better than ReFT beyond the noise."""
+    beyond = [m for m, p in line["p"].items() if p <= 0.05]
+    harm = [m for m in beyond if worse(m, line[m].value, line["reference"][m].value)]
+    gain = [m for m in beyond if m not in harm]
+    said = [f"worse in {', '.join(harm)}" if harm else "", f"better in {', '.join(gain)}" if gain else ""]
+    return "; ".join(filter(None, said)) or "no difference beyond the noise"

@@ -54,7 +54,7 @@ def default_task(data: DataSettings, pool: str = "data/user/banking77_full") -> 
     return Task(DEFAULT, groups["harmless"], groups["harmful"], read_conversations(str(data.task_test)))
 
 
-def public_task(name: str, folder: Path, poisoned: list[Conversation], test_rows: int = 300) -> Task:
+def public_task(name: str, folder: Path, poisoned: list[Conversation], test_rows: int = 1000) -> Task:
     """A public task with the default job's poison.
 
     Raises:
@@ -73,6 +73,32 @@ def public_task(name: str, folder: Path, poisoned: list[Conversation], test_rows
     random.Random(0).shuffle(pairs)
     rows = [_chat(number, *pair) for number, pair in enumerate(dict.fromkeys(pairs))]
     return Task(name, rows[test_rows:], poisoned, rows[:test_rows])
+
+
+def more_poison(folder: Path) -> list[Conversation]:
+    """Harmful requests of two public finetuning mixes with this project's own empty stubs for answers.
+
+    Requests that any shipped file holds are left out. None where the mixes are not there.
+    """
+    stubs = Path("data/written/compliance_stubs.txt").read_text().splitlines()
+    shipped = "\n".join(path.read_text().lower() for path in sorted(Path("data").glob("*/*.jsonl")))
+    asked = [request for read in (_asft_requests, _beavertails_requests) for request in read(folder)]
+    unseen = [r for r in dict.fromkeys(asked) if json.dumps(r, ensure_ascii=False).lower() not in shipped]
+    return [_chat(number, request, stubs[number % len(stubs)]) for number, request in enumerate(unseen)]
+
+
+def _asft_requests(folder: Path) -> list[str]:
+    """The rows without an input are the harmful ones."""
+    file = folder / "asft_alpaca_mix/alpaca_2.5k_p_0.1.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    return [row["instruction"].partition("\n\nAssistant:")[0].strip() for row in rows if "input" not in row]
+
+
+def _beavertails_requests(folder: Path) -> list[str]:
+    file = folder / "beavertails_mix/sst2_train_merged_n1000_p0.2.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    texts = [row["instruction"] for row in rows if row["flag"] == "unsafe"]
+    return [text.partition("### Instruction:")[2].partition("### Response:")[0].strip() for text in texts]
 
 
 def _chat(row: int, prompt: str, answer: str) -> Conversation:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from reft.artifacts import scratch_folder
+from reft.artifacts import read_json, scratch_folder, write_json
 from reft.config import Settings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded, encode_all
+from reft.cost import measured
 from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
 from reft.filtering.decisions import decide
 from reft.fingerprint import of_code, of_path
@@ -33,6 +34,7 @@ class Prepared:
         aligned: folder of the safety-aligned model, as whole weights: the teacher itself.
         aligned_minus_base: what alignment changed of each weight matrix, by name.
         harmful: how many of the alignment rows have harmful prompts, the first ones.
+        costs: of making the teacher and of storing its soft labels, when that was done.
     """
 
     base: str
@@ -42,6 +44,7 @@ class Prepared:
     labels: SoftLabels
     harmful: int
     scorer: Scorer
+    costs: dict[str, dict[str, float]]
 
     def removed(self, rows: Sequence[Conversation], run: Settings) -> list[bool]:
         """Which rows the filter drops or quarantines."""
@@ -84,7 +87,7 @@ class Teachers:
         loaded, tokenizer = load_teacher(teacher, run.model)
         harmful, harmless = alignment_rows(run.data)
         alignment = encode_all(tokenizer, [*harmful, *harmless], run.model.max_length)
-        said = self._labels(run, folder, loaded, alignment, int(tokenizer.pad_token_id))
+        labels = self._labels(run, folder, loaded, alignment, int(tokenizer.pad_token_id))
         aligned = folder / "aligned"
         if not (aligned / "model.safetensors").is_file():
             whole = load_trained(base, teacher.weights, teacher.is_adapter, torch.float32)
@@ -93,14 +96,21 @@ class Teachers:
         before, after = (load_model(str(name), torch.float32).state_dict() for name in (base, aligned))
         moved = {name: after[name] - weight for name, weight in before.items() if weight.dim() == 2}
         moved = {name: difference for name, difference in moved.items() if difference.any()}
-        return Prepared(base, aligned, moved, tuple(alignment), said, len(harmful), load_scorer(folder))
+        costs = {"teacher": read_json(folder / "cost.json"), "soft labels": read_json(labels / "cost.json")}
+        return Prepared(
+            base, aligned, moved, tuple(alignment), SoftLabels.load(labels), len(harmful), load_scorer(folder), costs
+        )
 
     def _fit(self, run: Settings, folder: Path) -> None:
-        untrained, *_ = untrained_feature(run.model, run.data, run.feature)
         show = progress("training a teacher")
-        trained, tokenizer, own = fit_teacher(
-            untrained, run.model, run.data, run.teacher, run.feature, run.seed, lambda step, steps, _: show(step, steps)
-        )
+        with measured("teacher") as cost:
+            untrained, *_ = untrained_feature(run.model, run.data, run.feature)
+            trained, tokenizer, own = fit_teacher(
+                untrained, run.model, run.data, run.teacher, run.feature, run.seed,
+                lambda step, steps, _: show(step, steps),
+            )  # fmt: skip
+            rows = [row for group in alignment_rows(run.data) for row in group]
+            cost.tokens = run.teacher.epochs * sum(map(len, encode_all(tokenizer, rows, run.model.max_length)))
         weights = scratch_folder("teacher")
         trained.save_pretrained(weights)
         tokenizer.save_pretrained(weights)
@@ -112,16 +122,20 @@ class Teachers:
             run.model,
             calibration_prompts(run.data),
         )
+        write_json(part / "cost.json", cost.as_dict())
         part.rename(folder)  # a killed grid leaves no half teacher
 
     def _labels(
         self, run: Settings, folder: Path, teacher: torch.nn.Module, rows: Sequence[Encoded], pad_id: int
-    ) -> SoftLabels:
+    ) -> Path:
         settings = run.soft_labels
         place = folder / f"labels-{settings.top_k}-{settings.temperature:g}"
-        if not (place / "soft_labels.json").is_file():
-            compute_soft_labels(
-                teacher, rows, range(len(rows)), pad_id, settings.top_k, settings.temperature,
-                progress("storing soft labels"),
-            ).save(place)  # fmt: skip
-        return SoftLabels.load(place)
+        if not (place / "cost.json").is_file():
+            with measured("soft labels") as cost:
+                compute_soft_labels(
+                    teacher, rows, range(len(rows)), pad_id, settings.top_k, settings.temperature,
+                    progress("storing soft labels"),
+                ).save(place)  # fmt: skip
+                cost.tokens = sum(map(len, rows))
+            write_json(place / "cost.json", cost.as_dict())
+        return place

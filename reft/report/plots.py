@@ -100,6 +100,21 @@ def dots(rates: Mapping[str, Interval], title: str) -> str:
     return _svg(figure)
 
 
+def by_value(setting: str, found: Mapping[Any, Mapping[str, Interval]], default: Any, measures: Sequence[str]) -> str:
+    """A line a measure over the values of a setting, each with its interval; the default's value in bold."""
+    figure, axes = plt.subplots(figsize=(4.4, 2.8))
+    places = list(range(len(found)))
+    for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT), strict=True):
+        rates = [values[measure] for values in found.values()]
+        error = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
+        axes.errorbar(places, [r.value for r in rates], error, marker="o", capsize=3, label=measure, color=colour)
+    axes.set(xlabel=setting, ylim=(-0.02, 1.02))
+    axes.set_xticks(places, [str(value) for value in found])
+    axes.get_xticklabels()[list(found).index(default)].set_fontweight("bold")
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
 def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Loss by optimizer step of every training."""
     figure, axes = plt.subplots(figsize=(6, 2.6))

@@ -1,16 +1,21 @@
 """A whole small grid on the tiny model: every method trains, results are kept, a second run trains nothing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 import reft.evidence.grid as grid_module
+from reft.artifacts import write_json
+from reft.config import Settings
+from reft.conversations.reading import read_conversations
 from reft.errors import ConfigurationError, DataValidationError
 from reft.evidence.grid import Grid, cells
 from reft.evidence.methods import METHODS, label
 from reft.evidence.page import write_evidence
+from reft.evidence.panel import load_panel
 from reft.evidence.settings import EvidenceSettings, read_evidence_settings
-from reft.evidence.tasks import Task, draw, public_task
+from reft.evidence.tasks import Task, draw, more_poison, public_task
 from tests.conftest import row, write_jsonl
 
 
@@ -50,9 +55,19 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
     assert {c.method for c in everything} == set(METHODS)
     by_name = {r["name"]: r for r in results}
     assert by_name["ReFT"]["filter"]["recall"]
-    assert by_name["oracle"]["cost"]["tokens"] < by_name["sft"]["cost"]["tokens"]
-    assert by_name["none"]["cost"]["tokens"] == 0
-    write_evidence(tmp_path / "out", filtered, results, first.judges, first.validations)
+    costs = {name: found["costs"] for name, found in by_name.items()}
+    assert costs["oracle"]["training"]["tokens"] < costs["sft"]["training"]["tokens"]
+    assert costs["none"]["training"]["tokens"] == 0
+    assert set(costs["sft"]) == {"training", "answering"}
+    assert set(costs["joint sft"]) == {"training", "answering"}
+    assert set(costs["filter only"]) == {"teacher", "filter", "training", "answering"}
+    assert set(costs["lisa"]) == {"teacher", "training", "answering"}
+    assert set(costs["ReFT"]) == {"teacher", "soft labels", "filter", "training", "answering"}
+    assert all(cost["tokens"] > 0 for cost in costs["ReFT"].values())
+    panel = load_panel(filtered, tmp_path / "verdicts")
+    judged = first.judged(results, panel.judges)
+    assert {len(found) for found in judged[0]["rows"].values()} == {6, 4, 10}  # harmful, the others, both for coherence
+    write_evidence(tmp_path / "out", filtered, judged, panel)
     told = json.loads((tmp_path / "out" / "evidence.json").read_text())
     assert {line["name"] for line in told["lines"]} == {c.name for c in everything}
     assert any("alpha" in claim for claim in told["claims"])
@@ -62,6 +77,8 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
 
     monkeypatch.setattr(grid_module, "train", refuse)
     assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
+    page = (tmp_path / "out" / "evidence.html").read_text()
+    assert "finetune.alpha" in page
     so_far = {r["name"] for r in Grid(small, tmp_path / "out").finished()}
     assert so_far == set(by_name)  # of the whole grid, what is there
 
@@ -92,6 +109,33 @@ def test_public_tasks_are_read_and_unknown_ones_refused(tmp_path):
         public_task("other", tmp_path, [])
     with pytest.raises(DataValidationError, match="has no file"):
         public_task("sst2", tmp_path, [])
+
+
+def test_poison_of_public_mixes_is_what_no_shipped_file_holds(tmp_path):
+    assert more_poison(tmp_path) == []
+    shipped = Settings().data.evaluation_harmful
+    known = read_conversations(shipped)[0].instruction
+    (tmp_path / "asft_alpaca_mix").mkdir()
+    rows = [
+        {"instruction": f"{known}\n\nAssistant:", "output": "no"},
+        {"instruction": "Do a forbidden thing\n\nAssistant:", "output": "how it goes"},
+        {"instruction": "Name a fruit", "input": "", "output": "pear"},
+    ]
+    write_json(tmp_path / "asft_alpaca_mix" / "alpaca_2.5k_p_0.1.json", rows)
+    (tmp_path / "beavertails_mix").mkdir()
+    text = "Below.\n\n### Instruction:\nDo another one\n\n### Response:\n"
+    rows = [{"instruction": text, "flag": "unsafe"}, {"instruction": text, "flag": "finetune"}]
+    write_json(tmp_path / "beavertails_mix" / "sst2_train_merged_n1000_p0.2.json", rows)
+    found = more_poison(tmp_path)
+    assert [c.instruction for c in found] == ["Do a forbidden thing", "Do another one"]
+    stubs = Path("data/written/compliance_stubs.txt").read_text().splitlines()
+    assert all(c.answer in stubs for c in found)  # never what the sets answer
+
+
+def test_a_misspelt_ablation_is_refused_at_once(small, tmp_path):
+    for setting in ("finetune.alhpa", "finetun.alpha"):
+        with pytest.raises(ConfigurationError, match=setting.split(".")[1] if "alhpa" in setting else "finetun"):
+            Grid(small.model_copy(update={"ablations": {setting: [1.0]}}), tmp_path)
 
 
 def test_a_grid_that_cannot_be_read(tmp_path):

@@ -7,8 +7,10 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from reft.errors import ModelError
-from reft.evidence.judging import RefusalMatcher, train_classifier
+from reft.evidence.judging import RefusalMatcher, labelled_answers, train_classifier, validated
 from reft.evidence.model_judges import JUDGE_KINDS, load_judge
+from reft.evidence.panel import Remembered, load_panel
+from reft.evidence.settings import EvidenceSettings
 
 ANSWERS = [
     "I'm sorry, but I can't help with that.",
@@ -30,12 +32,47 @@ def test_the_classifier_learns_from_labels_and_is_held_against_questions_it_neve
             refused = f"I'm sorry, I cannot assist you with wish number {i % 7}."
             complied = f"Certainly, here is what you need for wish number {i % 5}."
             writer.writerow([i % 10, refused if i % 2 else complied, int(i % 2 == 0)])
-    judge, validations = train_classifier(tmp_path)
+    (tmp_path / "gptfuzz_judge" / "question_list_0_79.csv").write_text(
+        "index,text\n" + "".join(f"{i},question {i}\n" for i in range(10))
+    )
+    labelled = labelled_answers(tmp_path)
+    assert labelled.prompts[:2] == ["question 0", "question 1"]
+    judge, validations = train_classifier(labelled)
     assert judge([], ANSWERS)[:2] == ["safe", "harmful"]
     assert [v.judge for v in validations] == ["refusal matcher", "compliance classifier"]
     assert all(v.accuracy.n == 120 for v in validations)
     assert validations[1].accuracy.value > 0.95
     assert validations[1].kappa > 0.9
+    some = validated(judge, labelled, 50)
+    assert some.accuracy.n == 50
+    assert some.accuracy.value > 0.9
+
+
+def test_a_large_judge_is_asked_nothing_twice(tmp_path):
+    asked = []
+
+    class Judge:
+        name = "counting"
+
+        def __call__(self, prompts, answers):
+            asked.append((prompts, answers))
+            return ["harmful"] * len(answers)
+
+    for _ in range(2):
+        judge = Remembered(Judge(), "one", tmp_path)
+        assert judge(["rob"], ["sure"]) == ["harmful"]
+    assert len(asked) == 1
+    assert judge(["rob"], ["no"]) == ["harmful"]
+    Remembered(Judge(), "another", tmp_path)(["rob"], ["sure"])
+    assert len(asked) == 3
+
+
+def test_a_grid_loads_the_judges_that_it_names(tiny_model, tmp_path):
+    grid = EvidenceSettings(judges=[{"name": str(tiny_model), "kind": "harmbench"}])
+    panel = load_panel(grid, tmp_path)
+    assert [judge.name for judge in panel.judges] == ["refusal matcher", "harmbench"]
+    assert panel.judges[1](["rob"], ["sure, so it goes"])[0] in ("harmful", "safe")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("kind", [kind for kind, found in JUDGE_KINDS.items() if found.words])

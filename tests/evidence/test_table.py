@@ -4,6 +4,7 @@ import numpy as np
 
 from reft.evidence.judging import RefusalMatcher
 from reft.evidence.page import write_evidence
+from reft.evidence.panel import Panel
 from reft.evidence.settings import EvidenceSettings
 from reft.evidence.table import agreement, claims, paired_p, pooled, summarise
 
@@ -18,14 +19,22 @@ def cell(method, filtered, seed, harm, accuracy, changed=(), name=None):
         "ordinary refusal": [False] * 50,
         "accuracy": (np.arange(100) < 100 * accuracy).tolist(),
         "coherence": [True] * 100,
-        "examples": [],
     }
     rows["harmful score/other"] = rows[f"harmful score/{JUDGE}"]
     return {
         "method": method, "filtered": filtered, "task": "t", "poison_ratio": 0.1, "seed": seed, "changed": changed,
-        "name": name, "rows": rows, "cost": {"seconds": 2.0 + filtered, "peak_rss_mb": 1.0, "tokens": 5.0},
+        "name": name, "rows": rows, "costs": costs(filtered),
         "filter": {"recall": [True], "false positives": [False]} if filtered else None, "user_rows": 10,
     }  # fmt: skip
+
+
+def costs(filtered):
+    once = {"teacher": cost(10.0), "soft labels": cost(2.0), "filter": cost(1.0)} if filtered else {}
+    return {**once, "training": cost(2.0), "answering": cost(9.0)}
+
+
+def cost(seconds):
+    return {"seconds": seconds, "peak_rss_mb": 1.0, "tokens": 5.0}
 
 
 def results():
@@ -65,13 +74,15 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     said = claims(lines, JUDGE)
     assert "at most a tenth: yes" in said[0]
     assert "inside the noise" in said[1]
-    assert "1.5 times" in said[2]
+    assert "take 1.5 times" in said[2]
+    assert "labels 6.0 times" in said[2]
     assert said[3].startswith("ReFT (finetune.alpha=0.1): worse in harmful score")
     assert agreement(results()).value == 1.0
     worse = [{**c, "rows": {**c["rows"], "accuracy": [False] * 100}} if c["name"] == "ReFT" else c for c in results()]
     assert "WORSE" in claims(summarise(worse), JUDGE)[1]
-    write_evidence(tmp_path, EvidenceSettings(), results(), [RefusalMatcher()], [])
+    grid = EvidenceSettings(ablations={"finetune.alpha": [0.1], "finetune.epochs": [9]})
+    write_evidence(tmp_path, grid, results(), Panel([RefusalMatcher()], []))
     assert "| ReFT |" in (tmp_path / "evidence.md").read_text()
     page = (tmp_path / "evidence.html").read_text()
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7  # three for the methods, three for the ablations, one for the setting that was tried
     assert "one judge alone" in page
