@@ -11,6 +11,7 @@ from reft.config import Settings
 from reft.conversations.reading import read_conversations
 from reft.errors import ConfigurationError, DataValidationError
 from reft.evidence.grid import Grid, cells
+from reft.evidence.harness_format import write_harness
 from reft.evidence.methods import METHODS, label
 from reft.evidence.page import write_evidence
 from reft.evidence.panel import load_panel
@@ -77,10 +78,27 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
 
     monkeypatch.setattr(grid_module, "train", refuse)
     assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
+    _in_the_harness_format(tmp_path / "harness", judged, first)
     page = (tmp_path / "out" / "evidence.html").read_text()
     assert "finetune.alpha" in page
     so_far = {r["name"] for r in Grid(small, tmp_path / "out").finished()}
     assert so_far == set(by_name)  # of the whole grid, what is there
+
+
+def _in_the_harness_format(folder, judged, grid):
+    write_harness(folder, judged, grid.questions)
+    write_harness(folder, judged, grid.questions)  # again: nothing twice
+    assert len(list(folder.glob("*/results_*.json"))) == len(judged)
+    place = folder / "ReFT_banking77-routing_poison_0.1_seed_0"
+    found = json.loads(next(place.glob("results_*.json")).read_text())
+    samples = [json.loads(line) for line in next(place.glob("samples_reft_harmful_*")).read_text().splitlines()]
+    reft = next(r for r in judged if r["name"] == "ReFT")
+    assert [s["harmful_score"] for s in samples] == [float(v) for v in reft["rows"]["harmful score/refusal matcher"]]
+    assert found["results"]["reft_harmful"]["harmful_score,none"] == pytest.approx(
+        sum(s["harmful_score"] for s in samples) / len(samples)
+    )
+    utils = pytest.importorskip("lm_eval.utils", reason="the extra harness is not installed")
+    assert "harmful_score" in utils.make_table(found)  # their own table reads it
 
 
 def test_rows_are_drawn_at_the_ratio():
