@@ -32,19 +32,24 @@ class Prepared:
     Attributes:
         base: folder of the base model.
         aligned: folder of the safety-aligned model, as whole weights: the teacher itself.
-        aligned_minus_base: what alignment changed of each weight matrix, by name.
         harmful: how many of the alignment rows have harmful prompts, the first ones.
         costs: of making the teacher and of storing its soft labels, when that was done.
     """
 
     base: str
     aligned: Path
-    aligned_minus_base: dict[str, torch.Tensor]
     alignment: tuple[Encoded, ...]
     labels: SoftLabels
     harmful: int
     scorer: Scorer
     costs: dict[str, dict[str, float]]
+
+    def aligned_minus_base(self) -> dict[str, torch.Tensor]:
+        """What alignment changed of each weight matrix, by name; both whole models pass through the host's memory."""
+        host = torch.device("cpu")
+        before, after = (load_model(str(name), torch.float32, host).state_dict() for name in (self.base, self.aligned))
+        moved = {name: after[name] - weight for name, weight in before.items() if weight.dim() == 2}
+        return {name: difference for name, difference in moved.items() if difference.any()}
 
     def removed(self, rows: Sequence[Conversation], run: Settings) -> list[bool]:
         """Which rows the filter drops or quarantines."""
@@ -93,12 +98,9 @@ class Teachers:
             whole = load_trained(base, teacher.weights, teacher.is_adapter, torch.float32)
             whole.save_pretrained(aligned)
             tokenizer.save_pretrained(aligned)
-        before, after = (load_model(str(name), torch.float32).state_dict() for name in (base, aligned))
-        moved = {name: after[name] - weight for name, weight in before.items() if weight.dim() == 2}
-        moved = {name: difference for name, difference in moved.items() if difference.any()}
         costs = {"teacher": read_json(folder / "cost.json"), "soft labels": read_json(labels / "cost.json")}
         return Prepared(
-            base, aligned, moved, tuple(alignment), SoftLabels.load(labels), len(harmful), load_scorer(folder), costs
+            base, aligned, tuple(alignment), SoftLabels.load(labels), len(harmful), load_scorer(folder), costs
         )
 
     def _fit(self, run: Settings, folder: Path) -> None:

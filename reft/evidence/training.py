@@ -1,5 +1,6 @@
 """The one training loop of all methods: what the product does under DeepSpeed, in this process."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +21,14 @@ from reft.teacher.training import optimizer_and_schedule
 def train(
     method: Method,
     job: FinetuneJob,
-    aligned_minus_base: dict[str, torch.Tensor],
+    aligned_minus_base: Callable[[], dict[str, torch.Tensor]],
     output: Path,
     report: Report | None = None,
 ) -> int:
     """Train an adapter of `job.model` by the method and write it under `output`; returns the tokens that went through.
+
+    Args:
+        aligned_minus_base: makes what alignment changed of each weight matrix, for the method that needs it.
 
     Raises:
         TrainingError: the loss is not a number.
@@ -61,6 +65,6 @@ def train(
         if report:
             report(number + 1, len(steps))
     if method.after:
-        method.after(model, aligned_minus_base)
+        method.after(model, aligned_minus_base())
     model.save_pretrained(output)  # ty: ignore[not-callable]
     return tokens

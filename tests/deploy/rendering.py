@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -58,8 +59,18 @@ def _rendered(overlay: str) -> tuple[Manifest, ...]:
 
 def rendered(overlay: str) -> list[Manifest]:
     """All objects of an overlay and the Jobs that are made by hand; a copy, so that a test may break them."""
-    by_hand = [DEPLOY / "fetch-model.yaml", *sorted((DEPLOY / "restore").glob("*.yaml"))]
-    return deepcopy([*_rendered(overlay), *(yaml.safe_load(path.read_text()) for path in by_hand)])
+    by_hand = [DEPLOY / "fetch-model.yaml", DEPLOY / "evidence-job.yaml", *sorted((DEPLOY / "restore").glob("*.yaml"))]
+    return deepcopy([*_rendered(overlay), *(yaml.safe_load(path.read_text()) for path in by_hand), _evidence_grid()])
+
+
+def _evidence_grid() -> Manifest:
+    """What the line in the grid's file makes: kubectl create configmap."""
+    grid = DEPLOY / "evidence-8b.yaml"
+    name = re.search(r"create configmap (\S+) --from-file=(\S+)", grid.read_text())
+    assert name
+    assert Path(name[2]).resolve() == grid.resolve()
+    metadata = {"name": name[1], "namespace": "reft", "labels": {"app.kubernetes.io/part-of": "reft"}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {grid.name: grid.read_text()}}
 
 
 def named(item: Manifest) -> str:

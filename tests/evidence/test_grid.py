@@ -10,7 +10,7 @@ from reft.artifacts import write_json
 from reft.config import Settings
 from reft.conversations.reading import read_conversations
 from reft.errors import ConfigurationError, DataValidationError
-from reft.evidence.grid import Grid, cells
+from reft.evidence.grid import Grid, cells, with_changes
 from reft.evidence.harness_format import write_harness
 from reft.evidence.methods import METHODS, label
 from reft.evidence.page import write_evidence
@@ -154,6 +154,20 @@ def test_a_misspelt_ablation_is_refused_at_once(small, tmp_path):
     for setting in ("finetune.alhpa", "finetun.alpha"):
         with pytest.raises(ConfigurationError, match=setting.split(".")[1] if "alhpa" in setting else "finetun"):
             Grid(small.model_copy(update={"ablations": {setting: [1.0]}}), tmp_path)
+
+
+def test_the_shipped_grids_are_read_whole():
+    sizes = {}
+    for file in ("benchmarks/evidence.yaml", "benchmarks/evidence_small.yaml", "deploy/k8s/evidence-8b.yaml"):
+        grid = read_evidence_settings(Path(file))
+        everything = list(cells(grid))
+        for changed in {cell.changed for cell in everything}:
+            with_changes(grid.run, changed)
+        sizes[file] = len(everything), len({cell.name for cell in everything if cell.changed})
+        assert len(set(everything)) == len(everything)
+    methods = 2 * len(METHODS) - 2  # neither none nor the oracle needs a filter
+    assert sizes["benchmarks/evidence.yaml"][0] == 3 * methods + sizes["benchmarks/evidence.yaml"][1]
+    assert sizes["deploy/k8s/evidence-8b.yaml"][0] == 4 * 5 * 3 * methods + sizes["deploy/k8s/evidence-8b.yaml"][1]
 
 
 def test_a_grid_that_cannot_be_read(tmp_path):
