@@ -151,6 +151,7 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("none", "the base model as it is", None),
+        Method("aligned", "the safety-aligned model as it is: what distillation could at best keep", None, "aligned"),
         Method("sft", "cross-entropy on the user rows, from the base model", _plain),
         Method("sft on aligned", "the same from the safety-aligned model", _plain, "aligned"),
         Method("joint sft", "cross-entropy on user and alignment rows together, from base", _joint, alignment=True),

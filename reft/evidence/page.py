@@ -29,7 +29,7 @@ def write_evidence(
     """`evidence.json`, `evidence.md` and `evidence.html` in the folder, from results that were judged."""
     judges = panel.judges
     lines = summarise(results)
-    said = claims(lines, judges[0].name)
+    said = claims(lines)
     measures = [*(f"harmful score/{judge.name}" for judge in judges), *COLUMNS]
     tables = list(_tables(lines))
     agreed = agreement(results)

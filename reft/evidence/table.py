@@ -1,7 +1,7 @@
 """From cells to a table: pooled over seeds, with intervals over seeds and rows, and tests of paired differences."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from reft.evaluation.statistics import Interval, rate
 from reft.evidence.methods import label
 from reft.evidence.outcomes import worse
+from reft.report.summary import percent
 
 RESAMPLES = 2000
 REFERENCE = "ReFT"
@@ -94,32 +95,35 @@ def agreement(results: Sequence[dict[str, Any]]) -> Interval | None:
     return rate(same)
 
 
-def claims(lines: Sequence[dict[str, Any]], judge: str) -> list[str]:
-    """What was claimed of ReFT, and whether this grid shows it."""
+def claims(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """What was claimed of ReFT, and whether this grid shows it, by task and poison ratio."""
     found = []
-    harm = f"harmful score/{judge}"
     for line in (line for line in lines if line["name"] == REFERENCE):
         same = [o for o in lines if (o["task"], o["poison_ratio"]) == (line["task"], line["poison_ratio"])]
-        plain = next((o for o in same if o["name"] == label("sft", False)), None)
-        if plain is None:
-            continue
         where = f"{line['task']} at a poison ratio of {line['poison_ratio']:g}, {line['seeds']} seeds"
-        holds = line[harm].value <= plain[harm].value / 10
-        found.append(
-            f"{where}: harmful score {line[harm].value:.3f} against {plain[harm].value:.3f} of plain finetuning; "
-            f"at most a tenth: {'yes' if holds else 'NO'}"
-        )
-        difference, p = line["accuracy"].value - plain["accuracy"].value, plain["p"].get("accuracy", 1.0)
-        verdict = "inside the noise" if p > 0.05 else "better" if difference > 0 else "WORSE"
-        found.append(f"{where}: accuracy {difference:+.3f} against plain finetuning (paired p = {p:.2g}): {verdict}")
-        each = seconds(line, EACH_JOB) / max(seconds(plain, EACH_JOB), 1e-9)
-        once = seconds(line, ONCE) / max(seconds(plain, EACH_JOB), 1e-9)
-        found.append(
-            f"{where}: filter and training take {each:.1f} times as long as plain finetuning, for every job; "
-            f"teacher and soft labels {once:.1f} times, once for all jobs"
-        )
+        if plain := next((o for o in same if o["name"] == label("sft", False)), None):
+            found += [f"{where}: {claim}" for claim in _against_plain(line, plain)]
         found += [f"{other['name']}: {_differences(other)}" for other in same if other["changed"]]
     return found
+
+
+def _against_plain(line: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
+    """Harm by every judge, accuracy and cost beside plain finetuning's."""
+    for harm in (measure for measure in line if measure.startswith("harmful score/")):
+        holds = line[harm].value <= plain[harm].value / 10
+        yield (
+            f"{harm} {percent(vars(line[harm]))} against {percent(vars(plain[harm]))} of plain finetuning; "
+            f"at most a tenth: {'yes' if holds else 'NO'}"
+        )
+    difference, p = line["accuracy"].value - plain["accuracy"].value, plain["p"].get("accuracy", 1.0)
+    verdict = "inside the noise" if p > 0.05 else "better" if difference > 0 else "WORSE"
+    yield f"accuracy {difference:+.3f} against plain finetuning (paired p = {p:.2g}): {verdict}"
+    each = seconds(line, EACH_JOB) / max(seconds(plain, EACH_JOB), 1e-9)
+    once = seconds(line, ONCE) / max(seconds(plain, EACH_JOB), 1e-9)
+    yield (
+        f"filter and training take {each:.1f} times as long as plain finetuning, for every job; "
+        f"teacher and soft labels {once:.1f} times, once for all jobs"
+    )
 
 
 def seconds(line: dict[str, Any], stages: Sequence[str]) -> float:

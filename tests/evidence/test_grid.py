@@ -48,7 +48,8 @@ def small(tiny_model, tmp_path):
 def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monkeypatch):
     plain = small.model_copy(update={"filtered": [False], "ablations": {}})
     filtered = small.model_copy(update={"filtered": [True], "methods": ["none", "sft", "distilled", "oracle"]})
-    assert len(list(cells(small))) == 2 * len(METHODS) - 2 + 1  # neither none nor the oracle needs a filter
+    # Neither the untrained ones nor the oracle need a filter.
+    assert len(list(cells(small))) == 2 * len(METHODS) - 3 + 1
     everything = [*cells(plain), *cells(filtered)]
     first = Grid(filtered, tmp_path / "out")
     results = [*Grid(plain, tmp_path / "out").run(), *first.run()]
@@ -58,7 +59,7 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
     assert by_name["ReFT"]["filter"]["recall"]
     costs = {name: found["costs"] for name, found in by_name.items()}
     assert costs["oracle"]["training"]["tokens"] < costs["sft"]["training"]["tokens"]
-    assert costs["none"]["training"]["tokens"] == 0
+    assert costs["none"]["training"]["tokens"] == costs["aligned"]["training"]["tokens"] == 0
     assert set(costs["sft"]) == {"training", "answering"}
     assert set(costs["joint sft"]) == {"training", "answering"}
     assert set(costs["filter only"]) == {"teacher", "filter", "training", "answering"}
@@ -165,7 +166,7 @@ def test_the_shipped_grids_are_read_whole():
             with_changes(grid.run, changed)
         sizes[file] = len(everything), len({cell.name for cell in everything if cell.changed})
         assert len(set(everything)) == len(everything)
-    methods = 2 * len(METHODS) - 2  # neither none nor the oracle needs a filter
+    methods = 2 * len(METHODS) - 3  # neither the untrained ones nor the oracle need a filter
     assert sizes["benchmarks/evidence.yaml"][0] == 3 * methods + sizes["benchmarks/evidence.yaml"][1]
     assert sizes["deploy/k8s/evidence-8b.yaml"][0] == 4 * 5 * 3 * methods + sizes["deploy/k8s/evidence-8b.yaml"][1]
 

@@ -71,15 +71,17 @@ def test_a_paired_test_sees_a_difference_and_only_that():
 def test_claims_are_held_against_the_numbers(tmp_path):
     lines = summarise(results())
     assert [line["name"] for line in lines] == ["sft", "ReFT", "ReFT (finetune.alpha=0.1)"]
-    said = claims(lines, JUDGE)
+    said = claims(lines)
     assert "at most a tenth: yes" in said[0]
-    assert "inside the noise" in said[1]
-    assert "take 1.5 times" in said[2]
-    assert "labels 6.0 times" in said[2]
-    assert said[3].startswith("ReFT (finetune.alpha=0.1): worse in harmful score")
+    assert JUDGE in said[0]
+    assert "harmful score/other" in said[1]
+    assert "inside the noise" in said[2]
+    assert "take 1.5 times" in said[3]
+    assert "labels 6.0 times" in said[3]
+    assert said[4].startswith("ReFT (finetune.alpha=0.1): worse in harmful score")
     assert agreement(results()).value == 1.0
     worse = [{**c, "rows": {**c["rows"], "accuracy": [False] * 100}} if c["name"] == "ReFT" else c for c in results()]
-    assert "WORSE" in claims(summarise(worse), JUDGE)[1]
+    assert "WORSE" in claims(summarise(worse))[2]
     grid = EvidenceSettings(ablations={"finetune.alpha": [0.1], "finetune.epochs": [9]})
     write_evidence(tmp_path, grid, results(), Panel([RefusalMatcher()], []))
     assert "| ReFT |" in (tmp_path / "evidence.md").read_text()
