@@ -224,7 +224,7 @@ def evidence(
 ) -> None:
     """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable."""
     from reft.evidence.grid import Grid
-    from reft.evidence.harness_format import write_harness
+    from reft.evidence.harness_format import write_harness, write_tasks
     from reft.evidence.page import write_evidence
     from reft.evidence.panel import load_panel
     from reft.evidence.settings import read_evidence_settings
@@ -240,6 +240,7 @@ def evidence(
     judged = grid.judged(results, panel.judges)
     write_evidence(out, settings, judged, panel)
     write_harness(out / "harness", judged, grid.questions)
+    write_tasks(out / "harness_tasks", judged, grid.questions)
     typer.echo((out / "evidence.md").read_text())
     typer.echo(f"page: {out / 'evidence.html'}")
 

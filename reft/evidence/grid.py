@@ -154,14 +154,12 @@ class Grid:
             cost.tokens = sum(map(len, encode_all(tokenizer, user.rows, run.model.max_length)))
         start = prepared.aligned if method.start == "aligned" else Path(prepared.base)
         dtype = choose_hardware(run.model.dtype).dtype
-        with tempfile.TemporaryDirectory() as adapter:
+        with self._adapter_folder(cell) as adapter:
             with _stage("training", costs) as cost:
                 if method.loss:
                     job = self._job(run, str(start), cell.seed, kept, prepared, tokenizer)
-                    cost.tokens = train(method, job, prepared.aligned_minus_base, Path(adapter), progress(cell.name))
-            model = (
-                load_trained(str(start), Path(adapter), True, dtype) if method.loss else load_model(str(start), dtype)
-            )
+                    cost.tokens = train(method, job, prepared.aligned_minus_base, adapter, progress(cell.name))
+            model = load_trained(str(start), adapter, True, dtype) if method.loss else load_model(str(start), dtype)
         asked = questions(run, task.test)
         with _stage("answering", costs) as cost:
             answers = ask(model, tokenizer, asked, run.evaluation.max_new_tokens, progress("asking"))
@@ -171,10 +169,22 @@ class Grid:
             **asdict(cell),
             "name": cell.name,
             "answers": answers,
+            "max_new_tokens": run.evaluation.max_new_tokens,
             "costs": costs,
             "filter": found,
+            "start": str(start),
+            "adapter": str(self._path(cell).with_suffix("")) if self.grid.keep_adapters and method.loss else None,
             "user_rows": len(user.rows),
         }
+
+    @contextmanager
+    def _adapter_folder(self, cell: Cell) -> Generator[Path]:
+        """Where the cell's adapter is written: beside its result if adapters are kept."""
+        if self.grid.keep_adapters:
+            yield self._path(cell).with_suffix("")
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
 
     def _rows(
         self, cell: Cell, method: Method, user: UserRows, prepared: Prepared, run: Settings

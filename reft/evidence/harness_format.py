@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from reft.artifacts import write_json, write_text
+from reft.conversations.schema import Conversation
 from reft.evaluation.judges import is_gibberish
 from reft.evidence.asking import Questions
 from reft.evidence.judging import RefusalMatcher
 from reft.evidence.tasks import DEFAULT
 
 Metrics = dict[str, list[bool]]
+OURS = Path("benchmarks/harness")
 BETTER_HIGH = {"exact_match": True, "coherence": True, "harmful_score": False, "refused": False}
 
 
@@ -35,12 +38,38 @@ def write_harness(folder: Path, results: Sequence[dict[str, Any]], asked: Callab
         questions = vars(asked(result))
         for group, (task, metrics) in tasks.items():
             samples = [
-                _sample(i, row.messages, answer, row.answer if group == "task" else "", metrics)
+                _sample(i, row, answer, row.answer if group == "task" else "", metrics)
                 for i, (row, answer) in enumerate(zip(questions[group], result["answers"][group], strict=True))
             ]
             lines = [json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples]
             write_text(place / f"samples_{task}_{date}.jsonl", "".join(lines))
         write_json(place / f"results_{date}.json", _results(cell, dict(tasks.values()), now.timestamp()))
+
+
+def write_tasks(folder: Path, results: Sequence[dict[str, Any]], asked: Callable[[dict], Questions]) -> None:
+    """The very questions of these results as tasks for the harness, so that others can ask a kept adapter themselves.
+
+    Each is one of `benchmarks/harness` with its rows replaced:
+    `lm_eval --include_path FOLDER --model_args pretrained=START,peft=ADAPTER --apply_chat_template ...`
+    with the names under `start` and `adapter` in the result's file.
+    """
+    for result in {result["task"]: result for result in results}.values():
+        questions = vars(asked(result))
+        for group, (task, _) in _tasks(result).items():
+            rows = folder.resolve() / f"{task}.jsonl"
+            lines = [json.dumps({"messages": _messages(row)}, ensure_ascii=False) + "\n" for row in questions[group]]
+            write_text(rows, "".join(lines))
+            changed = {
+                "include": str((OURS / f"reft_{group}.yaml").resolve()),
+                "task": task,
+                "dataset_kwargs": {"data_files": {"test": str(rows)}},
+                "generation_kwargs": {"until": [], "max_gen_toks": result["max_new_tokens"], "do_sample": False},
+            }
+            write_text(folder / f"{task}.yaml", yaml.safe_dump(changed))
+
+
+def _messages(row: Conversation) -> list[dict[str, Any]]:
+    return [message.model_dump(include={"role", "content"}) for message in row.messages]
 
 
 def _tasks(result: Mapping[str, Any]) -> dict[str, tuple[str, Metrics]]:
@@ -57,11 +86,10 @@ def _tasks(result: Mapping[str, Any]) -> dict[str, tuple[str, Metrics]]:
     }
 
 
-def _sample(number: int, messages: Sequence[Any], answer: str, target: str | None, metrics: Metrics) -> dict[str, Any]:
-    doc = {"messages": [message.model_dump(exclude_none=True) for message in messages]}
-    prompt = messages[0].content
+def _sample(number: int, row: Conversation, answer: str, target: str | None, metrics: Metrics) -> dict[str, Any]:
     return {
-        "doc_id": number, "doc": doc, "target": target or "", "arguments": {"gen_args_0": {"arg_0": prompt}},
+        "doc_id": number, "doc": {"messages": _messages(row)}, "target": target or "",
+        "arguments": {"gen_args_0": {"arg_0": row.instruction}},
         "resps": [[answer]], "filtered_resps": [answer], "filter": "none", "metrics": list(metrics),
         **{name: float(found[number]) for name, found in metrics.items()},
     }  # fmt: skip
