@@ -16,8 +16,8 @@ from reft.report.plots import dots
 from reft.report.summary import percent
 
 COLUMNS = ("over-refusal", "ordinary refusal", "accuracy", "coherence", "recall", "false positives")
-COSTS = ("task", "poison ratio", "method", "stage", "seconds", "peak MB", "tokens")
-COST_KEYS = ("seconds", "peak_rss_mb", "tokens")
+STAGES = ("teacher", "soft labels", "filter", "training", "answering")
+COSTS = ("task", "poison ratio", "method", *STAGES)
 
 
 def write_evidence(
@@ -71,7 +71,7 @@ def _notes(grid: EvidenceSettings, panel: Panel, agreed: Interval | None) -> lis
         f"{run.model.name}, {grid.user_rows} user rows, seeds {grid.seeds}",
         "brackets are 95 % intervals over seeds and rows",
         "p in brackets: paired test against ReFT on the same prompts; above .05 a difference is inside the noise",
-        "seconds, peak memory of the process and tokens are medians over the seeds, of one run on one machine",
+        "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, on one machine",
         "one learning rate, LoRA and plan of rows for all methods, those of the default run: nobody's was tuned for it",
     ]
     notes += [
@@ -99,12 +99,20 @@ def _cells(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[lis
 
 
 def _costs(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """A line for every stage of every method; ablations cost what ReFT does."""
+    """Seconds, peak memory and tokens of every method's stages; an ablation's differ where its tokens do."""
     return [
-        [line["task"], f"{line['poison_ratio']:g}", line["name"], stage, *(f"{cost[key]:.0f}" for key in COST_KEYS)]
-        for line in lines if not line["changed"]
-        for stage, cost in line["costs"].items()
-    ]  # fmt: skip
+        [
+            line["task"],
+            f"{line['poison_ratio']:g}",
+            line["name"],
+            *(_cost(line["costs"].get(stage)) for stage in STAGES),
+        ]
+        for line in lines
+    ]
+
+
+def _cost(cost: dict[str, float] | None) -> str:
+    return f"{cost['seconds']:.0f} s, {cost['peak_rss_mb']:.0f} MB, {cost['tokens']:.0f}" if cost else ""
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
