@@ -100,7 +100,7 @@ def claims(lines: Sequence[dict[str, Any]]) -> list[str]:
     found = []
     for line in (line for line in lines if line["name"] == REFERENCE):
         same = [o for o in lines if (o["task"], o["poison_ratio"]) == (line["task"], line["poison_ratio"])]
-        where = f"{line['task']} at a poison ratio of {line['poison_ratio']:g}, {line['seeds']} seeds"
+        where = f"{line['task']} at a poison ratio of {line['poison_ratio']:g}, seeds: {line['seeds']}"
         plain = next((o for o in same if o["name"] == label("sft", False)), None)
         if plain and plain["p"]:  # they have seeds in common
             found += [f"{where}: {claim}" for claim in _against_plain(line, plain)]
