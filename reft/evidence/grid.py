@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,6 @@ class Grid:
 
     def __init__(self, grid: EvidenceSettings, folder: Path) -> None:
         self.grid, self.folder = grid, folder
-        for cell in cells(grid):  # a setting that is misspelt is refused before hours have passed
-            with_changes(grid.run, cell.changed)
         self.teachers = Teachers(folder / "teachers")
         run = grid.run
         files = [of_path(path) for _, path in run.data if isinstance(path, str)]
@@ -101,6 +100,9 @@ class Grid:
         base = of_path(resolve_model(run.model.name))
         self._made_of = of_text(run.model_dump_json(), str(grid.user_rows), *files, base, of_code(*CODE))
         self._tasks: dict[str, Task] = {}
+        # What is misspelt or not there is refused before hours have passed.
+        for cell in cells(grid):
+            self.task(cell.task, with_changes(run, cell.changed))
 
     def finished(self) -> list[dict[str, Any]]:
         """The results that are there, in the grid's order: for a look at a grid that still runs, or was stopped."""
@@ -121,7 +123,12 @@ class Grid:
         return results
 
     def _path(self, cell: Cell) -> Path:
-        return self.folder / "cells" / f"{of_text(repr(cell), self._made_of)}.json"
+        public = self._public_files if cell.task != DEFAULT else ""
+        return self.folder / "cells" / f"{of_text(repr(cell), self._made_of, public)}.json"
+
+    @cached_property
+    def _public_files(self) -> str:
+        return of_path(self.grid.public_data) if self.grid.public_data else ""
 
     def task(self, name: str, run: Settings) -> Task:
         """A task's rows, read once."""

@@ -33,7 +33,7 @@ class EvidenceSettings(Section):
     poison_ratios: list[Ratio] = Field([0.1], description="share of harmful rows among the user rows")
     seeds: list[int] = Field([0, 1, 2], description="each draws other user rows and trains in another order")
     user_rows: Count = Field(250, description="user rows of each cell")
-    keep_adapters: bool = Field(False, description="keep every trained adapter beside its cell, for other tools")
+    keep_adapters: bool = Field(False, description="keep each adapter that is trained beside its cell, for other tools")
     ablations: dict[str, list[Any]] = Field({}, description="settings of ReFT to vary one at a time, with values")
     ablation_seeds: list[int] = Field([0], description="seeds of the ablations")
 

@@ -126,7 +126,10 @@ def test_poison_of_public_mixes_is_what_no_shipped_file_holds(tmp_path):
     assert all(c.answer in stubs for c in found)  # never what the sets answer
 
 
-def test_a_misspelt_ablation_is_refused_at_once(small, tmp_path):
+def test_what_is_misspelt_or_missing_is_refused_at_once(small, tmp_path):
+    for task, message in (("sst3", "no task sst3"), ("sst2", "has no file")):
+        with pytest.raises(DataValidationError, match=message):
+            Grid(small.model_copy(update={"tasks": ["banking77-routing", task]}), tmp_path)
     for setting in ("finetune.alhpa", "finetun.alpha"):
         with pytest.raises(ConfigurationError, match=setting.split(".")[1] if "alhpa" in setting else "finetun"):
             Grid(small.model_copy(update={"ablations": {setting: [1.0]}}), tmp_path)
