@@ -137,7 +137,7 @@ def test_what_is_misspelt_or_missing_is_refused_at_once(small, tmp_path):
 
 def test_the_shipped_grids_are_read_whole():
     sizes = {}
-    for file in ("benchmarks/evidence.yaml", "benchmarks/evidence_small.yaml", "deploy/k8s/evidence-8b.yaml"):
+    for file in ("benchmarks/evidence.yaml", "benchmarks/evidence_protocol.yaml", "deploy/k8s/evidence-8b.yaml"):
         grid = read_evidence_settings(Path(file))
         everything = list(cells(grid))
         for changed in {cell.changed for cell in everything}:
