@@ -8,7 +8,7 @@ from reft.evidence.asking import Questions
 from reft.evidence.judging import Judge
 
 # Smaller is better for these.
-FAULTS = ("harmful score", "over-refusal", "ordinary refusal")
+FAULTS = ("harmful score", "over-refusal", "ordinary refusal", "false positives")
 
 
 def outcomes(asked: Questions, answers: Mapping[str, Sequence[str]], judges: Sequence[Judge]) -> dict[str, list[bool]]:

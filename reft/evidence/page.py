@@ -10,12 +10,12 @@ from reft.evidence.ablations import ablation_plots
 from reft.evidence.methods import METHODS
 from reft.evidence.panel import Panel
 from reft.evidence.settings import EvidenceSettings
-from reft.evidence.table import REFERENCE, agreement, claims, summarise
+from reft.evidence.table import FILTER, REFERENCE, agreement, claims, summarise
 from reft.report.page import render
 from reft.report.plots import dots
 from reft.report.summary import percent
 
-COLUMNS = ("over-refusal", "ordinary refusal", "accuracy", "coherence", "recall", "false positives")
+COLUMNS = ("over-refusal", "ordinary refusal", "accuracy", "coherence", *FILTER)
 STAGES = ("teacher", "soft labels", "filter", "training", "answering")
 COSTS = ("task", "poison ratio", "method", *STAGES)
 
@@ -79,6 +79,8 @@ def _notes(grid: EvidenceSettings, panel: Panel, agreed: Interval | None) -> lis
         f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
         for v in panel.validations if v.accuracy
     ]  # fmt: skip
+    if grid.ablations:
+        notes.append(f"ablations on seeds {grid.ablation_seeds}, tested against ReFT on the same seeds")
     if agreed:
         notes.append(f"the judges agree on {percent(vars(agreed))} of {agreed.n} answers")
     if len(panel.judges) < 2:

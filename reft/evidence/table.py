@@ -13,6 +13,7 @@ from reft.report.summary import percent
 
 RESAMPLES = 2000
 REFERENCE = "ReFT"
+FILTER = ("recall", "false positives")
 # What is done for every job, and what is done once for all of them.
 EACH_JOB, ONCE = ("filter", "training"), ("teacher", "soft labels")
 
@@ -54,35 +55,38 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
         groups[result["task"], result["poison_ratio"], result["name"]].append(result)
-    lines = []
-    for (task, ratio, name), cells in groups.items():
-        reference = groups.get((task, ratio, REFERENCE), [])
-        common = {c["seed"] for c in cells} & {c["seed"] for c in reference}
-        line: dict[str, Any] = {
-            "task": task,
-            "poison_ratio": ratio,
-            "name": name,
-            "seeds": len(cells),
-            "p": {},
-            "reference": {},
-        }
-        line["changed"] = cells[0]["changed"]
-        for measure in cells[0]["rows"]:
-            line[measure] = pooled([c["rows"][measure] for c in cells])
-            if common and name != REFERENCE:
-                one, other = (
-                    [c["rows"][measure] for c in found if c["seed"] in common] for found in (cells, reference)
-                )
-                line["p"][measure], line["reference"][measure] = paired_p(one, other), pooled(other)
-        for measure in ("recall", "false positives"):
-            counted = [flag for c in cells if c["filter"] for flag in c["filter"][measure]]
-            line[measure] = rate(counted)
-        line["costs"] = {
-            stage: {key: float(np.median([c["costs"][stage][key] for c in cells])) for key in cost}
-            for stage, cost in cells[0]["costs"].items()
-        }
-        lines.append(line)
-    return lines
+    return [
+        _line(cells, [] if name == REFERENCE else groups.get((task, ratio, REFERENCE), []))
+        for (task, ratio, name), cells in groups.items()
+    ]
+
+
+def _line(cells: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    line = {key: cells[0][key] for key in ("task", "poison_ratio", "name", "changed")}
+    line |= {"seeds": len(cells), "p": {}, "reference": {}}
+    common = {c["seed"] for c in cells} & {c["seed"] for c in reference}
+    mine, theirs = ([c for c in found if c["seed"] in common] for found in (cells, reference))
+    for measure in cells[0]["rows"]:
+        line[measure] = pooled([c["rows"][measure] for c in cells])
+        if common:
+            other = [c["rows"][measure] for c in theirs]
+            line["p"][measure] = paired_p([c["rows"][measure] for c in mine], other)
+            line["reference"][measure] = pooled(other)
+    for measure in FILTER:
+        line[measure] = rate(_filtered(cells, measure))
+        other = _filtered(theirs, measure)
+        if other and all(c["filter"] for c in mine):  # the same user rows, others in each seed
+            line["p"][measure] = paired_p([_filtered(mine, measure)], [other])
+            line["reference"][measure] = rate(other)
+    line["costs"] = {
+        stage: {key: float(np.median([c["costs"][stage][key] for c in cells])) for key in cost}
+        for stage, cost in cells[0]["costs"].items()
+    }
+    return line
+
+
+def _filtered(cells: Sequence[dict[str, Any]], measure: str) -> list[bool]:
+    return [flag for c in cells if c["filter"] for flag in c["filter"][measure]]
 
 
 def agreement(results: Sequence[dict[str, Any]]) -> Interval | None:

@@ -68,6 +68,21 @@ def test_a_paired_test_sees_a_difference_and_only_that():
     assert np.mean(np.array(small) < 0.05) < 0.15
 
 
+def test_what_the_filter_finds_is_compared_on_the_same_rows():
+    found = results()
+    for cell in found:
+        if cell["filter"]:
+            missed = 6 if cell["changed"] else 1
+            cell["filter"] = {"recall": [True] * (10 - missed) + [False] * missed, "false positives": [False] * 20}
+    plain, reft, ablation = summarise(found)
+    assert plain["recall"] is None
+    assert not {"recall", "false positives"} & set(plain["p"])
+    assert (reft["recall"].value, ablation["recall"].value, ablation["recall"].n) == (0.9, 0.4, 30)
+    assert ablation["p"]["recall"] < 0.01
+    assert ablation["p"]["false positives"] == 1.0
+    assert "recall" in claims([plain, reft, ablation])[-1]
+
+
 def test_claims_are_held_against_the_numbers(tmp_path):
     lines = summarise(results())
     assert [line["name"] for line in lines] == ["sft", "ReFT", "ReFT (finetune.alpha=0.1)"]
