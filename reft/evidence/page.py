@@ -50,7 +50,7 @@ def write_evidence(
     ]
     page = render(
         "evidence.html.j2", tables=rendered, measures=measures, claims=said, notes=notes, costs=costs, stages=COSTS,
-        ablations=ablation_plots(lines, grid, drawn), methods=[METHODS[name] for name in grid.methods or METHODS],
+        ablations=ablation_plots(lines, grid, (*drawn, FILTER[0])), methods=[METHODS[name] for name in grid.methods or METHODS],
     )  # fmt: skip
     write_text(folder / "evidence.html", page)
 

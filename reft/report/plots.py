@@ -104,7 +104,7 @@ def by_value(setting: str, found: Mapping[Any, Mapping[str, Interval]], default:
     """A line a measure over the values of a setting, each with its interval; the default's value in bold."""
     figure, axes = plt.subplots(figsize=(4.4, 2.8))
     places = list(range(len(found)))
-    for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT), strict=True):
+    for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT, HARMLESS), strict=True):
         rates = [values[measure] for values in found.values()]
         error = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
         axes.errorbar(places, [r.value for r in rates], error, marker="o", capsize=3, label=measure, color=colour)
