@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from reft.evaluation.statistics import Interval
 from reft.evidence.settings import EvidenceSettings
-from reft.evidence.table import REFERENCE
 from reft.report.plots import by_value
 
 
@@ -19,9 +17,11 @@ def ablation_plots(
         tried = [line for line in lines if [key for key, _ in line["changed"]] == [setting]]
         if not tried:
             continue
-        found = {line["changed"][0][1]: {m: line[m] for m in measures} for line in tried}
-        found[default] = tried[0]["reference"] or next(line for line in lines if line["name"] == REFERENCE)
-        plots.append((setting, by_value(setting, _in_order(found), default, measures)))
+        found = {line["changed"][0][1]: line for line in tried}
+        if tried[0]["reference"]:  # ReFT itself is there on the same seeds
+            found[default] = tried[0]["reference"]
+        known = [m for m in measures if all(values.get(m) for values in found.values())]
+        plots.append((setting, by_value(setting, _in_order(found), default, known)))
     return plots
 
 
@@ -32,6 +32,6 @@ def _value(tree: dict[str, Any], setting: str) -> Any:
     return tree[name]
 
 
-def _in_order(found: dict[Any, dict[str, Interval]]) -> dict[Any, dict[str, Interval]]:
+def _in_order(found: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """Numbers by size, anything else (none, a word) first as it came."""
     return dict(sorted(found.items(), key=lambda item: item[0] if isinstance(item[0], int | float) else float("-inf")))

@@ -48,9 +48,10 @@ def write_evidence(
         (title, _cells(chosen, measures), [dots({line["name"]: line[m] for line in chosen}, m) for m in drawn])
         for title, chosen in tables
     ]
+    plots = ablation_plots(lines, grid, (*drawn, FILTER[0]))
     page = render(
         "evidence.html.j2", tables=rendered, measures=measures, claims=said, notes=notes, costs=costs, stages=COSTS,
-        ablations=ablation_plots(lines, grid, (*drawn, FILTER[0])), methods=[METHODS[name] for name in grid.methods or METHODS],
+        ablations=plots, methods=[METHODS[name] for name in grid.methods or METHODS],
     )  # fmt: skip
     write_text(folder / "evidence.html", page)
 

@@ -101,16 +101,17 @@ def dots(rates: Mapping[str, Interval], title: str) -> str:
 
 
 def by_value(setting: str, found: Mapping[Any, Mapping[str, Interval]], default: Any, measures: Sequence[str]) -> str:
-    """A line a measure over the values of a setting, each with its interval; the default's value in bold."""
+    """A line a measure over the values of a setting, each with its interval; the default's value in bold. Four measures at most."""
     figure, axes = plt.subplots(figsize=(4.4, 2.8))
     places = list(range(len(found)))
-    for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT, HARMLESS), strict=True):
+    for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT, HARMLESS), strict=False):
         rates = [values[measure] for values in found.values()]
         error = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
         axes.errorbar(places, [r.value for r in rates], error, marker="o", capsize=3, label=measure, color=colour)
     axes.set(xlabel=setting, ylim=(-0.02, 1.02))
     axes.set_xticks(places, [str(value) for value in found])
-    axes.get_xticklabels()[list(found).index(default)].set_fontweight("bold")
+    if default in found:
+        axes.get_xticklabels()[list(found).index(default)].set_fontweight("bold")
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
 

@@ -103,3 +103,6 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     page = (tmp_path / "evidence.html").read_text()
     assert page.count("<svg") == 7  # three for the methods, three for the ablations, one for the setting that was tried
     assert "one judge alone" in page
+    # An ablation without ReFT beside it is still drawn.
+    write_evidence(tmp_path, grid, [c for c in results() if c["name"] != "ReFT"], Panel([RefusalMatcher()], []))
+    assert "finetune.alpha" in (tmp_path / "evidence.html").read_text()
