@@ -101,7 +101,7 @@ def dots(rates: Mapping[str, Interval], title: str) -> str:
 
 
 def by_value(setting: str, found: Mapping[Any, Mapping[str, Interval]], default: Any, measures: Sequence[str]) -> str:
-    """A line a measure over the values of a setting, each with its interval; the default's value in bold. Four measures at most."""
+    """A line a measure (four at most) over the values of a setting, with intervals; the default's value in bold."""
     figure, axes = plt.subplots(figsize=(4.4, 2.8))
     places = list(range(len(found)))
     for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT, HARMLESS), strict=False):
