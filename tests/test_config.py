@@ -14,6 +14,7 @@ from reft.profile import render_profile
         ({"teachr": {}}, "teachr"),
         ({"teacher": {"lamda": 1}}, r"teacher\.lamda"),
         ({"teacher": {"epochs": 0}}, r"teacher\.epochs.*greater than or equal to 1.*found 0"),
+        ({"teacher": {"depth": 0.3}}, r"teacher.*depth 0\.3 lies in the frozen lowest 0\.35"),
         ({"filter": {"fpr": "often"}}, r"filter\.fpr.*number"),
         ({"finetune": {"zero_stage": 7}}, r"finetune\.zero_stage"),
     ],

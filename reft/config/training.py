@@ -39,6 +39,15 @@ class TeacherSettings(Section):
     momentum: Share = Field(0.9, description="inertia of the running refusal feature; 1 freezes it")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
 
+    @model_validator(mode="after")
+    def _what_is_regularised_trains(self) -> "TeacherSettings":
+        frozen = self.lora.frozen_share if self.lora else 0.0
+        if self.lam and self.depth is not None and self.depth <= frozen:
+            raise ValueError(
+                f"depth {self.depth:g} lies in the frozen lowest {frozen:g}: raise it, or lower frozen_share"
+            )
+        return self
+
 
 class SoftLabelSettings(Section):
     """What is stored of the teacher's predictions."""

@@ -29,10 +29,15 @@ def wrap_lora(model: PreTrainedModel, settings: LoraSettings) -> nn.Module:
     return get_peft_model(model, config)
 
 
+def frozen_layers(model: PreTrainedModel, share: float) -> int:
+    """How many of the lowest layers get no adapter."""
+    return int(share * len(decoder_layers(model)))
+
+
 def _lowest_layers(model: PreTrainedModel, share: float) -> str | None:
     """A pattern of the names of all modules in the lowest layers; None where no layer is left out."""
     layers = decoder_layers(model)
-    lowest = range(int(share * len(layers)))
+    lowest = range(frozen_layers(model, share))
     if not lowest:
         return None
     name = next(name for name, module in model.named_modules() if module is layers)

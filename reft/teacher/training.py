@@ -15,8 +15,8 @@ from reft.config import TeacherSettings
 from reft.conversations.completions import completion_batch
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded, encode_all
-from reft.errors import TrainingError, explain
-from reft.models.adapters import wrap_lora
+from reft.errors import ConfigurationError, TrainingError, explain
+from reft.models.adapters import frozen_layers, wrap_lora
 from reft.models.hardware import attend_for_training
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.layers import watch_layers
@@ -55,9 +55,13 @@ def train_teacher(
         report: called with (step, steps, losses) after each optimizer step.
 
     Raises:
+        ConfigurationError: the regulariser acts on a layer below all adapters, where nothing can follow it.
         TrainingError: the loss is not a number.
         DataValidationError: a row is longer than `max_length` tokens.
     """
+    if settings.lam and settings.lora and feature.layer <= frozen_layers(model, settings.lora.frozen_share):
+        remedy = "raise teacher.depth or lower teacher.lora.frozen_share"
+        raise ConfigurationError(explain(f"layer {feature.layer} is regularised and frozen", "teacher.depth", remedy))
     torch.manual_seed(seed)
     rows = [LabelledRow(e, True) for e in encode_all(tokenizer, harmful, max_length)]
     rows += [LabelledRow(e, False) for e in encode_all(tokenizer, harmless, max_length)]

@@ -5,7 +5,7 @@ import torch
 
 from reft.config import LoraSettings, TeacherSettings
 from reft.conversations.reading import read_conversations
-from reft.errors import TrainingError
+from reft.errors import ConfigurationError, TrainingError
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
 from reft.teacher.artifact import Teacher
@@ -70,6 +70,17 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_model, rows):
         model.get_output_embeddings().weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not a number"):
         train_teacher(model, tokenizer, *rows, feature, TeacherSettings(), 0, 200)
+
+
+def test_a_regulariser_below_all_adapters_is_refused(tiny_model, rows):
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    prompts = LabelledPrompts(*rows)
+    feature = extract_refusal_feature(model, tokenizer, prompts, prompts, layers=[1])
+    frozen = LoraSettings(rank=4, frozen_share=0.5)
+    with pytest.raises(ConfigurationError, match=r"(?s)layer 1 is regularised and frozen.*frozen_share"):
+        train_teacher(model, tokenizer, *rows, feature, TeacherSettings(lora=frozen, depth=None), 0, 200)
+    free = TeacherSettings(lora=frozen, depth=None, lam=0.0)  # without a regulariser there is nothing to refuse
+    train_teacher(model, tokenizer, *rows, feature, free, 0, 200)
 
 
 def test_batches_hold_every_row_once_and_both_classes(tokenizer):
