@@ -1,5 +1,6 @@
 """The evidence for people: a table in Markdown and a page with its plots."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ def write_evidence(
     results: Sequence[dict[str, Any]],
     panel: Panel,
 ) -> None:
-    """`evidence.json`, `evidence.md` and `evidence.html` in the folder, from results that were judged."""
+    """`evidence.json`, `.md` and `.html` in the folder, from results that were judged.
+
+    `outcomes.jsonl` beside them holds every cell row by row, 1 where it happened, so that others can test anew.
+    """
     judges = panel.judges
     lines = summarise(results)
     said = claims(lines)
@@ -54,6 +58,15 @@ def write_evidence(
         ablations=plots, methods=[METHODS[name] for name in grid.methods or METHODS],
     )  # fmt: skip
     write_text(folder / "evidence.html", page)
+    write_text(folder / "outcomes.jsonl", "".join(map(_row_by_row, results)))
+
+
+def _row_by_row(result: dict[str, Any]) -> str:
+    """A cell in a line, without its answers."""
+    counted = {**result["rows"], **(result["filter"] or {})}
+    kept = {key: value for key, value in result.items() if key not in ("answers", "rows", "filter", "start", "adapter")}
+    rows = {name: "".join(str(int(flag)) for flag in flags) for name, flags in counted.items()}
+    return json.dumps({**kept, "rows": rows}) + "\n"
 
 
 def _tables(lines: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -1,5 +1,7 @@
 """Intervals, paired tests and claims on made-up outcomes whose truth is known."""
 
+import json
+
 import numpy as np
 
 from reft.evidence.judging import RefusalMatcher
@@ -103,6 +105,9 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     page = (tmp_path / "evidence.html").read_text()
     assert page.count("<svg") == 7  # three for the methods, three for the ablations, one for the setting that was tried
     assert "one judge alone" in page
+    cells = [json.loads(line) for line in (tmp_path / "outcomes.jsonl").read_text().splitlines()]
+    assert [c["rows"]["accuracy"] for c in cells] == ["1" * 90 + "0" * 10] * len(results())
+    assert {c["rows"].get("recall") for c in cells} == {None, "1"}
     # An ablation without ReFT beside it is still drawn.
     write_evidence(tmp_path, grid, [c for c in results() if c["name"] != "ReFT"], Panel([RefusalMatcher()], []))
     assert "finetune.alpha" in (tmp_path / "evidence.html").read_text()
