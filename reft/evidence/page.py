@@ -86,7 +86,7 @@ def _notes(grid: EvidenceSettings, panel: Panel, agreed: Interval | None) -> lis
         "brackets are 95 % intervals over seeds and rows",
         "p in brackets: paired test against ReFT on the same prompts; above .05 a difference is inside the noise",
         "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, on one machine",
-        "one learning rate, LoRA and plan of rows for all methods, those of the default run: nobody's was tuned for it",
+        "one learning rate, LoRA and plan for all: the default run's, chosen for ReFT on the development sets",
     ]
     notes += [
         f"judge '{v.judge}' against {v.accuracy.n} human labels of other answers: "
