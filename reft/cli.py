@@ -239,8 +239,8 @@ def evidence(
     panel = load_panel(settings, out / "verdicts")
     judged = grid.judged(results, panel.judges)
     write_evidence(out, settings, judged, panel)
-    write_harness(out / "harness", judged, grid.questions)
-    write_tasks(out / "harness_tasks", judged, grid.questions)
+    write_harness(out / "harness", judged)
+    write_tasks(out / "harness_tasks", judged)
     typer.echo((out / "evidence.md").read_text())
     typer.echo(f"page: {out / 'evidence.html'}")
 

@@ -1,6 +1,7 @@
 """One plot a setting of ReFT that was varied: what each value does to safety, refusals and accuracy."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from reft.evidence.settings import EvidenceSettings
@@ -13,7 +14,7 @@ def ablation_plots(
     """(setting, its plot as SVG); the default stands among the values that were tried, on the same seeds."""
     plots = []
     for setting in grid.ablations:
-        default = _value(grid.run.model_dump(), setting)
+        default = attrgetter(setting)(grid.run)
         tried = [line for line in lines if [key for key, _ in line["changed"]] == [setting]]
         if not tried:
             continue
@@ -23,13 +24,6 @@ def ablation_plots(
         known = [m for m in measures if all(values.get(m) for values in found.values())]
         plots.append((setting, by_value(setting, _in_order(found), default, known)))
     return plots
-
-
-def _value(tree: dict[str, Any], setting: str) -> Any:
-    *sections, name = setting.split(".")
-    for section in sections:
-        tree = tree[section]
-    return tree[name]
 
 
 def _in_order(found: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:

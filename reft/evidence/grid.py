@@ -1,7 +1,7 @@
 """Running the grid: each cell once, its result kept under the fingerprint of all that made it."""
 
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,9 +14,9 @@ from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all, encode_prompts
 from reft.cost import Cost, measured
 from reft.distillation.job import FinetuneJob
-from reft.evidence.asking import Questions, ask, questions
+from reft.evidence.asking import ask, questions
 from reft.evidence.judging import Judge
-from reft.evidence.methods import METHODS, Method, label, variants
+from reft.evidence.methods import METHODS, label, variants
 from reft.evidence.outcomes import outcomes
 from reft.evidence.settings import EvidenceSettings
 from reft.evidence.tasks import DEFAULT, Task, UserRows, default_task, draw, more_poison, public_task
@@ -101,8 +101,11 @@ class Grid:
         self._made_of = of_text(run.model_dump_json(), str(grid.user_rows), *files, base, of_code(*CODE))
         self._tasks: dict[str, Task] = {}
         # What is misspelt or not there is refused before hours have passed.
-        for cell in cells(grid):
-            self.task(cell.task, with_changes(run, cell.changed))
+        for name in grid.tasks:
+            self._task(name)
+        for key, values in grid.ablations.items():
+            for value in values:
+                with_changes(run, ((key, value),))
 
     def finished(self) -> list[dict[str, Any]]:
         """The results that are there, in the grid's order: for a look at a grid that still runs, or was stopped."""
@@ -130,35 +133,38 @@ class Grid:
     def _public_files(self) -> str:
         return of_path(self.grid.public_data) if self.grid.public_data else ""
 
-    def task(self, name: str, run: Settings) -> Task:
+    def _task(self, name: str) -> Task:
         """A task's rows, read once."""
         if name not in self._tasks:
-            shipped = default_task(run.data)
+            shipped = default_task(self.grid.run.data)
             folder = Path(self.grid.public_data or "")
             self._tasks[name] = (
                 shipped if name == DEFAULT else public_task(name, folder, [*shipped.poisoned, *more_poison(folder)])
             )
         return self._tasks[name]
 
-    def questions(self, result: Mapping[str, Any]) -> Questions:
-        """What the model of a finished cell was asked, in the order of its answers."""
-        run = with_changes(self.grid.run, result["changed"])
-        return questions(run, self.task(result["task"], run).test)
-
     def judged(self, results: Sequence[dict[str, Any]], judges: Sequence[Judge]) -> list[dict[str, Any]]:
-        """The results with `rows`: what is counted of each answer."""
-        return [{**r, "rows": outcomes(self.questions(r), r["answers"], judges)} for r in results]
+        """The results with `asked`, the questions in the order of the answers, and `rows`, what is counted of each."""
+        judged = []
+        for result in results:
+            asked = questions(with_changes(self.grid.run, result["changed"]), self._task(result["task"]).test)
+            judged.append({**result, "asked": asked, "rows": outcomes(asked, result["answers"], judges)})
+        return judged
 
     def _result(self, cell: Cell) -> dict[str, Any]:
         run, method = with_changes(self.grid.run, cell.changed), METHODS[cell.method]
-        task = self.task(cell.task, run)
+        task = self._task(cell.task)
         user = draw(task, self.grid.user_rows, cell.poison_ratio, cell.seed)
         prepared = self.teachers.of(run)
         tokenizer = load_tokenizer(prepared.base, run.model.chat_template, run.model.trust_remote_code)
         costs = {name: cost for name, cost in prepared.costs.items() if name in method.needs(cell.filtered)}
-        with _stage("filter", costs, when=cell.filtered) as cost:
-            kept, found = self._rows(cell, method, user, prepared, run)
-            cost.tokens = sum(map(len, encode_all(tokenizer, user.rows, run.model.max_length)))
+        kept, found = user.rows, None
+        if method.oracle:
+            kept = [row for row in user.rows if row.row not in user.harmful]
+        elif cell.filtered:
+            with _stage("filter", costs) as cost:
+                kept, found = _filtered(user, prepared.removed(user.rows, run))
+                cost.tokens = sum(map(len, encode_all(tokenizer, user.rows, run.model.max_length)))
         start = prepared.aligned if method.start == "aligned" else Path(prepared.base)
         dtype = choose_hardware(run.model.dtype).dtype
         with self._adapter_folder(cell) as adapter:
@@ -180,7 +186,7 @@ class Grid:
             "costs": costs,
             "filter": found,
             "start": str(start),
-            "adapter": str(self._path(cell).with_suffix("")) if self.grid.keep_adapters and method.loss else None,
+            "adapter": str(adapter) if self.grid.keep_adapters and method.loss else None,
             "user_rows": len(user.rows),
         }
 
@@ -193,22 +199,6 @@ class Grid:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
 
-    def _rows(
-        self, cell: Cell, method: Method, user: UserRows, prepared: Prepared, run: Settings
-    ) -> tuple[list[Conversation], dict[str, Any] | None]:
-        """The rows to train on, and what the filter did."""
-        if method.oracle:
-            return [row for row in user.rows if row.row not in user.harmful], None
-        if not cell.filtered:
-            return user.rows, None
-        removed = prepared.removed(user.rows, run)
-        harmless = [row.row not in user.harmful for row in user.rows]
-        found = {
-            "recall": [r for r, clean in zip(removed, harmless, strict=True) if not clean],
-            "false positives": [r for r, clean in zip(removed, harmless, strict=True) if clean],
-        }
-        return [row for row, gone in zip(user.rows, removed, strict=True) if not gone], found
-
     def _job(
         self, run: Settings, start: str, seed: int, kept: list[Conversation], prepared: Prepared, tokenizer: Any
     ) -> FinetuneJob:
@@ -219,10 +209,18 @@ class Grid:
         )  # fmt: skip
 
 
+def _filtered(user: UserRows, removed: Sequence[bool]) -> tuple[list[Conversation], dict[str, list[bool]]]:
+    """The rows that stay, and what the filter did to the harmful and to the harmless ones."""
+    marked = [(row, gone, row.row in user.harmful) for row, gone in zip(user.rows, removed, strict=True)]
+    return [row for row, gone, _ in marked if not gone], {
+        "recall": [gone for _, gone, harmful in marked if harmful],
+        "false positives": [gone for _, gone, harmful in marked if not harmful],
+    }
+
+
 @contextmanager
-def _stage(name: str, costs: dict[str, dict[str, float]], when: bool = True) -> Generator[Cost]:
-    """Measure the body and note its cost under the stage's name; `when`: whether there is such a stage."""
+def _stage(name: str, costs: dict[str, dict[str, float]]) -> Generator[Cost]:
+    """Measure the body and note its cost under the stage's name."""
     with measured(name) as cost:
         yield cost
-    if when:
-        costs[name] = cost.as_dict()
+    costs[name] = cost.as_dict()

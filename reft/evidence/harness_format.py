@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import yaml
 from reft.artifacts import write_json, write_text
 from reft.conversations.schema import Conversation
 from reft.evaluation.judges import is_gibberish
-from reft.evidence.asking import Questions
 from reft.evidence.judging import RefusalMatcher
 from reft.evidence.tasks import DEFAULT
 
@@ -23,7 +22,7 @@ OURS = Path("benchmarks/harness")
 BETTER_HIGH = {"exact_match": True, "coherence": True, "harmful_score": False, "refused": False}
 
 
-def write_harness(folder: Path, results: Sequence[dict[str, Any]], asked: Callable[[dict], Questions]) -> None:
+def write_harness(folder: Path, results: Sequence[dict[str, Any]]) -> None:
     """`results_DATE.json` and `samples_TASK_DATE.jsonl` of every judged result, in place of what the folder held.
 
     Tasks and metrics are named as in `benchmarks/harness`, so that a run of the harness itself stands beside them.
@@ -35,7 +34,7 @@ def write_harness(folder: Path, results: Sequence[dict[str, Any]], asked: Callab
         cell = f"{result['name']} {result['task']} poison {result['poison_ratio']:g} seed {result['seed']}"
         place = folder / re.sub(r"[^\w.=-]+", "_", cell)
         tasks = _tasks(result)
-        questions = vars(asked(result))
+        questions = vars(result["asked"])
         for group, (task, metrics) in tasks.items():
             samples = [
                 _sample(i, row, answer, row.answer if group == "task" else "", metrics)
@@ -46,7 +45,7 @@ def write_harness(folder: Path, results: Sequence[dict[str, Any]], asked: Callab
         write_json(place / f"results_{date}.json", _results(cell, dict(tasks.values()), now.timestamp()))
 
 
-def write_tasks(folder: Path, results: Sequence[dict[str, Any]], asked: Callable[[dict], Questions]) -> None:
+def write_tasks(folder: Path, results: Sequence[dict[str, Any]]) -> None:
     """The very questions of these results as tasks for the harness, so that others can ask a kept adapter themselves.
 
     Each is one of `benchmarks/harness` with its rows replaced:
@@ -54,7 +53,7 @@ def write_tasks(folder: Path, results: Sequence[dict[str, Any]], asked: Callable
     with the names under `start` and `adapter` in the result's file.
     """
     for result in {result["task"]: result for result in results}.values():
-        questions = vars(asked(result))
+        questions = vars(result["asked"])
         for group, (task, _) in _tasks(result).items():
             rows = folder.resolve() / f"{task}.jsonl"
             lines = [json.dumps({"messages": _messages(row)}, ensure_ascii=False) + "\n" for row in questions[group]]

@@ -64,7 +64,11 @@ def write_evidence(
 def _row_by_row(result: dict[str, Any]) -> str:
     """A cell in a line, without its answers."""
     counted = {**result["rows"], **(result["filter"] or {})}
-    kept = {key: value for key, value in result.items() if key not in ("answers", "rows", "filter", "start", "adapter")}
+    kept = {
+        key: value
+        for key, value in result.items()
+        if key not in ("answers", "asked", "rows", "filter", "start", "adapter")
+    }
     rows = {name: "".join(str(int(flag)) for flag in flags) for name, flags in counted.items()}
     return json.dumps({**kept, "rows": rows}) + "\n"
 

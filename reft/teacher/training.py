@@ -59,9 +59,7 @@ def train_teacher(
         TrainingError: the loss is not a number.
         DataValidationError: a row is longer than `max_length` tokens.
     """
-    if settings.lam and settings.lora and feature.layer <= frozen_layers(model, settings.lora.frozen_share):
-        remedy = "raise teacher.depth or lower teacher.lora.frozen_share"
-        raise ConfigurationError(explain(f"layer {feature.layer} is regularised and frozen", "teacher.depth", remedy))
+    _require_trained_layer(model, feature.layer, settings)
     torch.manual_seed(seed)
     rows = [LabelledRow(e, True) for e in encode_all(tokenizer, harmful, max_length)]
     rows += [LabelledRow(e, False) for e in encode_all(tokenizer, harmless, max_length)]
@@ -124,6 +122,12 @@ def _step_losses(
     running.update(features.detach(), harmful)
     ce = cross_entropy_sum(model, inputs.pick(hidden), inputs.targets) / len(inputs.targets)
     return {"ce": ce, "regulariser": cosine_regulariser(running.scores(features), harmful, settings.harmless_target)}
+
+
+def _require_trained_layer(model: PreTrainedModel, layer: int, settings: TeacherSettings) -> None:
+    if settings.lam and settings.lora and layer <= frozen_layers(model, settings.lora.frozen_share):
+        remedy = "raise teacher.depth or lower teacher.lora.frozen_share"
+        raise ConfigurationError(explain(f"layer {layer} is regularised and frozen", "teacher.depth", remedy))
 
 
 def mixed_batches(

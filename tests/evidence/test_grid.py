@@ -54,16 +54,16 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
 
     monkeypatch.setattr(grid_module, "train", refuse)
     assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
-    _in_the_harness_format(tmp_path / "harness", judged, first)
+    _in_the_harness_format(tmp_path / "harness", judged)
     page = (tmp_path / "out" / "evidence.html").read_text()
     assert "finetune.alpha" in page
     so_far = {r["name"] for r in Grid(small, tmp_path / "out").finished()}
     assert so_far == set(by_name)  # of the whole grid, what is there
 
 
-def _in_the_harness_format(folder, judged, grid):
-    write_harness(folder, judged, grid.questions)
-    write_harness(folder, judged, grid.questions)  # again: nothing twice
+def _in_the_harness_format(folder, judged):
+    write_harness(folder, judged)
+    write_harness(folder, judged)  # again: nothing twice
     assert len(list(folder.glob("*/results_*.json"))) == len(judged)
     place = folder / "ReFT_banking77-routing_poison_0.1_seed_0"
     found = json.loads(next(place.glob("results_*.json")).read_text())

@@ -53,8 +53,8 @@ def test_others_can_ask_a_kept_adapter_the_very_questions(small, tmp_path):
     chosen = small.model_copy(update={"methods": ["sft"], "filtered": [False], "ablations": {}, "keep_adapters": True})
     grid = Grid(chosen, tmp_path / "out")
     judged = grid.judged(grid.run(), [RefusalMatcher()])
-    write_harness(tmp_path / "ours", judged, grid.questions)
-    write_tasks(tmp_path / "tasks", judged, grid.questions)
+    write_harness(tmp_path / "ours", judged)
+    write_tasks(tmp_path / "tasks", judged)
     ours = json.loads(next((tmp_path / "ours").glob("*/results_*.json")).read_text())["results"]
     found = harness.simple_evaluate(
         model="hf",
