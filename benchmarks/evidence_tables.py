@@ -1,0 +1,65 @@
+"""The README's tables of the evidence, from the cells that `reft benchmark evidence` wrote row by row.
+
+    .venv/bin/python -m benchmarks.evidence_tables [FILES]
+
+Several files (`outcomes.jsonl` of several folders) are read as one grid; none: `results/evidence.jsonl`.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.development import RESULTS
+from reft.evidence.table import FILTER, REFERENCE, claims, summarise
+from reft.report.summary import percent
+
+METHOD = ("harmful score/refusal matcher", "harmful score/compliance classifier", "over-refusal", "accuracy")
+CHANGED = ("harmful score/refusal matcher", "over-refusal", "accuracy", *FILTER)
+
+
+def main() -> None:
+    files = [Path(name) for name in sys.argv[1:]] or [RESULTS / "evidence.jsonl"]
+    cells = [_cell(line) for file in files for line in file.read_text().splitlines()]
+    lines = summarise(cells)
+    changed = [line for line in lines if line["changed"]]
+    _table(
+        ("method", "seeds", *METHOD),
+        [(x["name"], str(x["seeds"]), *_row(x, METHOD)) for x in lines if x not in changed],
+    )
+    _table(
+        ("changed", *CHANGED),
+        [
+            *(("nothing", *_row(x["reference"], CHANGED)) for x in changed[:1]),
+            *((x["name"], *_row(x, CHANGED)) for x in changed),
+        ],
+    )
+    print("\n".join(claims(lines)))
+    measure = METHOD[0]
+    print(
+        f"{REFERENCE} by seed:",
+        *(f"{sum(c['rows'][measure]) / len(c['rows'][measure]):.3f}" for c in cells if c["name"] == REFERENCE),
+    )
+
+
+def _cell(line: str) -> dict[str, Any]:
+    cell = json.loads(line)
+    rows = {name: [flag == "1" for flag in flags] for name, flags in cell["rows"].items()}
+    found = {name: rows.pop(name) for name in FILTER if name in rows}
+    return {**cell, "rows": rows, "filter": found or None}
+
+
+def _row(line: dict[str, Any], measures: Sequence[str]) -> list[str]:
+    """Rates with intervals; * where the paired test against ReFT has p at most .05."""
+    marks = {m: " *" if line.get("p", {}).get(m, 1.0) <= 0.05 else "" for m in measures}
+    return [percent(vars(line[m])) + marks[m] if line[m] else "" for m in measures]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for row in (head, ["---"] * len(head), *rows, []):
+        print(f"| {' | '.join(row)} |" if row else "")
+
+
+if __name__ == "__main__":
+    main()
