@@ -54,18 +54,15 @@ def constrained(log_probs: torch.Tensor, reference: torch.Tensor, beta: torch.Te
     return (-2 / beta * F.logsigmoid(beta * (log_probs - reference))).mean()
 
 
-def project(update: torch.Tensor, alignment: torch.Tensor, threshold: float) -> tuple[torch.Tensor, float]:
-    """SafeLoRA (Hsu et al. 2024): an update that points away from what alignment did is projected onto it.
-
-    C = V V^T / ||V||_F with V = W_aligned - W_base; the update becomes C update where cos(update, C update) is below
-    the threshold, else it stays.
+def project(update: torch.Tensor, alignment: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """C update, with C = V V^T / ||V||_F and V = W_aligned - W_base (SafeLoRA, Hsu et al. 2024, section 3).
 
     Args:
-        update, alignment: [out, in], of one weight matrix.
+        update, alignment: [out, in], of one weight matrix; `alignment` is V.
 
     Returns:
-        The update to apply, and the cosine.
+        The projected update, and its cosine with the update: the lower, the more the update points away from what
+        alignment did.
     """
     projected = alignment @ (alignment.T @ update) / alignment.norm().clamp_min(1e-12)
-    cosine = F.cosine_similarity(update.flatten(), projected.flatten(), dim=0).item()
-    return (projected if cosine < threshold else update), cosine
+    return projected, F.cosine_similarity(update.flatten(), projected.flatten(), dim=0).item()

@@ -4,6 +4,7 @@ Written from the papers' equations. All share one training loop, one model, one 
 so that a difference between them is theirs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,7 +30,9 @@ StepLoss = Callable[[int, MicroBatch], torch.Tensor]
 LISA_STEPS, LISA_RHO = 10, 0.1
 # beta_t of the first, the early and the later tokens.
 CONSTRAINT = (0.5, 2.0, 0.1)
-SAFE_LORA_THRESHOLD = 0.5
+# The share of the updates that SafeLoRA projects, the furthest away first: where its paper's ablation ends.
+# A threshold on the cosine would mean another share for each rank and size.
+SAFE_LORA_SHARE = 0.11
 
 
 @dataclass(frozen=True)
@@ -131,20 +134,24 @@ def _constrained(training: Training) -> StepLoss:
 
 
 def project_adapter(model: nn.Module, aligned_minus_base: dict[str, torch.Tensor]) -> None:
-    """SafeLoRA on a trained adapter, in place: a projected B makes the projected update, since C (B A) = (C B) A."""
+    """SafeLoRA on a trained adapter, in place: a projected B makes the projected update, since C (B A) = (C B) A.
+
+    Matrices that alignment left alone are not counted and stay as they are.
+    """
     from peft.tuners.lora import LoraLayer
 
+    found = []
     for name, module in model.named_modules():
-        if not isinstance(module, LoraLayer):
-            continue
-        key = name.removeprefix("base_model.model.")
-        if (alignment := aligned_minus_base.get(f"{key}.weight")) is None:
+        key = f"{name.removeprefix('base_model.model.')}.weight"
+        if not isinstance(module, LoraLayer) or key not in aligned_minus_base:
             continue
         a, b = (getattr(module, f"lora_{side}")["default"].weight for side in "AB")
-        update, alignment = (b.detach() @ a.detach()).float(), alignment.float().to(b.device)
-        _, cosine = project(update, alignment, SAFE_LORA_THRESHOLD)
-        if cosine < SAFE_LORA_THRESHOLD:
-            b.data = (alignment @ (alignment.T @ b.detach().float()) / alignment.norm()).to(b.dtype)
+        alignment = aligned_minus_base[key].float().to(b.device)
+        _, cosine = project((b.detach() @ a.detach()).float(), alignment)
+        found.append((cosine, b, project(b.detach().float(), alignment)[0]))
+    found.sort(key=lambda each: each[0])
+    for _, b, projected in found[: math.ceil(SAFE_LORA_SHARE * len(found))]:
+        b.data = projected.to(b.dtype)
 
 
 METHODS: dict[str, Method] = {
@@ -161,7 +168,7 @@ METHODS: dict[str, Method] = {
         ),
         Method("constrained sft", "the first tokens hardly drift from the aligned model's", _constrained, "aligned"),
         Method(
-            "safe lora", "sft on aligned, then updates that undo the alignment are projected", _plain, "aligned",
+            "safe lora", "sft on aligned, then the updates that point away most are projected", _plain, "aligned",
             after=project_adapter,
         ),
         Method("distilled", "ReFT's finetuning, from the base model", _distilled, alignment=True, distils=True),

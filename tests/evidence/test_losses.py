@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 
 from reft.config import LoraSettings
 from reft.conversations.tokenization import encode_all
@@ -95,9 +96,7 @@ def test_safe_lora_projects_what_points_away(training, tiny_model):
     torch.manual_seed(1)
     alignment, update = torch.randn(6, 4), torch.randn(6, 4)
     c = alignment @ alignment.T / alignment.norm()
-    kept, cosine = project(update, alignment, -1.0)
-    assert torch.equal(kept, update)
-    projected, _ = project(update, alignment, 1.0)
+    projected, cosine = project(update, alignment)
     torch.testing.assert_close(projected, c @ update)
     expected = (update * (c @ update)).sum() / update.norm() / (c @ update).norm()
     assert cosine == pytest.approx(expected.item(), rel=1e-4)
@@ -113,3 +112,22 @@ def test_safe_lora_projects_what_points_away(training, tiny_model):
     after = (layer.lora_B["default"].weight @ layer.lora_A["default"].weight).detach()
     torch.testing.assert_close(after, away @ (away.T @ before) / away.norm(), rtol=1e-3, atol=1e-6)
     assert torch.equal(other, untouched)  # nothing is known of what alignment did there
+
+
+def test_safe_lora_projects_the_share_that_points_away_most(training):
+    layers = [
+        (f"{name.removeprefix('base_model.model.')}.weight", module)
+        for name, module in training.model.named_modules()
+        if isinstance(module, LoraLayer)
+    ]
+    torch.manual_seed(2)
+    updates = [(m.lora_B["default"].weight @ m.lora_A["default"].weight).detach().clone() for _, m in layers]
+    alignments = [torch.outer(*(torch.randn(size) for size in update.shape)) for update in updates]
+    cosines = [project(*pair)[1] for pair in zip(updates, alignments, strict=True)]
+    project_adapter(training.model, dict(zip((name for name, _ in layers), alignments, strict=True)))
+    count = math.ceil(0.11 * len(layers))
+    assert 0 < count < len(layers)
+    for place, (_, module) in enumerate(layers):
+        after = (module.lora_B["default"].weight @ module.lora_A["default"].weight).detach()
+        among_the_lowest = sorted(cosines).index(cosines[place]) < count
+        assert torch.equal(after, updates[place]) != among_the_lowest
