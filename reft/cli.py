@@ -222,7 +222,12 @@ def evidence(
     out: Annotated[Path, typer.Option(help="folder of the results; a stopped grid goes on there")] = Path("evidence"),
     so_far: Annotated[bool, typer.Option("--so-far", help="train nothing: write the page of what is there")] = False,
 ) -> None:
-    """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable."""
+    """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable.
+
+    Started more than once with the same folder, on one machine or several, the processes share the cells.
+    """
+    from filelock import FileLock
+
     from reft.evidence.grid import Grid
     from reft.evidence.harness_format import write_harness, write_tasks
     from reft.evidence.page import write_evidence
@@ -236,11 +241,12 @@ def evidence(
         from reft.errors import ConfigurationError, explain
 
         raise ConfigurationError(explain("no cell of this grid is finished", str(out), "leave --so-far away"))
-    panel = load_panel(settings, out / "verdicts")
-    judged = grid.judged(results, panel.judges)
-    write_evidence(out, settings, judged, panel)
-    write_harness(out / "harness", judged)
-    write_tasks(out / "harness_tasks", judged)
+    with FileLock(out / "page.lock"):  # one of the processes that share the folder after another
+        panel = load_panel(settings, out / "verdicts")
+        judged = grid.judged(results, panel.judges)
+        write_evidence(out, settings, judged, panel)
+        write_harness(out / "harness", judged)
+        write_tasks(out / "harness_tasks", judged)
     typer.echo((out / "evidence.md").read_text())
     typer.echo(f"page: {out / 'evidence.html'}")
 

@@ -2,11 +2,13 @@
 
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from reft.artifacts import read_json, write_json
 from reft.config import Settings, parse_settings
@@ -88,7 +90,8 @@ class Grid:
     """A grid and the folder of its results.
 
     Args:
-        folder: one JSON file a finished cell, and the teachers, so that a killed grid goes on where it was.
+        folder: one JSON file a finished cell, and the teachers, so that a killed grid goes on where it was. Processes
+            that share the folder, one a GPU or core, share the cells.
     """
 
     def __init__(self, grid: EvidenceSettings, folder: Path) -> None:
@@ -113,17 +116,26 @@ class Grid:
         return [read_json(path) for path in paths if path.is_file()]
 
     def run(self) -> list[dict[str, Any]]:
-        """Every cell's result, those of an earlier run read back; in the grid's order."""
-        everything, results = list(cells(self.grid)), []
+        """Every cell's result, those of an earlier run or of another process read back; in the grid's order."""
+        everything = list(cells(self.grid))
         show = progress("evidence")
-        for number, cell in enumerate(everything, start=1):
-            path = self._path(cell)
+        # First what no other process is at, then the rest: it waits for the others, and does what one has left behind.
+        for patient in (False, True):
+            for cell in everything:
+                if not self._path(cell).is_file():
+                    self._take(cell, patient)
+                    there = sum(self._path(each).is_file() for each in everything)
+                    show(there, len(everything), cell.name)
+        return self.finished()
+
+    def _take(self, cell: Cell, patient: bool) -> None:
+        """Make the cell's result, unless another process has it in hand; a patient one waits for that process."""
+        path = self._path(cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(Timeout), FileLock(path.with_suffix(".lock"), blocking=patient):
             if not path.is_file():
                 write_json(path, self._result(cell))
                 collect_garbage()
-            results.append(read_json(path))
-            show(number, len(everything), cell.name)
-        return results
 
     def _path(self, cell: Cell) -> Path:
         public = self._public_files if cell.task != DEFAULT else ""

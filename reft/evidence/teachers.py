@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from reft.artifacts import read_json, scratch_folder, write_json
 from reft.config import Settings
@@ -81,7 +82,9 @@ class Teachers:
         if self._last is None or self._last[0] != key:
             self._last = None
             collect_garbage()
-            self._last = key, self._prepare(run, self._folder / digest)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / f"{digest}.lock"):  # who comes second waits, and reads what the first made
+                self._last = key, self._prepare(run, self._folder / digest)
         return self._last[1]
 
     def _prepare(self, run: Settings, folder: Path) -> Prepared:
