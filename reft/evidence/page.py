@@ -10,6 +10,7 @@ from reft.evaluation.statistics import Interval
 from reft.evidence.ablations import ablation_plots
 from reft.evidence.methods import METHODS
 from reft.evidence.panel import Panel
+from reft.evidence.ratios import ratio_plots
 from reft.evidence.settings import EvidenceSettings
 from reft.evidence.table import FILTER, REFERENCE, agreement, claims, summarise
 from reft.report.page import render
@@ -55,7 +56,7 @@ def write_evidence(
     plots = ablation_plots(lines, grid, (*drawn, FILTER[0]))
     page = render(
         "evidence.html.j2", tables=rendered, measures=measures, claims=said, notes=notes, costs=costs, stages=COSTS,
-        ablations=plots, methods=[METHODS[name] for name in grid.methods or METHODS],
+        ablations=plots, ratios=ratio_plots(lines, drawn), methods=[METHODS[name] for name in grid.methods or METHODS],
     )  # fmt: skip
     write_text(folder / "evidence.html", page)
     write_text(folder / "outcomes.jsonl", "".join(map(_row_by_row, results)))

@@ -116,6 +116,19 @@ def by_value(setting: str, found: Mapping[Any, Mapping[str, Interval]], default:
     return _svg(figure)
 
 
+def by_ratio(measure: str, curves: Mapping[str, Mapping[float, Interval]]) -> str:
+    """A line a method over the poison ratios, with intervals."""
+    figure, axes = plt.subplots(figsize=(4.4, 2.8))
+    for name, found in curves.items():
+        rates = list(found.values())
+        error = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
+        look: dict[str, Any] = {"color": STUDENT, "linewidth": 2.5} if name == "ReFT" else {}
+        axes.errorbar(list(found), [r.value for r in rates], error, marker="o", capsize=3, label=name, **look)
+    axes.set(title=measure, xlabel="poison ratio", ylim=(-0.02, 1.02))
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
 def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Loss by optimizer step of every training."""
     figure, axes = plt.subplots(figsize=(6, 2.6))

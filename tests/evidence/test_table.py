@@ -7,6 +7,7 @@ import numpy as np
 from reft.evidence.judging import RefusalMatcher
 from reft.evidence.page import write_evidence
 from reft.evidence.panel import Panel
+from reft.evidence.ratios import ratio_plots
 from reft.evidence.settings import EvidenceSettings
 from reft.evidence.table import agreement, claims, paired_p, pooled, summarise
 
@@ -111,3 +112,16 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     # An ablation without ReFT beside it is still drawn.
     write_evidence(tmp_path, grid, [c for c in results() if c["name"] != "ReFT"], Panel([RefusalMatcher()], []))
     assert "finetune.alpha" in (tmp_path / "evidence.html").read_text()
+
+
+def test_more_poison_is_drawn_for_methods_of_several_ratios():
+    more = [{**c, "poison_ratio": 0.5} for c in results() if c["name"] in ("sft", "ReFT")]
+    alone = cell("lisa", False, 0, 0.1, 0.9, name="lisa")
+    measure = f"harmful score/{JUDGE}"
+    [(task, plots)] = ratio_plots(summarise([*more, *results(), alone]), [measure, "accuracy"])
+    assert task == "t"
+    assert len(plots) == 2
+    assert measure in plots[0]
+    for plot in plots:
+        assert {name for name in ("sft", "ReFT", "lisa", "alpha") if f">{name}<" in plot} == {"sft", "ReFT"}
+    assert ratio_plots(summarise(results()), [measure]) == []
