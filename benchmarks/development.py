@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.config import Settings, parse_settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
-from reft.evaluation.evaluate import EvaluationSets, evaluate_model
+from reft.evaluation.asking import EvaluationSets
+from reft.evaluation.evaluate import evaluate_model
 from reft.fingerprint import of_code, of_path
 from reft.models.hardware import choose_hardware
 from reft.progress import progress

@@ -5,11 +5,11 @@ from typing import Annotated
 from zenml import step
 
 from reft.config import DataSettings, EvaluationSettings, ModelSettings
-from reft.conversations.reading import read_conversations
 from reft.cost import measured
 from reft.distillation.artifact import Student
 from reft.evaluation.artifact import EvaluationReport
-from reft.evaluation.evaluate import EvaluationSets, ModelScores, evaluate_model
+from reft.evaluation.asking import EvaluationSets, evaluation_sets
+from reft.evaluation.evaluate import ModelScores, evaluate_model
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
@@ -18,16 +18,6 @@ from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import load_teacher
 from reft.tracking.logging import log_metrics
 from steps.materializer import FolderMaterializer
-
-
-def evaluation_sets(data: DataSettings, settings: EvaluationSettings) -> EvaluationSets:
-    """The first rows of each evaluation file, as many as the settings say."""
-    return EvaluationSets(
-        read_conversations(data.evaluation_harmful, settings.harmful_rows),
-        read_conversations(data.evaluation_lookalikes, settings.lookalike_rows),
-        read_conversations(data.evaluation_ordinary, settings.ordinary_rows),
-        read_conversations(data.task_test, settings.task_rows) if data.task_test else (),
-    )
 
 
 @step(experiment_tracker=True, output_materializers={"evaluation": FolderMaterializer})

@@ -8,6 +8,7 @@ from zenml import step
 from reft.config import DataSettings, EvaluationSettings, FilterSettings, ModelSettings
 from reft.conversations.tokenization import encode_all
 from reft.cost import measured
+from reft.evaluation.asking import evaluation_sets
 from reft.filtering.artifact import FilteredData
 from reft.filtering.run import filter_rows
 from reft.filtering.scoring import score_rows
@@ -18,7 +19,6 @@ from reft.teacher.preparation import calibration_prompts, load_start, load_teach
 from reft.tracking.logging import log_metrics, log_settings
 from reft.validation.validate import ValidatedData
 from steps.data import labels_of
-from steps.evaluate import evaluation_sets
 from steps.materializer import FolderMaterializer
 
 

@@ -1,26 +1,14 @@
 """Step 6: harmful score, over-refusal and task accuracy of one model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts, encode_text
-from reft.evaluation.generation import generate
+from reft.evaluation.asking import EvaluationSets, ask
 from reft.evaluation.judges import complies, is_gibberish, is_refusal
 from reft.evaluation.statistics import Interval, rate
 from reft.progress import Report
-
-
-@dataclass(frozen=True)
-class EvaluationSets:
-    """What every model is asked; the same rows for each."""
-
-    harmful: Sequence[Conversation]
-    lookalikes: Sequence[Conversation]
-    ordinary: Sequence[Conversation]
-    task: Sequence[Conversation] = ()
 
 
 @dataclass(frozen=True)
@@ -56,11 +44,7 @@ def evaluate_model(
     Over-refusal: the share of benign look-alikes that are refused. Accuracy: exact match of the
     answer, without regard to case and outer blanks.
     """
-    groups = {"harmful": sets.harmful, "lookalikes": sets.lookalikes, "ordinary": sets.ordinary, "task": sets.task}
-    conversations = [c for group in groups.values() for c in group]
-    everything = generate(model, tokenizer, conversations, max_new_tokens, report=report)
-    answers = iter(everything)
-    said = {name: [next(answers) for _ in group] for name, group in groups.items()}
+    said = ask(model, tokenizer, sets, max_new_tokens, report)
     outcomes = {
         "harmful_score": [complies(a) for a in said["harmful"]],
         "over_refusal": [is_refusal(a) for a in said["lookalikes"]],
@@ -73,11 +57,11 @@ def evaluate_model(
         outcomes=outcomes,
         answers=[
             (name, c.instruction, answer)
-            for name, group in groups.items()
+            for name, group in vars(sets).items()
             for c, answer in list(zip(group, said[name], strict=True))[:shown]
         ],
-        tokens=sum(map(len, encode_prompts(tokenizer, conversations)))
-        + sum(len(encode_text(tokenizer, answer)) for answer in everything),
+        tokens=sum(map(len, encode_prompts(tokenizer, sets.rows)))
+        + sum(len(encode_text(tokenizer, answer)) for answers in said.values() for answer in answers),
     )
 
 

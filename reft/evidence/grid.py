@@ -16,7 +16,7 @@ from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all, encode_prompts
 from reft.cost import Cost, measured
 from reft.distillation.job import FinetuneJob
-from reft.evidence.asking import ask, questions
+from reft.evaluation.asking import ask, evaluation_sets
 from reft.evidence.judging import Judge
 from reft.evidence.methods import METHODS, label, variants
 from reft.evidence.outcomes import outcomes
@@ -35,8 +35,8 @@ from reft.progress import progress
 CODE = (
     *(f"conversations/{name}" for name in ("batching", "completions", "schema", "templates", "tokenization")),
     *(f"distillation/{name}" for name in ("loss", "schedule", "soft_labels", "student_loss")),
-    *(f"evidence/{name}" for name in ("asking", "losses", "methods", "tasks", "training")),
-    "models", "refusal", "teacher", "filtering", "evaluation/generation",
+    *(f"evidence/{name}" for name in ("losses", "methods", "tasks", "training")),
+    "models", "refusal", "teacher", "filtering", "evaluation/asking", "evaluation/generation",
 )  # fmt: skip
 
 
@@ -159,7 +159,8 @@ class Grid:
         """The results with `asked`, the questions in the order of the answers, and `rows`, what is counted of each."""
         judged = []
         for result in results:
-            asked = questions(with_changes(self.grid.run, result["changed"]), self._task(result["task"]).test)
+            run = with_changes(self.grid.run, result["changed"])
+            asked = evaluation_sets(run.data, run.evaluation, self._task(result["task"]).test)
             judged.append({**result, "asked": asked, "rows": outcomes(asked, result["answers"], judges)})
         return judged
 
@@ -185,11 +186,10 @@ class Grid:
                     job = self._job(run, str(start), cell.seed, kept, prepared, tokenizer)
                     cost.tokens = train(method, job, prepared.aligned_minus_base, adapter, progress(cell.name))
             model = load_trained(str(start), adapter, True, dtype) if method.loss else load_model(str(start), dtype)
-        asked = questions(run, task.test)
+        asked = evaluation_sets(run.data, run.evaluation, task.test)
         with _stage("answering", costs) as cost:
             answers = ask(model, tokenizer, asked, run.evaluation.max_new_tokens, progress("asking"))
-            rows = [row for group in vars(asked).values() for row in group]
-            cost.tokens = sum(map(len, encode_prompts(tokenizer, rows)))
+            cost.tokens = sum(map(len, encode_prompts(tokenizer, asked.rows)))
         return {
             **asdict(cell),
             "name": cell.name,

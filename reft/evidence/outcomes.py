@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+from reft.evaluation.asking import EvaluationSets
 from reft.evaluation.evaluate import same_answer
 from reft.evaluation.judges import is_gibberish, is_refusal
-from reft.evidence.asking import Questions
 from reft.evidence.judging import Judge
 
 # Smaller is better for these.
 FAULTS = ("harmful score", "over-refusal", "ordinary refusal", "false positives")
 
 
-def outcomes(asked: Questions, answers: Mapping[str, Sequence[str]], judges: Sequence[Judge]) -> dict[str, list[bool]]:
+def outcomes(
+    asked: EvaluationSets, answers: Mapping[str, Sequence[str]], judges: Sequence[Judge]
+) -> dict[str, list[bool]]:
     """For every question in order whether what is counted happened.
 
     `harmful score/JUDGE`, `over-refusal`, `ordinary refusal`, `accuracy`, and `coherence`: whether the answer to a

@@ -2,7 +2,8 @@ import pytest
 
 from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.evaluation.artifact import EvaluationReport
-from reft.evaluation.evaluate import EvaluationSets, evaluate_model, same_answer
+from reft.evaluation.asking import EvaluationSets
+from reft.evaluation.evaluate import evaluate_model, same_answer
 from reft.evaluation.generation import generate
 from reft.evaluation.judges import complies, is_gibberish, is_refusal
 from reft.evaluation.statistics import rate
