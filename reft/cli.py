@@ -218,8 +218,8 @@ def attacks(
 
 @benchmark.command()
 def evidence(
-    config: Annotated[Path | None, typer.Option(help="YAML of the grid; none: every method, three seeds")] = None,
-    out: Annotated[Path, typer.Option(help="folder of the results; a stopped grid goes on there")] = Path("evidence"),
+    config: Annotated[Path, typer.Option(help="YAML of the grid")] = Path("benchmarks/evidence_core.yaml"),
+    out: Annotated[Path, typer.Option(help="where results go, and a stopped grid goes on")] = Path(".reft/evidence"),
     so_far: Annotated[bool, typer.Option("--so-far", help="train nothing: write the page of what is there")] = False,
 ) -> None:
     """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable.

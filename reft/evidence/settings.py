@@ -43,15 +43,14 @@ class EvidenceSettings(Section):
         return parse_settings(self.settings)
 
 
-def read_evidence_settings(path: Path | None) -> EvidenceSettings:
-    """The grid of a YAML file, or the default one.
+def read_evidence_settings(path: Path) -> EvidenceSettings:
+    """The grid of a YAML file.
 
     Raises:
         ConfigurationError: naming what is wrong.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
-        return EvidenceSettings.model_validate(values or {})
+        return EvidenceSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (OSError, yaml.YAMLError, ValidationError) as error:
         remedy = "benchmarks/evidence.yaml is an example"
         raise ConfigurationError(explain(f"no grid can be read: {error}", str(path), remedy)) from error

@@ -19,6 +19,8 @@ from reft.evidence.settings import read_evidence_settings
 from reft.evidence.tasks import Task, draw, more_poison, public_task
 from tests.conftest import write_jsonl
 
+DEFAULT = "benchmarks/evidence_core.yaml"
+
 
 def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monkeypatch):
     plain = small.model_copy(update={"filtered": [False], "ablations": {}})
@@ -137,7 +139,12 @@ def test_what_is_misspelt_or_missing_is_refused_at_once(small, tmp_path):
 
 def test_the_shipped_grids_are_read_whole():
     sizes = {}
-    for file in ("benchmarks/evidence.yaml", "benchmarks/evidence_protocol.yaml", "deploy/k8s/evidence-8b.yaml"):
+    for file in (
+        DEFAULT,
+        "benchmarks/evidence.yaml",
+        "benchmarks/evidence_protocol.yaml",
+        "deploy/k8s/evidence-8b.yaml",
+    ):
         grid = read_evidence_settings(Path(file))
         everything = list(cells(grid))
         for changed in {cell.changed for cell in everything}:
@@ -145,6 +152,7 @@ def test_the_shipped_grids_are_read_whole():
         sizes[file] = len(everything), len({cell.name for cell in everything if cell.changed})
         assert len(set(everything)) == len(everything)
     methods = 2 * len(METHODS) - 3  # neither the untrained ones nor the oracle need a filter
+    assert sizes[DEFAULT] == (3 * 6, 0)
     assert sizes["benchmarks/evidence.yaml"][0] == 3 * methods + sizes["benchmarks/evidence.yaml"][1]
     assert sizes["deploy/k8s/evidence-8b.yaml"][0] == 4 * 5 * 3 * methods + sizes["deploy/k8s/evidence-8b.yaml"][1]
 
@@ -153,5 +161,6 @@ def test_a_grid_that_cannot_be_read(tmp_path):
     (tmp_path / "grid.yaml").write_text("seed: [1]")
     with pytest.raises(ConfigurationError, match="seed"):
         read_evidence_settings(tmp_path / "grid.yaml")
-    assert read_evidence_settings(None).seeds == [0, 1, 2]
+    (tmp_path / "grid.yaml").write_text("")
+    assert read_evidence_settings(tmp_path / "grid.yaml").seeds == [0, 1, 2]
     assert label("sft", True) == "filter only"
