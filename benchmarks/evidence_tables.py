@@ -23,10 +23,11 @@ def main() -> None:
     files = [Path(name) for name in sys.argv[1:]] or [RESULTS / "evidence.jsonl"]
     cells = [_cell(line) for file in files for line in file.read_text().splitlines()]
     lines = summarise(cells)
-    changed = [line for line in lines if line["changed"]]
+    main = [line for line in lines if _place(line) == _place(lines[0])]
+    changed = [line for line in main if line["changed"]]
     _table(
         ("method", "seeds", *METHOD),
-        [(x["name"], str(x["seeds"]), *_row(x, METHOD)) for x in lines if x not in changed],
+        [(x["name"], str(x["seeds"]), *_row(x, METHOD)) for x in main if x not in changed],
     )
     _table(
         ("changed", *CHANGED),
@@ -35,12 +36,25 @@ def main() -> None:
             *((x["name"], *_row(x, CHANGED)) for x in changed),
         ],
     )
+    elsewhere = [line for line in lines if line not in main]
+    _table(
+        ("task", "poison ratio", "method", "seeds", *METHOD, FILTER[0]),
+        [(*map(str, _place(x)), x["name"], str(x["seeds"]), *_row(x, (*METHOD, FILTER[0]))) for x in elsewhere],
+    )
     print("\n".join(claims(lines)))
     measure = METHOD[0]
     print(
         f"{REFERENCE} by seed:",
-        *(f"{sum(c['rows'][measure]) / len(c['rows'][measure]):.3f}" for c in cells if c["name"] == REFERENCE),
+        *(
+            f"{sum(c['rows'][measure]) / len(c['rows'][measure]):.3f}"
+            for c in cells
+            if c["name"] == REFERENCE and _place(c) == _place(lines[0])
+        ),
     )
+
+
+def _place(line: dict[str, Any]) -> tuple[str, float]:
+    return line["task"], line["poison_ratio"]
 
 
 def _cell(line: str) -> dict[str, Any]:
