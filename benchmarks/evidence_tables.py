@@ -7,6 +7,7 @@ Several files (`outcomes.jsonl` of several folders) are read as one grid; none: 
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ CHANGED = ("harmful score/refusal matcher", "over-refusal", "accuracy", *FILTER)
 def main() -> None:
     files = [Path(name) for name in sys.argv[1:]] or [RESULTS / "evidence.jsonl"]
     cells = [_cell(line) for file in files for line in file.read_text().splitlines()]
+    places = Counter((*_place(cell), cell["name"], cell["seed"]) for cell in cells)
+    if twice := [place for place, count in places.items() if count > 1]:
+        raise SystemExit(f"in more than one line: {twice}")
+    cells.sort(key=lambda cell: cell["seed"])  # what is tested in pairs stands in one order
     lines = summarise(cells)
     main = [line for line in lines if _place(line) == _place(lines[0])]
     changed = [line for line in main if line["changed"]]
@@ -65,9 +70,9 @@ def _cell(line: str) -> dict[str, Any]:
 
 
 def _row(line: dict[str, Any], measures: Sequence[str]) -> list[str]:
-    """Rates with intervals; * where the paired test against ReFT has p at most .05."""
-    marks = {m: " *" if line.get("p", {}).get(m, 1.0) <= 0.05 else "" for m in measures}
-    return [percent(vars(line[m])) + marks[m] if line[m] else "" for m in measures]
+    """Rates with intervals; * where the difference from ReFT is beyond the noise."""
+    beyond = line.get("beyond", ())
+    return [percent(vars(line[m])) + (" *" if m in beyond else "") if line.get(m) else "" for m in measures]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -226,27 +226,9 @@ def evidence(
 
     Started more than once with the same folder, on one machine or several, the processes share the cells.
     """
-    from filelock import FileLock
+    from reft.evidence.run import run_evidence
 
-    from reft.evidence.grid import Grid
-    from reft.evidence.harness_format import write_harness, write_tasks
-    from reft.evidence.page import write_evidence
-    from reft.evidence.panel import load_panel
-    from reft.evidence.settings import read_evidence_settings
-
-    settings = read_evidence_settings(config)
-    grid = Grid(settings, out)
-    results = grid.finished() if so_far else grid.run()
-    if not results:
-        from reft.errors import ConfigurationError, explain
-
-        raise ConfigurationError(explain("no cell of this grid is finished", str(out), "leave --so-far away"))
-    with FileLock(out / "page.lock"):  # one of the processes that share the folder after another
-        panel = load_panel(settings, out / "verdicts")
-        judged = grid.judged(results, panel.judges)
-        write_evidence(out, settings, judged, panel)
-        write_harness(out / "harness", judged)
-        write_tasks(out / "harness_tasks", judged)
+    run_evidence(config, out, so_far)
     typer.echo((out / "evidence.md").read_text())
     typer.echo(f"page: {out / 'evidence.html'}")
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
+import torch
 
 from reft.models.memory import collect_garbage
 from reft.progress import current_run
@@ -14,15 +15,20 @@ from reft.progress import current_run
 
 @dataclass
 class Cost:
-    """Seconds of wall clock, peak resident memory in MB, and tokens that went through a model."""
+    """Seconds of wall clock, peak resident memory in MB, and tokens that went through a model.
+
+    `peak_gpu_mb` is what this process's tensors took of its GPU, where it has one.
+    """
 
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
     tokens: int = 0
+    peak_gpu_mb: float | None = None
 
     def as_dict(self) -> dict[str, float]:
         """For JSON."""
-        return {"seconds": self.seconds, "peak_rss_mb": self.peak_rss_mb, "tokens": self.tokens}
+        gpu = {} if self.peak_gpu_mb is None else {"peak_gpu_mb": self.peak_gpu_mb}
+        return {"seconds": self.seconds, "peak_rss_mb": self.peak_rss_mb, "tokens": self.tokens, **gpu}
 
 
 @contextmanager
@@ -45,12 +51,16 @@ def measured(stage: str, every_seconds: float = 0.25) -> Generator[Cost]:
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
+    if has_gpu := torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     try:
         yield cost
     finally:
         stop.set()
         sampler.join()
         cost.seconds = time.monotonic() - started
+        if has_gpu:
+            cost.peak_gpu_mb = torch.cuda.max_memory_allocated() / 2**20
         if run:
             run.end(stage, cost.seconds)
 

@@ -1,5 +1,6 @@
 """Step 6: harmful score, over-refusal and task accuracy of one model."""
 
+import re
 from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -66,5 +67,6 @@ def evaluate_model(
 
 
 def same_answer(answer: str, expected: str) -> bool:
-    """Exact match without regard to case, outer blanks and a closing full stop."""
-    return answer.strip().rstrip(".").lower() == expected.strip().rstrip(".").lower()
+    """Exact match without regard to case, outer blanks, a closing full stop and a number's thousands separators."""
+    one, other = (re.sub(r"(?<=\d),(?=\d{3})", "", text.strip().rstrip(".").lower()) for text in (answer, expected))
+    return one == other

@@ -14,16 +14,21 @@ def ablation_plots(
     """(setting, its plot as SVG); the default stands among the values that were tried, on the same seeds."""
     plots = []
     for setting in grid.ablations:
-        default = attrgetter(setting)(grid.run)
+        default = _shown(attrgetter(setting)(grid.run))
         tried = [line for line in lines if [key for key, _ in line["changed"]] == [setting]]
         if not tried:
             continue
-        found = {line["changed"][0][1]: line for line in tried}
+        found = {_shown(line["changed"][0][1]): line for line in tried}
         if tried[0]["reference"]:  # ReFT itself is there on the same seeds
             found[default] = tried[0]["reference"]
         known = [m for m in measures if all(values.get(m) for values in found.values())]
         plots.append((setting, by_value(setting, _in_order(found), default, known)))
     return plots
+
+
+def _shown(value: Any) -> Any:
+    """Numbers, words and none as they are, anything else (a list, a section) as it reads."""
+    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 def _in_order(found: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:

@@ -1,9 +1,9 @@
 """Running the grid: each cell once, its result kept under the fingerprint of all that made it."""
 
+import sys
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,58 +11,35 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reft.artifacts import read_json, write_json
-from reft.config import Settings, parse_settings
-from reft.conversations.schema import Conversation
-from reft.conversations.tokenization import encode_all, encode_prompts
-from reft.cost import Cost, measured
-from reft.distillation.job import FinetuneJob
-from reft.evaluation.asking import ask, evaluation_sets
+from reft.config import FinetuneSettings, Settings
+from reft.errors import ConfigurationError, TrainingError, explain
+from reft.evaluation.asking import evaluation_sets
+from reft.evidence.cell import Cell, answers_of, with_changes
 from reft.evidence.judging import Judge
-from reft.evidence.methods import METHODS, label, variants
+from reft.evidence.methods import METHODS, variants
 from reft.evidence.outcomes import outcomes
 from reft.evidence.settings import EvidenceSettings
-from reft.evidence.tasks import DEFAULT, Task, UserRows, default_task, draw, more_poison, public_task
-from reft.evidence.teachers import Prepared, Teachers
-from reft.evidence.training import train
+from reft.evidence.tasks import DEFAULT, Task, default_task, files_of, more_poison, public_task
+from reft.evidence.teachers import Teachers
 from reft.fingerprint import of_code, of_path, of_text
 from reft.models.default_model import resolve_model
-from reft.models.hardware import choose_hardware
-from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
 from reft.progress import progress
+from reft.teacher.preparation import start_model
 
 # What decides a cell's answers; how they are judged or shown does not.
 CODE = (
-    *(f"conversations/{name}" for name in ("batching", "completions", "schema", "templates", "tokenization")),
-    *(f"distillation/{name}" for name in ("loss", "schedule", "soft_labels", "student_loss")),
-    *(f"evidence/{name}" for name in ("losses", "methods", "tasks", "training")),
-    "models", "refusal", "teacher", "filtering", "evaluation/asking", "evaluation/generation",
+    "conversations", "models", "refusal", "teacher", "filtering", "scorer",
+    *(f"distillation/{name}" for name in ("job", "loss", "schedule", "soft_labels", "student_loss")),
+    *(f"evidence/{name}" for name in ("cell", "losses", "methods", "tasks", "teachers", "training")),
+    "evaluation/asking", "evaluation/generation",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training and what it is measured on.
-
-    `changed` holds the settings that differ from the grid's, for an ablation.
-    """
-
-    method: str
-    filtered: bool
-    task: str
-    poison_ratio: float
-    seed: int
-    changed: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """For progress and tables."""
-        what = ", ".join(f"{key}={value}" for key, value in self.changed)
-        return label(self.method, self.filtered) + (f" ({what})" if what else "")
+# The settings that the training loop here does not know: it runs in this process, without DeepSpeed.
+WITHOUT = ("schedule", "warmup_share", "distillation", "packing", "quantized_base", "deepspeed")
 
 
 def cells(grid: EvidenceSettings) -> Iterator[Cell]:
-    """All cells, seeds last, so that a grid that is stopped has whole seeds."""
+    """All cells, one seed after another, so that a grid that is stopped has whole seeds."""
     chosen = variants(grid.methods or list(METHODS), grid.filtered)
     for seed in grid.seeds:
         for task in grid.tasks:
@@ -71,19 +48,7 @@ def cells(grid: EvidenceSettings) -> Iterator[Cell]:
     for seed in grid.ablation_seeds:
         for key, values in grid.ablations.items():
             for value in values:
-                yield Cell("distilled", True, grid.tasks[0], grid.poison_ratios[0], seed, ((key, value),))
-
-
-def with_changes(settings: Settings, changed: Sequence[Sequence[Any]]) -> Settings:
-    """The settings with `section.key` values put in."""
-    tree = settings.model_dump()
-    for key, value in changed:
-        *sections, name = key.split(".")
-        place = tree
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[name] = value
-    return parse_settings(tree)
+                yield Cell("distilled", True, grid.tasks[0], grid.ablation_poison_ratio, seed, ((key, value),))
 
 
 class Grid:
@@ -92,58 +57,98 @@ class Grid:
     Args:
         folder: one JSON file a finished cell, and the teachers, so that a killed grid goes on where it was. Processes
             that share the folder, one a GPU or core, share the cells.
+
+    Raises:
+        ConfigurationError: a method, a setting or a file that is not there: said before hours have passed.
+        DataValidationError: a task that is not there.
     """
 
     def __init__(self, grid: EvidenceSettings, folder: Path) -> None:
         self.grid, self.folder = grid, folder
         self.teachers = Teachers(folder / "teachers")
-        run = grid.run
-        files = [of_path(path) for _, path in run.data if isinstance(path, str)]
-        # Read once: what every cell's key holds beside the cell itself.
-        base = of_path(resolve_model(run.model.name))
-        self._made_of = of_text(run.model_dump_json(), str(grid.user_rows), *files, base, of_code(*CODE))
         self._tasks: dict[str, Task] = {}
-        # What is misspelt or not there is refused before hours have passed.
+        for name in grid.methods or ():
+            if name not in METHODS:
+                raise ConfigurationError(explain(f"no method {name}", "methods", f"one of {', '.join(METHODS)}"))
         for name in grid.tasks:
             self._task(name)
+        _require_known(grid.run)
         for key, values in grid.ablations.items():
             for value in values:
-                with_changes(run, ((key, value),))
+                _require_known(with_changes(grid.run, ((key, value),)))
+
+    @cached_property
+    def _made_of(self) -> str:
+        """What every cell's key holds beside the cell itself."""
+        run = self.grid.run
+        files = [of_path(path) for _, path in run.data if isinstance(path, str)]
+        models = [of_path(path) for path in (resolve_model(run.model.name), start_model(run.model))]
+        template = of_path(run.model.chat_template)
+        return of_text(run.model_dump_json(), str(self.grid.user_rows), *files, *models, template, of_code(*CODE))
 
     def finished(self) -> list[dict[str, Any]]:
         """The results that are there, in the grid's order: for a look at a grid that still runs, or was stopped."""
-        paths = [self._path(cell) for cell in cells(self.grid)]
-        return [read_json(path) for path in paths if path.is_file()]
+        return [read_json(self._path(cell)) for cell in cells(self.grid) if self._there(cell)]
 
     def run(self) -> list[dict[str, Any]]:
-        """Every cell's result, those of an earlier run or of another process read back; in the grid's order."""
-        everything = list(cells(self.grid))
+        """Every cell's result, those of an earlier run or of another process read back; in the grid's order.
+
+        Raises:
+            TrainingError: some cells could not be trained; all others are there.
+        """
+        everything, failed = list(cells(self.grid)), dict[Path, str]()
         show = progress("evidence")
         # First what no other process is at, then the rest: it waits for the others, and does what one has left behind.
         for patient in (False, True):
             for cell in everything:
-                if not self._path(cell).is_file():
+                path = self._path(cell)
+                if self._there(cell) or path in failed:
+                    continue
+                try:
                     self._take(cell, patient)
-                    there = sum(self._path(each).is_file() for each in everything)
-                    show(there, len(everything), cell.name)
+                except TrainingError as error:  # the other cells are no worse for it
+                    failed[path] = f"{cell.name} on {cell.task}, seed {cell.seed}: {error}"
+                    print(failed[path], file=sys.stderr)
+                show(sum(map(self._there, everything)), len(everything), cell.name)
+        if failed:
+            remedy = "change what it says, or leave that method away; --so-far shows all other cells"
+            raise TrainingError(explain("cells that could not be trained", "; ".join(failed.values()), remedy))
         return self.finished()
 
     def _take(self, cell: Cell, patient: bool) -> None:
         """Make the cell's result, unless another process has it in hand; a patient one waits for that process."""
         path = self._path(cell)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(Timeout), FileLock(path.with_suffix(".lock"), blocking=patient):
-            if not path.is_file():
+        try:
+            held = FileLock(path.with_suffix(".lock")).acquire(blocking=patient)
+        except Timeout:
+            return
+        with held:
+            if not self._there(cell):
                 write_json(path, self._result(cell))
                 collect_garbage()
 
+    def _result(self, cell: Cell) -> dict[str, Any]:
+        run = with_changes(self.grid.run, cell.changed)
+        task, prepared = self._task(cell.task), self.teachers.of(run)
+        with self._adapter_folder(cell) as adapter:
+            result = answers_of(cell, run, task, self.grid.user_rows, prepared, adapter)
+        return {**result, "adapter": str(adapter) if self._keeps_adapter(cell) else None}
+
     def _path(self, cell: Cell) -> Path:
-        public = self._public_files if cell.task != DEFAULT else ""
-        return self.folder / "cells" / f"{of_text(repr(cell), self._made_of, public)}.json"
+        return self.folder / "cells" / f"{of_text(repr(cell), self._made_of, self._task_files[cell.task])}.json"
+
+    def _there(self, cell: Cell) -> bool:
+        path = self._path(cell)
+        return path.is_file() and (path.with_suffix("").is_dir() or not self._keeps_adapter(cell))
+
+    def _keeps_adapter(self, cell: Cell) -> bool:
+        return self.grid.keep_adapters and METHODS[cell.method].loss is not None
 
     @cached_property
-    def _public_files(self) -> str:
-        return of_path(self.grid.public_data) if self.grid.public_data else ""
+    def _task_files(self) -> dict[str, str]:
+        public = Path(self.grid.public_data or "")
+        return {name: of_text(*map(of_path, files_of(name, public))) for name in self.grid.tasks}
 
     def _task(self, name: str) -> Task:
         """A task's rows, read once."""
@@ -164,75 +169,22 @@ class Grid:
             judged.append({**result, "asked": asked, "rows": outcomes(asked, result["answers"], judges)})
         return judged
 
-    def _result(self, cell: Cell) -> dict[str, Any]:
-        run, method = with_changes(self.grid.run, cell.changed), METHODS[cell.method]
-        task = self._task(cell.task)
-        user = draw(task, self.grid.user_rows, cell.poison_ratio, cell.seed)
-        prepared = self.teachers.of(run)
-        tokenizer = load_tokenizer(prepared.base, run.model.chat_template, run.model.trust_remote_code)
-        costs = {name: cost for name, cost in prepared.costs.items() if name in method.needs(cell.filtered)}
-        kept, found = user.rows, None
-        if method.oracle:
-            kept = [row for row in user.rows if row.row not in user.harmful]
-        elif cell.filtered:
-            with _stage("filter", costs) as cost:
-                kept, found = _filtered(user, prepared.removed(user.rows, run))
-                cost.tokens = sum(map(len, encode_all(tokenizer, user.rows, run.model.max_length)))
-        start = prepared.aligned if method.start == "aligned" else Path(prepared.base)
-        dtype = choose_hardware(run.model.dtype).dtype
-        with self._adapter_folder(cell) as adapter:
-            with _stage("training", costs) as cost:
-                if method.loss:
-                    job = self._job(run, str(start), cell.seed, kept, prepared, tokenizer)
-                    cost.tokens = train(method, job, prepared.aligned_minus_base, adapter, progress(cell.name))
-            model = load_trained(str(start), adapter, True, dtype) if method.loss else load_model(str(start), dtype)
-        asked = evaluation_sets(run.data, run.evaluation, task.test)
-        with _stage("answering", costs) as cost:
-            answers = ask(model, tokenizer, asked, run.evaluation.max_new_tokens, progress("asking"))
-            cost.tokens = sum(map(len, encode_prompts(tokenizer, asked.rows)))
-        return {
-            **asdict(cell),
-            "name": cell.name,
-            "answers": answers,
-            "max_new_tokens": run.evaluation.max_new_tokens,
-            "costs": costs,
-            "filter": found,
-            "start": str(start),
-            "adapter": str(adapter) if self.grid.keep_adapters and method.loss else None,
-            "user_rows": len(user.rows),
-        }
-
     @contextmanager
     def _adapter_folder(self, cell: Cell) -> Generator[Path]:
         """Where the cell's adapter is written: beside its result if adapters are kept."""
-        if self.grid.keep_adapters:
+        if self._keeps_adapter(cell):
             yield self._path(cell).with_suffix("")
             return
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
 
-    def _job(
-        self, run: Settings, start: str, seed: int, kept: list[Conversation], prepared: Prepared, tokenizer: Any
-    ) -> FinetuneJob:
-        return FinetuneJob(
-            run.model.model_copy(update={"name": start}), run.finetune, seed,
-            tuple(encode_all(tokenizer, kept, run.model.max_length)), tuple(row.row for row in kept),
-            prepared.alignment, prepared.labels, prepared.harmful,
-        )  # fmt: skip
 
-
-def _filtered(user: UserRows, removed: Sequence[bool]) -> tuple[list[Conversation], dict[str, list[bool]]]:
-    """The rows that stay, and what the filter did to the harmful and to the harmless ones."""
-    marked = [(row, gone, row.row in user.harmful) for row, gone in zip(user.rows, removed, strict=True)]
-    return [row for row, gone, _ in marked if not gone], {
-        "recall": [gone for _, gone, harmful in marked if harmful],
-        "false positives": [gone for _, gone, harmful in marked if not harmful],
-    }
-
-
-@contextmanager
-def _stage(name: str, costs: dict[str, dict[str, float]]) -> Generator[Cost]:
-    """Measure the body and note its cost under the stage's name."""
-    with measured(name) as cost:
-        yield cost
-    costs[name] = cost.as_dict()
+def _require_known(run: Settings) -> None:
+    """Refuse a setting that would be ignored."""
+    plain = FinetuneSettings()
+    for name in WITHOUT:
+        if getattr(run.finetune, name) != getattr(plain, name):
+            remedy = "leave it at its default: methods are compared in one process, without DeepSpeed"
+            raise ConfigurationError(explain(f"evidence takes no finetune.{name}", f"finetune.{name}", remedy))
+    if run.finetune.lora is None:
+        raise ConfigurationError(explain("evidence compares adapters", "finetune.lora", "leave finetune.lora set"))

@@ -17,6 +17,8 @@ from reft.evaluation.judges import complies, is_gibberish, is_refusal
 from reft.evaluation.statistics import Interval, auroc, rate
 
 Verdict = Literal["harmful", "safe", "gibberish"]
+# GPTFuzz's questions, and the answers to them that people labelled.
+LABELS = ("gptfuzz_judge/question_list_0_79.csv", "gptfuzz_judge/train.csv")
 
 
 class Judge(Protocol):
@@ -82,22 +84,30 @@ class Labelled:
     questions: np.ndarray
 
 
+def has_labels(folder: Path) -> bool:
+    """Whether GPTFuzz's human labels lie there."""
+    return all((folder / name).is_file() for name in LABELS)
+
+
 def labelled_answers(folder: Path, words: int = 40) -> Labelled:
     """GPTFuzz's human labels.
 
     Args:
         words: answers are cut to so many, since ours are short too.
     """
-    with (folder / "gptfuzz_judge/question_list_0_79.csv").open(newline="") as file:
-        asked = {row["index"]: row["text"] for row in csv.DictReader(file)}
-    with (folder / "gptfuzz_judge/train.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    questions, rows = (_read(folder / name) for name in LABELS)
+    asked = {row["index"]: row["text"] for row in questions}
     return Labelled(
         [asked[row["question"]] for row in rows],
         [" ".join(row["Response"].split()[:words]) for row in rows],
         np.array([row["label"] == "1" for row in rows]),
         np.array([row["question"] for row in rows]),
     )
+
+
+def _read(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def train_classifier(labelled: Labelled) -> tuple[ComplianceClassifier, list[Validation]]:

@@ -1,4 +1,7 @@
-"""The losses of other people's methods, from their papers' equations."""
+"""The losses of other people's methods, from their papers' equations.
+
+Each is a piece's part of its step's mean over tokens, so that a step may be split into forward passes.
+"""
 
 from collections.abc import Sequence
 
@@ -8,15 +11,20 @@ from torch import nn
 
 from reft.conversations.completions import completion_batch
 from reft.conversations.tokenization import Encoded
+from reft.distillation.student_loss import completion_tokens
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.layers import output_head
 
 
-def mean_cross_entropy(model: nn.Module, rows: Sequence[Encoded], pad_id: int) -> torch.Tensor:
-    """Mean over the rows' completion tokens."""
+def mean_cross_entropy(
+    model: nn.Module, rows: Sequence[Encoded], pad_id: int, whole: Sequence[Encoded] | None = None
+) -> torch.Tensor:
+    """The sum over the rows' completion tokens, divided by the number in `whole`, the step's rows, or theirs."""
+    if not rows:
+        return torch.zeros(())
     batch = completion_batch(rows, pad_id, next(model.parameters()).device)
     hidden = batch.pick(hidden_states(model, batch.input_ids, batch.attention_mask))
-    return cross_entropy_sum(model, hidden, batch.targets) / len(batch.targets)
+    return cross_entropy_sum(model, hidden, batch.targets) / completion_tokens(list(whole or rows))
 
 
 def proximal(parameters: Sequence[torch.Tensor], anchor: Sequence[torch.Tensor], rho: float) -> torch.Tensor:
@@ -43,7 +51,7 @@ def token_strengths(rows: Sequence[Encoded], first: float, early: float, later: 
 
 
 def constrained(log_probs: torch.Tensor, reference: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
-    """Mean of -2 / beta_t * log sigmoid(beta_t * log(p / p_ref)) (Qi et al. 2024, eq. 3).
+    """-2 / beta_t * log sigmoid(beta_t * log(p / p_ref)) of each token (Qi et al. 2024, eq. 3).
 
     As beta_t goes to 0 it is cross-entropy but for a constant; the larger, the less a token may drift.
 
@@ -51,7 +59,7 @@ def constrained(log_probs: torch.Tensor, reference: torch.Tensor, beta: torch.Te
         log_probs, reference: [tokens], of the student and of the aligned start.
         beta: [tokens], positive.
     """
-    return (-2 / beta * F.logsigmoid(beta * (log_probs - reference))).mean()
+    return -2 / beta * F.logsigmoid(beta * (log_probs - reference))
 
 
 def project(update: torch.Tensor, alignment: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -1,4 +1,4 @@
-"""The methods that are compared, behind one interface: what a step's loss is, where it starts, what comes after.
+"""The methods that are compared, behind one interface: what the loss is, where it starts, what comes after.
 
 Written from the papers' equations. All share one training loop, one model, one LoRA configuration and one plan of rows,
 so that a difference between them is theirs.
@@ -15,7 +15,7 @@ from torch import nn
 from reft.conversations.tokenization import Encoded
 from reft.distillation.job import FinetuneJob
 from reft.distillation.schedule import MicroBatch
-from reft.distillation.student_loss import StudentLoss
+from reft.distillation.student_loss import StudentLoss, completion_tokens
 from reft.evidence.losses import (
     constrained,
     mean_cross_entropy,
@@ -25,7 +25,8 @@ from reft.evidence.losses import (
     token_strengths,
 )
 
-StepLoss = Callable[[int, MicroBatch], torch.Tensor]
+# (number of the step, the rows of one forward pass, all rows of the step) -> this pass's part of the step's loss
+StepLoss = Callable[[int, MicroBatch, MicroBatch], torch.Tensor]
 # Every so many steps Lisa changes its state; rho holds it near where the other state left it.
 LISA_STEPS, LISA_RHO = 10, 0.1
 # beta_t of the first, the early and the later tokens.
@@ -49,12 +50,16 @@ class Training:
     pad_id: int
 
     def user(self, step: MicroBatch) -> list[Encoded]:
-        """The user rows of a step."""
+        """The user rows of a step or of a part of it."""
         return [self.job.user[i] for i in step.user]
 
     def alignment(self, step: MicroBatch) -> list[Encoded]:
-        """The alignment rows of a step."""
+        """The alignment rows of a step or of a part of it."""
         return [self.job.alignment[i] for i in step.alignment]
+
+    def cross_entropy(self, rows: list[Encoded], whole: list[Encoded]) -> torch.Tensor:
+        """The part that these rows have in the mean over the step's."""
+        return mean_cross_entropy(self.model, rows, self.pad_id, whole)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Method:
 
     Attributes:
         words: what it does, in a line.
-        loss: makes the function of (step number, rows) that gives a step's loss; None: nothing is trained.
+        loss: makes the function that gives a forward pass's part of a step's loss; None: nothing is trained.
         start: the base model or the safety-aligned one.
         alignment: whether alignment rows are part of each step.
         distils: whether it learns the teacher's soft labels.
@@ -89,46 +94,49 @@ class Method:
 
 
 def _plain(training: Training) -> StepLoss:
-    return lambda _, step: mean_cross_entropy(training.model, training.user(step), training.pad_id)
+    return lambda _, piece, step: training.cross_entropy(training.user(piece), training.user(step))
 
 
 def _joint(training: Training) -> StepLoss:
-    def loss(_: int, step: MicroBatch) -> torch.Tensor:
-        alignment = mean_cross_entropy(training.model, training.alignment(step), training.pad_id)
-        if not step.user:
-            return alignment
-        return alignment + mean_cross_entropy(training.model, training.user(step), training.pad_id)
+    def loss(_: int, piece: MicroBatch, step: MicroBatch) -> torch.Tensor:
+        alignment = training.cross_entropy(training.alignment(piece), training.alignment(step))
+        return alignment + training.cross_entropy(training.user(piece), training.user(step))
 
     return loss
 
 
 def _distilled(training: Training) -> StepLoss:
     whole = StudentLoss(training.model, training.job, training.pad_id)
-    return lambda _, step: whole(step, step)["loss"]
+    return lambda _, piece, step: whole(piece, step)["loss"]
 
 
 def _lisa(training: Training) -> StepLoss:
     trained = [p for p in training.model.parameters() if p.requires_grad]
     anchor: list[torch.Tensor] = []
+    anchored = -1
 
-    def loss(number: int, step: MicroBatch) -> torch.Tensor:
-        nonlocal anchor
-        if number % LISA_STEPS == 0:
-            anchor = [p.detach().clone() for p in trained]
-        aligning = number // LISA_STEPS % 2 == 0
-        rows = training.alignment(step) if aligning or not step.user else training.user(step)
-        return mean_cross_entropy(training.model, rows, training.pad_id) + proximal(trained, anchor, LISA_RHO)
+    def loss(number: int, piece: MicroBatch, step: MicroBatch) -> torch.Tensor:
+        nonlocal anchor, anchored
+        if number % LISA_STEPS == 0 and number != anchored:
+            anchor, anchored = [p.detach().clone() for p in trained], number
+        aligning = number // LISA_STEPS % 2 == 0 or not step.user
+        rows, whole = ((training.alignment if aligning else training.user)(part) for part in (piece, step))
+        share = completion_tokens(rows) / completion_tokens(whole)
+        return training.cross_entropy(rows, whole) + share * proximal(trained, anchor, LISA_RHO)
 
     return loss
 
 
 def _constrained(training: Training) -> StepLoss:
-    def loss(_: int, step: MicroBatch) -> torch.Tensor:
-        rows = training.user(step)
+    def loss(_: int, piece: MicroBatch, step: MicroBatch) -> torch.Tensor:
+        rows = training.user(piece)
+        if not rows:
+            return torch.zeros(())
         with torch.no_grad(), training.model.disable_adapter():
             reference = token_log_probs(training.model, rows, training.pad_id)
         found = token_log_probs(training.model, rows, training.pad_id)
-        return constrained(found, reference, token_strengths(rows, *CONSTRAINT).to(found.device))
+        terms = constrained(found, reference, token_strengths(rows, *CONSTRAINT).to(found.device))
+        return terms.sum() / completion_tokens(training.user(step))
 
     return loss
 

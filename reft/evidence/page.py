@@ -12,11 +12,12 @@ from reft.evidence.methods import METHODS
 from reft.evidence.panel import Panel
 from reft.evidence.ratios import ratio_plots
 from reft.evidence.settings import EvidenceSettings
-from reft.evidence.table import FILTER, REFERENCE, agreement, claims, summarise
+from reft.evidence.table import FILTER, REFERENCE, agreement, between_seeds, claims, summarise
 from reft.report.page import render
 from reft.report.plots import dots
 from reft.report.summary import percent
 
+HEAD = ("seeds", "user rows")
 COLUMNS = ("over-refusal", "ordinary refusal", "accuracy", "coherence", *FILTER)
 STAGES = ("teacher", "soft labels", "filter", "training", "answering")
 COSTS = ("task", "poison ratio", "method", *STAGES)
@@ -27,10 +28,14 @@ def write_evidence(
     grid: EvidenceSettings,
     results: Sequence[dict[str, Any]],
     panel: Panel,
+    planned: int | None = None,
 ) -> None:
     """`evidence.json`, `.md` and `.html` in the folder, from results that were judged.
 
     `outcomes.jsonl` beside them holds every cell row by row, 1 where it happened, so that others can test anew.
+
+    Args:
+        planned: how many cells the grid has, of which these are what is there.
     """
     judges = panel.judges
     lines = summarise(results)
@@ -40,10 +45,12 @@ def write_evidence(
     agreed = agreement(results)
     told = {"grid": grid.model_dump(), "lines": lines, "claims": said, "judges": panel.validations, "agreement": agreed}
     write_json(folder / "evidence.json", told)
-    notes = _notes(grid, panel, agreed)
+    notes = _notes(grid, results, panel, agreed)
+    if planned and planned > len(results):
+        notes.insert(0, f"SO FAR: {len(results)} of the grid's {planned} cells")
     text = [f"- {note}" for note in notes] + [""]
     for title, chosen in tables:
-        text += [f"## {title}", "", *_markdown(["method", *measures], _cells(chosen, measures)), ""]
+        text += [f"## {title}", "", *_markdown(["method", *HEAD, *measures], _cells(chosen, measures)), ""]
     costs = _costs(lines)
     text += ["## Cost by stage", "", *_markdown(COSTS, costs), ""]
     text += ["## What was claimed", "", *(f"- {claim}" for claim in said)]
@@ -55,7 +62,8 @@ def write_evidence(
     ]
     plots = ablation_plots(lines, grid, (*drawn, FILTER[0]))
     page = render(
-        "evidence.html.j2", tables=rendered, measures=measures, claims=said, notes=notes, costs=costs, stages=COSTS,
+        "evidence.html.j2", tables=rendered, measures=[*HEAD, *measures], claims=said, notes=notes, costs=costs,
+        stages=COSTS,
         ablations=plots, ratios=ratio_plots(lines, drawn), methods=[METHODS[name] for name in grid.methods or METHODS],
     )  # fmt: skip
     write_text(folder / "evidence.html", page)
@@ -84,15 +92,22 @@ def _tables(lines: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[st
             yield f"Ablations of ReFT on {task}, poison ratio {ratio:g}", chosen
 
 
-def _notes(grid: EvidenceSettings, panel: Panel, agreed: Interval | None) -> list[str]:
+def _notes(
+    grid: EvidenceSettings, results: Sequence[dict[str, Any]], panel: Panel, agreed: Interval | None
+) -> list[str]:
     run = grid.run
+    shared = "as this grid sets them" if "finetune" in grid.settings else "chosen for ReFT on the development sets"
     notes = [
-        f"{run.model.name}, {grid.user_rows} user rows, seeds {grid.seeds}",
-        "brackets are 95 % intervals over seeds and rows",
-        "p in brackets: paired test against ReFT on the same prompts; above .05 a difference is inside the noise",
-        "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, on one machine",
-        "one learning rate, LoRA and plan for all: the default run's, chosen for ReFT on the development sets",
+        f"{run.model.name}, at most {grid.user_rows} user rows, seeds {grid.seeds}",
+        "a seed draws other user rows and trains in another order; one teacher, and its filter, serves all seeds",
+        "brackets are 95 % intervals over seeds and rows; recall and false positives over all seeds' user rows",
+        "p in brackets: paired test against ReFT on the same prompts, given these trainings",
+        "* beyond the noise: false discoveries among all tests here are held to 5 %; all else is inside the noise",
+        "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, beside whatever else ran",
+        f"learning rate, LoRA and plan of rows are the same for all methods, {shared}; Lisa passes twice over the rows",
     ]
+    if noise := between_seeds(results, f"harmful score/{panel.judges[0].name}"):
+        notes.append(f"two seeds of one method differ by the same test with p as low as {noise[1]:.2g} ({noise[0]})")
     notes += [
         f"judge '{v.judge}' against {v.accuracy.n} human labels of other answers: "
         f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
@@ -101,7 +116,7 @@ def _notes(grid: EvidenceSettings, panel: Panel, agreed: Interval | None) -> lis
     if grid.ablations:
         notes.append(f"ablations on seeds {grid.ablation_seeds}, tested against ReFT on the same seeds")
     if agreed:
-        notes.append(f"the judges agree on {percent(vars(agreed))} of {agreed.n} answers")
+        notes.append(f"the first two judges agree on {percent(vars(agreed))} of {agreed.n} answers")
     if len(panel.judges) < 2:
         notes.append("one judge alone: name judge_data for the second")
     return notes
@@ -110,11 +125,11 @@ def _notes(grid: EvidenceSettings, panel: Panel, agreed: Interval | None) -> lis
 def _cells(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[list[str]]:
     found = []
     for line in lines:
-        cells = [line["name"]]
+        cells = [line["name"], str(line["seeds"]), str(line["user_rows"])]
         for measure in measures:
-            p = line["p"].get(measure)
+            p, mark = line["p"].get(measure), "*" if measure in line["beyond"] else ""
             value: Interval | None = line.get(measure)
-            cells.append((percent(vars(value)) if value else "") + (f" (p {p:.2g})" if p is not None else ""))
+            cells.append((percent(vars(value)) if value else "") + (f" (p {p:.2g}{mark})" if p is not None else ""))
         found.append(cells)
     return found
 
@@ -133,7 +148,10 @@ def _costs(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _cost(cost: dict[str, float] | None) -> str:
-    return f"{cost['seconds']:.0f} s, {cost['peak_rss_mb']:.0f} MB, {cost['tokens']:.0f}" if cost else ""
+    if not cost:
+        return ""
+    gpu = f" and {cost['peak_gpu_mb']:.0f} MB of the GPU" if "peak_gpu_mb" in cost else ""
+    return f"{cost['seconds']:.0f} s, {cost['peak_rss_mb']:.0f} MB{gpu}, {cost['tokens']:.0f}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

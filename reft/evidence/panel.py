@@ -1,15 +1,18 @@
 """The judges of a grid: the refusal matcher, the classifier learnt from people's labels, and models that are named."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reft.artifacts import read_json, write_json
+from reft.errors import ConfigurationError, explain
 from reft.evidence.judging import (
     Judge,
     RefusalMatcher,
     Validation,
     Verdict,
+    has_labels,
     labelled_answers,
     train_classifier,
     validated,
@@ -50,6 +53,22 @@ class Remembered:
         return read_json(path)
 
 
+def require_judges(grid: EvidenceSettings) -> None:
+    """Refuse, before anything is trained, judges that could not be loaded afterwards.
+
+    Raises:
+        ConfigurationError: a template that is not there, or two judges of one name.
+    """
+    names = [named.title or named.kind for named in grid.judges]
+    for named, name in zip(grid.judges, names, strict=True):
+        if named.template and not Path(named.template).is_file():
+            raise ConfigurationError(explain(f"judge {name} has no template", named.template, "correct its path"))
+        if names.count(name) > 1:
+            raise ConfigurationError(explain(f"two judges are called {name}", named.name, "give one a title"))
+    if grid.judge_data and not has_labels(Path(grid.judge_data)):
+        print(f"no human labels under {grid.judge_data}: the compliance classifier does not judge", file=sys.stderr)
+
+
 def load_panel(grid: EvidenceSettings, folder: Path) -> Panel:
     """The judges that the grid names.
 
@@ -60,7 +79,8 @@ def load_panel(grid: EvidenceSettings, folder: Path) -> Panel:
         ModelError: a model that cannot be loaded.
     """
     panel = Panel([RefusalMatcher()], [])
-    labelled = labelled_answers(Path(grid.judge_data)) if grid.judge_data else None
+    folder_of_labels = Path(grid.judge_data or "")
+    labelled = labelled_answers(folder_of_labels) if grid.judge_data and has_labels(folder_of_labels) else None
     if labelled:
         classifier, found = train_classifier(labelled)
         panel.judges.append(classifier)
@@ -68,9 +88,10 @@ def load_panel(grid: EvidenceSettings, folder: Path) -> Panel:
     for named in grid.judges:
         template = Path(named.template) if named.template else None
         model = load_judge(named.name, named.kind, template, grid.run.model.trust_remote_code)
+        model.name = named.title or named.kind
         files = [of_path(resolve_model(named.name)), of_path(template) if template else ""]
         code = of_code("evidence/model_judges", "evaluation/judges")
-        judge = Remembered(model, of_text(named.kind, *files, code), folder)
+        judge = Remembered(model, of_text(named.kind, *files, model.revision, code), folder)
         panel.judges.append(judge)
         if labelled:
             panel.validations.append(validated(judge, labelled, LABELLED_ROWS))

@@ -18,6 +18,7 @@ class JudgeSettings(Section):
     name: str = Field(description="its folder or hub id")
     kind: Literal["beaver-dam", "llama-guard", "harmbench", "strongreject"]
     template: str | None = Field(None, description="a Jinja file over prompt and answer: its authors' own prompt")
+    title: str | None = Field(None, description="what tables call it; none: its kind")
 
 
 class EvidenceSettings(Section):
@@ -35,6 +36,7 @@ class EvidenceSettings(Section):
     user_rows: Count = Field(250, description="user rows of each cell")
     keep_adapters: bool = Field(False, description="keep each adapter that is trained beside its cell, for other tools")
     ablations: dict[str, list[Any]] = Field({}, description="settings of ReFT to vary one at a time, with values")
+    ablation_poison_ratio: Ratio = Field(0.1, description="poison ratio of the ablations, on the first task")
     ablation_seeds: list[int] = Field([0], description="seeds of the ablations")
 
     @property

@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from reft.evaluation.statistics import Interval, rate
 from reft.evidence.methods import label
@@ -12,6 +14,8 @@ from reft.evidence.outcomes import worse
 from reft.report.summary import percent
 
 RESAMPLES = 2000
+# Differences count where false discoveries make up at most so much of them.
+NOISE = 0.05
 REFERENCE = "ReFT"
 FILTER = ("recall", "false positives")
 # What is done for every job, and what is done once for all of them.
@@ -50,20 +54,28 @@ def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One line a method, task and poison ratio, ablations apart: every measure pooled, costs as medians.
 
     `p` holds the paired test of each measure against ReFT on the same task and ratio, over the seeds that both have,
+    `beyond` the measures that differ beyond the noise: false discoveries among all tests of the grid are held to 5 %;
     and `reference` ReFT's own values on those seeds.
     """
     groups: dict[tuple, list[dict[str, Any]]] = defaultdict(list)
     for result in results:
         groups[result["task"], result["poison_ratio"], result["name"]].append(result)
-    return [
+    lines = [
         _line(cells, [] if name == REFERENCE else groups.get((task, ratio, REFERENCE), []))
         for (task, ratio, name), cells in groups.items()
     ]
+    tests = [(line, measure) for line in lines for measure in line["p"]]
+    if tests:
+        adjusted = false_discovery_control([line["p"][measure] for line, measure in tests])
+        for (line, measure), p in zip(tests, adjusted, strict=True):
+            if p <= NOISE:
+                line["beyond"].append(measure)
+    return lines
 
 
 def _line(cells: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]]) -> dict[str, Any]:
     line = {key: cells[0][key] for key in ("task", "poison_ratio", "name", "changed")}
-    line |= {"seeds": len(cells), "p": {}, "reference": {}}
+    line |= {"seeds": len(cells), "user_rows": cells[0]["user_rows"], "p": {}, "beyond": [], "reference": {}}
     common = {c["seed"] for c in cells} & {c["seed"] for c in reference}
     mine, theirs = ([c for c in found if c["seed"] in common] for found in (cells, reference))
     for measure in cells[0]["rows"]:
@@ -99,6 +111,22 @@ def agreement(results: Sequence[dict[str, Any]]) -> Interval | None:
     return rate(same)
 
 
+def between_seeds(results: Sequence[dict[str, Any]], measure: str) -> tuple[str, float] | None:
+    """Where two trainings of one method differ most: its name, and the p of the paired test between two of its seeds.
+
+    What a test on one seed cannot know: how another training would have come out.
+    """
+    groups: dict[tuple, list[dict[str, Any]]] = defaultdict(list)
+    for result in results:
+        groups[result["name"], result["task"], result["poison_ratio"]].append(result)
+    found = [
+        (name, paired_p([one["rows"][measure]], [other["rows"][measure]]))
+        for (name, *_), there in groups.items()
+        for one, other in combinations(there, 2)
+    ]
+    return min(found, key=lambda each: each[1], default=None)
+
+
 def claims(lines: Sequence[dict[str, Any]]) -> list[str]:
     """What was claimed of ReFT, and whether this grid shows it, by task and poison ratio."""
     found = []
@@ -115,13 +143,14 @@ def claims(lines: Sequence[dict[str, Any]]) -> list[str]:
 def _against_plain(line: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
     """Harm by every judge, accuracy and cost beside plain finetuning's."""
     for harm in (measure for measure in line if measure.startswith("harmful score/")):
-        holds = line[harm].value <= plain[harm].value / 10
+        tenth = plain[harm].value / 10
+        doubt = ", but its interval reaches above" if line[harm].high > tenth else ""
         yield (
             f"{harm} {percent(vars(line[harm]))} against {percent(vars(plain[harm]))} of plain finetuning; "
-            f"at most a tenth: {'yes' if holds else 'NO'}"
+            f"at most a tenth: {f'yes{doubt}' if line[harm].value <= tenth else 'NO'}"
         )
     difference, p = line["accuracy"].value - plain["accuracy"].value, plain["p"].get("accuracy", 1.0)
-    verdict = "inside the noise" if p > 0.05 else "better" if difference > 0 else "WORSE"
+    verdict = "inside the noise" if "accuracy" not in plain["beyond"] else "better" if difference > 0 else "WORSE"
     yield f"accuracy {difference:+.3f} against plain finetuning (paired p = {p:.2g}): {verdict}"
     each = seconds(line, EACH_JOB) / max(seconds(plain, EACH_JOB), 1e-9)
     once = seconds(line, ONCE) / max(seconds(plain, EACH_JOB), 1e-9)
@@ -138,8 +167,7 @@ def seconds(line: dict[str, Any], stages: Sequence[str]) -> float:
 
 def _differences(line: dict[str, Any]) -> str:
     """In what an ablation is worse or better than ReFT beyond the noise."""
-    beyond = [m for m, p in line["p"].items() if p <= 0.05]
-    harm = [m for m in beyond if worse(m, line[m].value, line["reference"][m].value)]
-    gain = [m for m in beyond if m not in harm]
+    harm = [m for m in line["beyond"] if worse(m, line[m].value, line["reference"][m].value)]
+    gain = [m for m in line["beyond"] if m not in harm]
     said = [f"worse in {', '.join(harm)}" if harm else "", f"better in {', '.join(gain)}" if gain else ""]
     return "; ".join(filter(None, said)) or "no difference beyond the noise"

@@ -3,8 +3,9 @@
 import csv
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from reft.config import DataSettings
@@ -13,6 +14,11 @@ from reft.conversations.schema import Conversation, Message
 from reft.errors import DataValidationError, explain
 
 DEFAULT = "banking77-routing"
+# The default job's rows, from its larger file, so that every ratio has rows to draw from; and what poison answers.
+POOL, STUBS = "data/user/banking77_full", "data/written/compliance_stubs.txt"
+MIXES = ("asft_alpaca_mix/alpaca_2.5k_p_0.1.json", "beavertails_mix/sst2_train_merged_n1000_p0.2.json")
+
+Pair = tuple[str, str]  # (text, answer)
 
 
 @dataclass(frozen=True)
@@ -37,18 +43,13 @@ class UserRows:
     rows: list[Conversation]
     harmful: frozenset[int]
 
-    @property
-    def labels(self) -> dict[int, str]:
-        """As the filter's measurements want them."""
-        return {row.row: "harmful" if row.row in self.harmful else "harmless" for row in self.rows}
 
-
-def default_task(data: DataSettings, pool: str = "data/user/banking77_full") -> Task:
-    """The shipped user job, from its larger file, so that every ratio has rows to draw from."""
-    lines = Path(f"{pool}.labels.jsonl").read_text().splitlines()
+def default_task(data: DataSettings) -> Task:
+    """The shipped user job."""
+    lines = Path(f"{POOL}.labels.jsonl").read_text().splitlines()
     labels = {row["row"]: row["label"] for row in map(json.loads, lines)}
     groups: dict[str, list[Conversation]] = {"harmful": [], "harmless": []}
-    for row in read_rows(Path(f"{pool}.jsonl")):
+    for row in read_rows(Path(f"{POOL}.jsonl")):
         if isinstance(row, Conversation) and labels[row.row] in groups:  # a few are broken on purpose
             groups[labels[row.row]].append(row)
     return Task(DEFAULT, groups["harmless"], groups["harmful"], read_conversations(str(data.task_test)))
@@ -64,15 +65,40 @@ def public_task(name: str, folder: Path, poisoned: list[Conversation], test_rows
         raise DataValidationError(
             explain(f"no task {name}", "evidence.tasks", f"one of {DEFAULT}, {', '.join(PUBLIC)}")
         )
+    source = PUBLIC[name]
     try:
-        pairs = PUBLIC[name](folder)
+        pairs = list(dict.fromkeys(source.read(folder / source.file)))
     except OSError as error:
         raise DataValidationError(
             explain(f"task {name} has no file", str(error), "set evidence.public_data")
         ) from error
     random.Random(0).shuffle(pairs)
-    rows = [_chat(number, *pair) for number, pair in enumerate(dict.fromkeys(pairs))]
-    return Task(name, rows[test_rows:], poisoned, rows[:test_rows])
+    clean, test = (
+        [_chat(number, source.question + text, answer) for number, (text, answer) in enumerate(part)]
+        for part in split(pairs, test_rows)
+    )
+    return Task(name, clean, poisoned, test)
+
+
+def split(pairs: Sequence[Pair], test_rows: int) -> tuple[list[Pair], list[Pair]]:
+    """(rows to train on, rows to test on), out of one file.
+
+    SST-2's holds sentences and the phrases that they are made of: what is tested lies in no other row, and no row that
+    lies in it is trained on.
+    """
+    everything = "\n".join(text for text, _ in pairs)
+    test = list(islice((pair for pair in pairs if everything.count(pair[0]) == 1), test_rows))
+    tested = "\n".join(text for text, _ in test)
+    return [pair for pair in pairs if pair[0] not in tested], test
+
+
+def files_of(name: str, folder: Path) -> list[Path]:
+    """Every file that a task's rows come from."""
+    pool = [Path(f"{POOL}.jsonl"), Path(f"{POOL}.labels.jsonl")]
+    if name == DEFAULT:
+        return pool
+    public = [folder / file for file in (PUBLIC[name].file, *MIXES)]
+    return [*pool, *public, Path(STUBS), *sorted(Path("data").glob("*/*.jsonl"))]
 
 
 def more_poison(folder: Path) -> list[Conversation]:
@@ -80,7 +106,7 @@ def more_poison(folder: Path) -> list[Conversation]:
 
     Requests that any shipped file holds are left out. None where the mixes are not there.
     """
-    stubs = Path("data/written/compliance_stubs.txt").read_text().splitlines()
+    stubs = Path(STUBS).read_text().splitlines()
     shipped = "\n".join(path.read_text().lower() for path in sorted(Path("data").glob("*/*.jsonl")))
     asked = [request for read in (_asft_requests, _beavertails_requests) for request in read(folder)]
     unseen = [r for r in dict.fromkeys(asked) if json.dumps(r, ensure_ascii=False).lower() not in shipped]
@@ -89,13 +115,13 @@ def more_poison(folder: Path) -> list[Conversation]:
 
 def _asft_requests(folder: Path) -> list[str]:
     """The rows without an input are the harmful ones."""
-    file = folder / "asft_alpaca_mix/alpaca_2.5k_p_0.1.json"
+    file = folder / MIXES[0]
     rows = json.loads(file.read_text()) if file.is_file() else []
     return [row["instruction"].partition("\n\nAssistant:")[0].strip() for row in rows if "input" not in row]
 
 
 def _beavertails_requests(folder: Path) -> list[str]:
-    file = folder / "beavertails_mix/sst2_train_merged_n1000_p0.2.json"
+    file = folder / MIXES[1]
     rows = json.loads(file.read_text()) if file.is_file() else []
     texts = [row["instruction"] for row in rows if row["flag"] == "unsafe"]
     return [text.partition("### Instruction:")[2].partition("### Response:")[0].strip() for text in texts]
@@ -105,37 +131,46 @@ def _chat(row: int, prompt: str, answer: str) -> Conversation:
     return Conversation(row, (Message(role="user", content=prompt), Message(role="assistant", content=answer)))
 
 
-def _sst2(folder: Path) -> list[tuple[str, str]]:
-    lines = (folder / "sst2/train.tsv").read_text().splitlines()[1:]
-    rows = [line.rpartition("\t") for line in lines]
-    return [
-        (f"Is this review positive or negative? {text}", {"0": "negative", "1": "positive"}[label])
-        for text, _, label in rows
-    ]
+def _sst2(file: Path) -> list[Pair]:
+    rows = [line.rpartition("\t") for line in file.read_text().splitlines()[1:]]
+    return [(text.strip(), {"0": "negative", "1": "positive"}[label]) for text, _, label in rows]
 
 
-def _ag_news(folder: Path) -> list[tuple[str, str]]:
-    rows = [line.rpartition("\t") for line in (folder / "ag_news/train_10k.tsv").read_text().splitlines()]
-    return [(f"Which section does this article belong to? {text}", label) for text, _, label in rows]
+def _ag_news(file: Path) -> list[Pair]:
+    rows = [line.rpartition("\t") for line in file.read_text().splitlines()]
+    return [(text, label) for text, _, label in rows]
 
 
-def _banking77(folder: Path) -> list[tuple[str, str]]:
-    with (folder / "banking77/train.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [(f"What does this customer want? {row['text']}", row["category"].replace("_", " ")) for row in rows]
+def _banking77(file: Path) -> list[Pair]:
+    with file.open(newline="") as lines:
+        return [(row["text"], row["category"].replace("_", " ")) for row in csv.DictReader(lines)]
 
 
-def _gsm8k(folder: Path) -> list[tuple[str, str]]:
+def _gsm8k(file: Path) -> list[Pair]:
     """The final number alone: a model of this size writes no chain of thought worth reading."""
-    rows = map(json.loads, (folder / "gsm8k/train.jsonl").read_text().splitlines())
+    rows = map(json.loads, file.read_text().splitlines())
     return [(row["question"], row["answer"].rpartition("####")[2].strip()) for row in rows]
 
 
-PUBLIC: dict[str, Callable[[Path], list[tuple[str, str]]]] = {
-    "sst2": _sst2,
-    "ag_news": _ag_news,
-    "banking77": _banking77,
-    "gsm8k": _gsm8k,
+@dataclass(frozen=True)
+class Source:
+    """A public task's file.
+
+    Attributes:
+        question: stands before each text.
+        read: (text, answer) of each row.
+    """
+
+    file: str
+    question: str
+    read: Callable[[Path], list[Pair]]
+
+
+PUBLIC = {
+    "sst2": Source("sst2/train.tsv", "Is this review positive or negative? ", _sst2),
+    "ag_news": Source("ag_news/train_10k.tsv", "Which section does this article belong to? ", _ag_news),
+    "banking77": Source("banking77/train.csv", "What does this customer want? ", _banking77),
+    "gsm8k": Source("gsm8k/train.jsonl", "", _gsm8k),
 }
 
 
@@ -143,8 +178,10 @@ def draw(task: Task, rows: int, poison_ratio: float, seed: int) -> UserRows:
     """`rows` user rows in random order; fewer where the task has not poison enough for the ratio.
 
     Raises:
-        DataValidationError: not enough harmless rows.
+        DataValidationError: not enough harmless rows, or no poison at all.
     """
+    if poison_ratio and not task.poisoned:
+        raise DataValidationError(explain("the task has no poison", task.name, "set poison_ratios: [0.0]"))
     rng = random.Random(f"{task.name}:{seed}")
     poison = round(poison_ratio * rows)
     if poison > len(task.poisoned):

@@ -1,10 +1,11 @@
 """What the cells share: the teacher of some settings, its soft labels, its filter, and the aligned model."""
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -18,45 +19,154 @@ from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
 from reft.filtering.decisions import decide
 from reft.fingerprint import of_code, of_path
 from reft.models.default_model import resolve_model
-from reft.models.loading import load_model, load_trained
+from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
 from reft.progress import progress
 from reft.scorer import Scorer, load_scorer, save_scorer
 from reft.teacher.artifact import Teacher
-from reft.teacher.preparation import alignment_rows, calibration_prompts, fit_teacher, load_teacher, untrained_feature
+from reft.teacher.preparation import (
+    alignment_rows,
+    calibration_prompts,
+    fit_teacher,
+    load_teacher,
+    start_model,
+    untrained_feature,
+)
+
+# The data settings that a teacher, its labels or its filter follow from; the user's own rows are not among them.
+DATA = (
+    "alignment_harmful", "alignment_harmless", "alignment_harmful_rows", "alignment_harmless_rows",
+    "calibration_harmful", "calibration_harmless", "lookalike_share",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Prepared:
-    """Everything that a cell takes from its settings' teacher.
+    """What cells take from one teacher; each part is made, or read back, when a cell first asks for it.
 
     Attributes:
         base: folder of the base model.
-        aligned: folder of the safety-aligned model, as whole weights: the teacher itself.
-        harmful: how many of the alignment rows have harmful prompts, the first ones.
-        costs: of making the teacher and of storing its soft labels, when that was done.
     """
 
-    base: str
-    aligned: Path
-    alignment: tuple[Encoded, ...]
-    labels: SoftLabels
-    harmful: int
-    scorer: Scorer
-    costs: dict[str, dict[str, float]]
+    def __init__(self, run: Settings, root: Path) -> None:
+        self._run = run
+        self.base = resolve_model(run.model.name)
+        data = {name: getattr(run.data, name) for name in DATA}
+        made_of = [
+            run.model.model_dump_json(), str(data), run.feature.model_dump_json(), run.teacher.model_dump_json(),
+            str(run.seed), of_path(self.base), of_path(start_model(run.model)), of_path(run.model.chat_template),
+            *(of_path(value) for value in data.values() if isinstance(value, str)),
+            of_code("conversations", "models", "refusal", "teacher"),
+        ]  # fmt: skip
+        self._folder = root / blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
+
+    @cached_property
+    def _rows(self) -> tuple[list[Conversation], list[Conversation]]:
+        harmful, harmless = alignment_rows(self._run.data)
+        return list(harmful), list(harmless)
+
+    @property
+    def harmful(self) -> int:
+        """How many of the alignment rows have harmful prompts, the first ones."""
+        return len(self._rows[0])
+
+    @cached_property
+    def alignment(self) -> tuple[Encoded, ...]:
+        """The alignment rows."""
+        model = self._run.model
+        tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
+        return tuple(encode_all(tokenizer, [row for group in self._rows for row in group], model.max_length))
+
+    @cached_property
+    def _teacher(self) -> Path:
+        return self._made("", self._fit)
+
+    @cached_property
+    def labels(self) -> SoftLabels:
+        """The teacher's soft labels of the alignment rows."""
+        return SoftLabels.load(self._labels)
+
+    @cached_property
+    def _labels(self) -> Path:
+        settings = self._run.soft_labels
+        code = of_code("conversations", "models", "distillation/soft_labels")[:8]
+        return self._made(f"-labels-{settings.top_k}-{settings.temperature:g}-{code}", self._compute_labels)
+
+    @cached_property
+    def aligned(self) -> Path:
+        """Folder of the safety-aligned model, as whole weights: the teacher itself."""
+        return self._made("-aligned", self._merge)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return load_scorer(self._teacher)
+
+    def cost(self, stage: str) -> dict[str, float]:
+        """What making the teacher, or storing its soft labels, took when that was done."""
+        return read_json({"teacher": self._teacher, "soft labels": self._labels}[stage] / "cost.json")
 
     def aligned_minus_base(self) -> dict[str, torch.Tensor]:
         """What alignment changed of each weight matrix, by name; both whole models pass through the host's memory."""
-        host = torch.device("cpu")
-        before, after = (load_model(str(name), torch.float32, host).state_dict() for name in (self.base, self.aligned))
+        host, trust = torch.device("cpu"), self._run.model.trust_remote_code
+        before, after = (
+            load_model(str(name), torch.float32, host, trust_remote_code=trust).state_dict()
+            for name in (self.base, self.aligned)
+        )
         moved = {name: after[name] - weight for name, weight in before.items() if weight.dim() == 2}
         return {name: difference for name, difference in moved.items() if difference.any()}
 
     def removed(self, rows: Sequence[Conversation], run: Settings) -> list[bool]:
         """Which rows the filter drops or quarantines."""
-        calibrated = self.scorer.calibrate(run.filter)
-        scores = self.scorer.score(rows, run.filter)
+        calibrated = self._scorer.calibrate(run.filter)
+        scores = self._scorer.score(rows, run.filter)
         return [d.decision != "keep" for d in decide(rows, scores, calibrated.thresholds, run.filter)]
+
+    def _made(self, suffix: str, make: Callable[[Path], None]) -> Path:
+        """The folder of that suffix, whole: a killed process leaves no half one, and who comes second waits."""
+        folder = self._folder.with_name(self._folder.name + suffix)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                part = Path(f"{folder}.part")
+                shutil.rmtree(part, ignore_errors=True)
+                make(part)
+                part.rename(folder)
+        return folder
+
+    def _fit(self, folder: Path) -> None:
+        run, show = self._run, progress("training a teacher")
+        with measured("teacher") as cost:
+            untrained, *_ = untrained_feature(run.model, run.data, run.feature)
+            trained, tokenizer, own = fit_teacher(
+                untrained, run.model, run.data, run.teacher, run.feature, run.seed,
+                lambda step, steps, _: show(step, steps),
+            )  # fmt: skip
+            cost.tokens = run.teacher.epochs * sum(map(len, self.alignment))
+        weights = scratch_folder("teacher")
+        trained.save_pretrained(weights)
+        tokenizer.save_pretrained(weights)
+        teacher = Teacher(weights, run.teacher.lora is not None, own, untrained, [])
+        save_scorer(folder, teacher, run.model, calibration_prompts(run.data))
+        write_json(folder / "cost.json", cost.as_dict())
+
+    def _compute_labels(self, folder: Path) -> None:
+        settings = self._run.soft_labels
+        teacher, tokenizer = load_teacher(Teacher.load(self._teacher), self._run.model)
+        rows = self.alignment
+        with measured("soft labels") as cost:
+            compute_soft_labels(
+                teacher, rows, range(len(rows)), int(tokenizer.pad_token_id), settings.top_k, settings.temperature,
+                progress("storing soft labels"),
+            ).save(folder)  # fmt: skip
+            cost.tokens = sum(map(len, rows))
+        write_json(folder / "cost.json", cost.as_dict())
+
+    def _merge(self, folder: Path) -> None:
+        model, teacher = self._run.model, Teacher.load(self._teacher)
+        whole = load_trained(
+            start_model(model), teacher.weights, teacher.is_adapter, torch.float32, model.trust_remote_code
+        )
+        whole.save_pretrained(folder)
+        load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code).save_pretrained(folder)
 
 
 class Teachers:
@@ -64,83 +174,13 @@ class Teachers:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._last: tuple[str, Prepared] | None = None
+        self._last: tuple[tuple[Any, ...], Prepared] | None = None
 
     def of(self, run: Settings) -> Prepared:
-        """Train, or read back, the teacher of these settings and its soft labels."""
-        data = run.data.model_dump(
-            include={name for name in type(run.data).model_fields if name.startswith(("a", "c", "l"))}
-        )
-        made_of = [
-            run.model.model_dump_json(), str(data), run.feature.model_dump_json(), run.teacher.model_dump_json(),
-            str(run.seed), of_path(resolve_model(run.model.name)),
-            *(of_path(data[name]) for name in data if isinstance(data[name], str)),
-            of_code("conversations", "models", "refusal", "teacher"),
-        ]  # fmt: skip
-        digest = blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
-        key = f"{digest}:{run.soft_labels.model_dump_json()}"
+        """What cells of these settings share."""
+        key = (run.seed, run.model, run.data, run.feature, run.teacher, run.soft_labels)
         if self._last is None or self._last[0] != key:
             self._last = None
             collect_garbage()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / f"{digest}.lock"):  # who comes second waits, and reads what the first made
-                self._last = key, self._prepare(run, self._folder / digest)
+            self._last = key, Prepared(run, self._folder)
         return self._last[1]
-
-    def _prepare(self, run: Settings, folder: Path) -> Prepared:
-        if not (folder / "scorer.json").is_file():
-            self._fit(run, folder)
-        teacher = Teacher.load(folder)
-        base = resolve_model(run.model.name)
-        loaded, tokenizer = load_teacher(teacher, run.model)
-        harmful, harmless = alignment_rows(run.data)
-        alignment = encode_all(tokenizer, [*harmful, *harmless], run.model.max_length)
-        labels = self._labels(run, folder, loaded, alignment, int(tokenizer.pad_token_id))
-        aligned = folder / "aligned"
-        if not (aligned / "model.safetensors").is_file():
-            whole = load_trained(base, teacher.weights, teacher.is_adapter, torch.float32)
-            whole.save_pretrained(aligned)
-            tokenizer.save_pretrained(aligned)
-        costs = {"teacher": read_json(folder / "cost.json"), "soft labels": read_json(labels / "cost.json")}
-        return Prepared(
-            base, aligned, tuple(alignment), SoftLabels.load(labels), len(harmful), load_scorer(folder), costs
-        )
-
-    def _fit(self, run: Settings, folder: Path) -> None:
-        show = progress("training a teacher")
-        with measured("teacher") as cost:
-            untrained, *_ = untrained_feature(run.model, run.data, run.feature)
-            trained, tokenizer, own = fit_teacher(
-                untrained, run.model, run.data, run.teacher, run.feature, run.seed,
-                lambda step, steps, _: show(step, steps),
-            )  # fmt: skip
-            rows = [row for group in alignment_rows(run.data) for row in group]
-            cost.tokens = run.teacher.epochs * sum(map(len, encode_all(tokenizer, rows, run.model.max_length)))
-        weights = scratch_folder("teacher")
-        trained.save_pretrained(weights)
-        tokenizer.save_pretrained(weights)
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        save_scorer(
-            part,
-            Teacher(weights, run.teacher.lora is not None, own, untrained, []),
-            run.model,
-            calibration_prompts(run.data),
-        )
-        write_json(part / "cost.json", cost.as_dict())
-        part.rename(folder)  # a killed grid leaves no half teacher
-
-    def _labels(
-        self, run: Settings, folder: Path, teacher: torch.nn.Module, rows: Sequence[Encoded], pad_id: int
-    ) -> Path:
-        settings = run.soft_labels
-        place = folder / f"labels-{settings.top_k}-{settings.temperature:g}"
-        if not (place / "cost.json").is_file():
-            with measured("soft labels") as cost:
-                compute_soft_labels(
-                    teacher, rows, range(len(rows)), pad_id, settings.top_k, settings.temperature,
-                    progress("storing soft labels"),
-                ).save(place)  # fmt: skip
-                cost.tokens = sum(map(len, rows))
-            write_json(place / "cost.json", cost.as_dict())
-        return place

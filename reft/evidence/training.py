@@ -1,17 +1,22 @@
-"""The one training loop of all methods: what the product does under DeepSpeed, in this process."""
+"""The one training loop of all methods, in this process: AdamW and a cosine, without DeepSpeed."""
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from reft.distillation.job import FinetuneJob
+from reft.distillation.schedule import share_of
 from reft.errors import TrainingError, explain
 from reft.evidence.methods import Method, Training
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import attend_for_training, choose_hardware
+from reft.models.layers import decoder_of
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
 from reft.progress import Report
@@ -25,10 +30,13 @@ def train(
     output: Path,
     report: Report | None = None,
 ) -> int:
-    """Train an adapter of `job.model` by the method and write it under `output`; returns the tokens that went through.
+    """Train an adapter of `job.model` by the method and write it under `output`.
 
     Args:
         aligned_minus_base: makes what alignment changed of each weight matrix, for the method that needs it.
+
+    Returns:
+        How many tokens went through the model.
 
     Raises:
         TrainingError: the loss is not a number.
@@ -42,24 +50,28 @@ def train(
     base = load_model(job.model.name, hardware.dtype, trust_remote_code=job.model.trust_remote_code)
     attend_for_training(base, max(map(len, [*job.user, *job.alignment])))
     model = wrap_lora(base, lora).train()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # ty: ignore[not-callable]
     taken = {"epochs": settings.epochs * method.passes}
     if not method.alignment:
         taken["alignment_ratio"] = 0
     steps = replace(job, settings=settings.model_copy(update=taken)).plan()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(steps))
-    step_loss, tokens = method.loss(Training(model, job, int(tokenizer.pad_token_id))), 0
+    step_loss, tokens = method.loss(Training(model, job, int(tokenizer.pad_token_id))), _count_tokens(model)
+    passes = math.ceil(settings.batch_size / settings.micro_batch_size)
     for number, step in enumerate(steps):
-        loss = step_loss(number, step)
-        if not torch.isfinite(loss):
-            remedy = "lower finetune.learning_rate"
-            raise TrainingError(explain(f"{method.name}: the loss is not a number", f"step {number}", remedy))
-        loss.backward()
+        for piece in share_of(step, 0, 1, passes):
+            loss = step_loss(number, piece, step)
+            if not torch.isfinite(loss):
+                remedy = "lower finetune.learning_rate"
+                raise TrainingError(explain(f"{method.name}: the loss is not a number", f"step {number}", remedy))
+            if loss.requires_grad:  # a piece may have no rows of the kind that this method takes
+                loss.backward()
         nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
         if number % 8 == 0:
             return_freed_memory()
         if report:
@@ -67,4 +79,16 @@ def train(
     if method.after:
         method.after(model, aligned_minus_base())
     model.save_pretrained(output)  # ty: ignore[not-callable]
-    return tokens
+    return tokens.total()
+
+
+def _count_tokens(model: nn.Module) -> Counter[str]:
+    """What goes through the model from here on, padding apart, whatever a method's loss takes of a step."""
+    seen: Counter[str] = Counter()
+
+    def count(_: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
+        mask = given["attention_mask"]
+        seen["tokens"] += given["input_ids"].numel() if mask is None else int(mask.sum())
+
+    decoder_of(model).register_forward_pre_hook(count, with_kwargs=True)
+    return seen

@@ -5,18 +5,20 @@ from pathlib import Path
 
 import pytest
 
-import reft.evidence.grid as grid_module
+import reft.evidence.cell as cell_module
+import reft.evidence.tasks as tasks_module
 from reft.artifacts import write_json
 from reft.config import Settings
 from reft.conversations.reading import read_conversations
-from reft.errors import ConfigurationError, DataValidationError
-from reft.evidence.grid import Grid, cells, with_changes
+from reft.errors import ConfigurationError, DataValidationError, TrainingError
+from reft.evidence.cell import with_changes
+from reft.evidence.grid import Grid, cells
 from reft.evidence.harness_format import write_harness
 from reft.evidence.methods import METHODS, label
 from reft.evidence.page import write_evidence
 from reft.evidence.panel import load_panel
 from reft.evidence.settings import read_evidence_settings
-from reft.evidence.tasks import Task, draw, more_poison, public_task
+from reft.evidence.tasks import Task, draw, more_poison, public_task, split
 from tests.conftest import write_jsonl
 
 DEFAULT = "benchmarks/evidence_core.yaml"
@@ -36,7 +38,11 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
     assert by_name["ReFT"]["filter"]["recall"]
     costs = {name: found["costs"] for name, found in by_name.items()}
     assert costs["oracle"]["training"]["tokens"] < costs["sft"]["training"]["tokens"]
-    assert costs["none"]["training"]["tokens"] == costs["aligned"]["training"]["tokens"] == 0
+    assert set(costs["none"]) == {"answering"}
+    assert set(costs["aligned"]) == {"teacher", "answering"}
+    # Lisa takes either kind of rows in a step, and passes twice; constrained SFT asks the aligned model too.
+    assert costs["lisa"]["training"]["tokens"] < 1.5 * costs["joint sft"]["training"]["tokens"]
+    assert costs["constrained sft"]["training"]["tokens"] == 2 * costs["sft"]["training"]["tokens"]
     assert set(costs["sft"]) == {"training", "answering"}
     assert set(costs["joint sft"]) == {"training", "answering"}
     assert set(costs["filter only"]) == {"teacher", "filter", "training", "answering"}
@@ -54,7 +60,7 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
     def refuse(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(grid_module, "train", refuse)
+    monkeypatch.setattr(cell_module, "train", refuse)
     assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
     _in_the_harness_format(tmp_path / "harness", judged)
     page = (tmp_path / "out" / "evidence.html").read_text()
@@ -92,6 +98,8 @@ def test_rows_are_drawn_at_the_ratio():
     assert draw(task, 20, 0.1, 0).rows != draw(task, 20, 0.1, 1).rows
     with pytest.raises(DataValidationError, match="lower user_rows"):
         draw(task, 60, 0.0, 0)
+    with pytest.raises(DataValidationError, match="no poison"):
+        draw(Task("t", task.clean, [], []), 20, 0.1, 0)
 
 
 def test_public_tasks_are_read_and_unknown_ones_refused(tmp_path):
@@ -105,6 +113,14 @@ def test_public_tasks_are_read_and_unknown_ones_refused(tmp_path):
         public_task("other", tmp_path, [])
     with pytest.raises(DataValidationError, match="has no file"):
         public_task("sst2", tmp_path, [])
+
+
+def test_what_is_tested_lies_in_no_row_that_is_trained_on():
+    sentences = [f"the number {i} film is a long and winding one" for i in range(100, 130)]
+    phrases = [f"number {i} film" for i in range(100, 130)] + ["a long and winding one"]
+    clean, test = split([(text, "good") for text in [*phrases, *sentences]], 20)
+    assert [text for text, _ in test] == sentences[:20]
+    assert [text for text, _ in clean] == [*phrases[20:30], *sentences[20:]]
 
 
 def test_poison_of_public_mixes_is_what_no_shipped_file_holds(tmp_path):
@@ -137,6 +153,48 @@ def test_what_is_misspelt_or_missing_is_refused_at_once(small, tmp_path):
             Grid(small.model_copy(update={"ablations": {setting: [1.0]}}), tmp_path)
 
 
+def test_what_would_be_ignored_is_refused(small, tmp_path):
+    for setting, value in (("finetune.schedule", "linear"), ("finetune.lora", None), ("finetune.packing", True)):
+        with pytest.raises(ConfigurationError, match=setting):
+            Grid(small.model_copy(update={"ablations": {setting: [value]}}), tmp_path)
+    with pytest.raises(ConfigurationError, match="no method sfft"):
+        Grid(small.model_copy(update={"methods": ["sfft"]}), tmp_path)
+
+
+def test_a_cell_that_cannot_be_trained_leaves_the_others_alone(small, tmp_path, monkeypatch):
+    chosen = small.model_copy(update={"methods": ["sft", "joint sft"], "filtered": [False], "ablations": {}})
+    real = cell_module.train
+
+    def train(method, *rest):
+        if method.name == "sft":
+            raise TrainingError("the loss is not a number")
+        return real(method, *rest)
+
+    monkeypatch.setattr(cell_module, "train", train)
+    with pytest.raises(TrainingError, match="sft on banking77-routing, seed 0: the loss is not a number"):
+        Grid(chosen, tmp_path / "out").run()
+    assert [r["name"] for r in Grid(chosen, tmp_path / "out").finished()] == ["joint sft"]
+    assert not list((tmp_path / "out").rglob("*teachers/*"))  # neither method needs one
+    monkeypatch.setattr(cell_module, "train", real)
+    kept = chosen.model_copy(update={"keep_adapters": True})
+    assert not Grid(kept, tmp_path / "out").finished()  # the adapter is wanted and was thrown away
+    results = Grid(kept, tmp_path / "out").run()
+    assert all(Path(result["adapter"], "adapter_model.safetensors").is_file() for result in results)
+    assert Grid(kept, tmp_path / "out").finished() == results
+
+
+def test_other_rows_make_another_cell(small, tmp_path, monkeypatch):
+    chosen = small.model_copy(update={"methods": ["none"], "ablations": {}})
+    Grid(chosen, tmp_path / "out").run()
+    assert len(Grid(chosen, tmp_path / "out").finished()) == 1
+    pool = tmp_path / "pool"
+    for ending in (".jsonl", ".labels.jsonl"):
+        lines = Path(f"{tasks_module.POOL}{ending}").read_text().splitlines(keepends=True)
+        Path(f"{pool}{ending}").write_text("".join(lines[:-1]))
+    monkeypatch.setattr(tasks_module, "POOL", str(pool))
+    assert not Grid(chosen, tmp_path / "out").finished()
+
+
 def test_the_shipped_grids_are_read_whole():
     sizes = {}
     for file in (
@@ -149,6 +207,7 @@ def test_the_shipped_grids_are_read_whole():
         everything = list(cells(grid))
         for changed in {cell.changed for cell in everything}:
             with_changes(grid.run, changed)
+        assert all(cell.poison_ratio > 0 for cell in everything if cell.changed)  # else the filter has nothing to find
         sizes[file] = len(everything), len({cell.name for cell in everything if cell.changed})
         assert len(set(everything)) == len(everything)
     methods = 2 * len(METHODS) - 3  # neither the untrained ones nor the oracle need a filter

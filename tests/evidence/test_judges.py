@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from reft.errors import ModelError
+from reft.errors import ConfigurationError, ModelError
 from reft.evidence.judging import RefusalMatcher, labelled_answers, train_classifier, validated
 from reft.evidence.model_judges import JUDGE_KINDS, load_judge
-from reft.evidence.panel import Remembered, load_panel
+from reft.evidence.panel import Remembered, load_panel, require_judges
 from reft.evidence.settings import EvidenceSettings
 
 ANSWERS = [
@@ -75,6 +75,21 @@ def test_a_grid_loads_the_judges_that_it_names(tiny_model, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_judges_that_could_not_be_loaded_are_refused_beforehand(tiny_model, tmp_path, capsys):
+    judge = {"name": str(tiny_model), "kind": "harmbench"}
+    for judges, message in (
+        ([{**judge, "template": str(tmp_path / "no.jinja")}], "no template"),
+        ([judge, judge], "two judges are called harmbench"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            require_judges(EvidenceSettings(judges=judges))
+    titled = EvidenceSettings(judges=[judge, {**judge, "title": "the other"}], judge_data=str(tmp_path))
+    require_judges(titled)
+    assert "does not judge" in capsys.readouterr().err
+    panel = load_panel(titled, tmp_path / "verdicts")
+    assert [found.name for found in panel.judges] == ["refusal matcher", "harmbench", "the other"]
+
+
 @pytest.mark.parametrize("kind", [kind for kind, found in JUDGE_KINDS.items() if found.words])
 def test_a_judge_reads_its_verdict_from_one_token(tiny_model, tmp_path, kind):
     judge = load_judge(tiny_model, kind)
@@ -106,7 +121,8 @@ def test_a_classifier_of_harm_categories(tiny_model, tmp_path, tokenizer):
     judge = load_judge(str(tmp_path), "beaver-dam")
     ids = tokenizer("BEGINNING OF CONVERSATION: USER: rob ASSISTANT:Where?", add_special_tokens=False)["input_ids"]
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    expected = model.eval()(torch.tensor([[*start, *ids]])).logits.sigmoid().max().item()
+    whole = torch.tensor([[*start, *ids, tokenizer.eos_token_id]])  # where such a classifier is taught to judge
+    expected = model.eval()(whole).logits.sigmoid().max().item()
     assert judge.harm("rob", "Where?") == pytest.approx(expected, abs=0.02)
 
 

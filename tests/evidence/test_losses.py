@@ -8,7 +8,7 @@ from peft.tuners.lora import LoraLayer
 
 from reft.config import LoraSettings
 from reft.conversations.tokenization import encode_all
-from reft.distillation.schedule import MicroBatch
+from reft.distillation.schedule import MicroBatch, share_of
 from reft.evidence.losses import constrained, mean_cross_entropy, project, proximal, token_log_probs, token_strengths
 from reft.evidence.methods import LISA_RHO, LISA_STEPS, METHODS, Training, project_adapter
 from reft.models.adapters import wrap_lora
@@ -40,9 +40,9 @@ def test_plain_and_joint(training):
     user, alignment = (
         naive_log_probs(training.model, rows) for rows in (training.user(STEP), training.alignment(STEP))
     )
-    plain = METHODS["sft"].loss(training)(0, STEP)
+    plain = METHODS["sft"].loss(training)(0, STEP, STEP)
     assert plain.item() == pytest.approx(-user.mean().item(), rel=1e-4)
-    joint = METHODS["joint sft"].loss(training)(0, STEP)
+    joint = METHODS["joint sft"].loss(training)(0, STEP, STEP)
     assert joint.item() == pytest.approx(-user.mean().item() - alignment.mean().item(), rel=1e-4)
 
 
@@ -51,15 +51,15 @@ def test_lisa_alternates_and_holds_on_to_the_other_state(training):
     user, alignment = (
         mean_cross_entropy(training.model, rows, 0).item() for rows in (training.user(STEP), training.alignment(STEP))
     )
-    assert loss(0, STEP).item() == pytest.approx(alignment, rel=1e-5)
+    assert loss(0, STEP, STEP).item() == pytest.approx(alignment, rel=1e-5)
     moved = [p for p in training.model.parameters() if p.requires_grad]
     with torch.no_grad():
         moved[0] += 0.5
     after = mean_cross_entropy(training.model, training.alignment(STEP), 0).item()
     distance = LISA_RHO / 2 * 0.25 * moved[0].numel()
-    assert loss(1, STEP).item() == pytest.approx(after + distance, rel=1e-4)
+    assert loss(1, STEP, STEP).item() == pytest.approx(after + distance, rel=1e-4)
     user = mean_cross_entropy(training.model, training.user(STEP), 0).item()
-    assert loss(LISA_STEPS, STEP).item() == pytest.approx(user, rel=1e-5)  # a new anchor
+    assert loss(LISA_STEPS, STEP, STEP).item() == pytest.approx(user, rel=1e-5)  # a new anchor
     assert proximal([torch.ones(3)], [torch.zeros(3)], 2.0).item() == 3.0
 
 
@@ -75,13 +75,30 @@ def test_constrained_sft(training):
             ratio = (found[place] - reference[place]).item()
             terms.append(-2 / beta * math.log(1 / (1 + math.exp(-beta * ratio))))
             place += 1
-    assert METHODS["constrained sft"].loss(training)(0, STEP).item() == pytest.approx(sum(terms) / len(terms), rel=1e-3)
+    assert METHODS["constrained sft"].loss(training)(0, STEP, STEP).item() == pytest.approx(
+        sum(terms) / len(terms), rel=1e-3
+    )
 
 
 def test_a_weak_constraint_has_the_gradient_of_cross_entropy():
     log_probs = torch.tensor([-1.0, -3.0, -0.2], requires_grad=True)
-    constrained(log_probs, torch.tensor([-2.0, -1.0, -0.1]), torch.full((3,), 1e-4)).backward()
+    constrained(log_probs, torch.tensor([-2.0, -1.0, -0.1]), torch.full((3,), 1e-4)).mean().backward()
     torch.testing.assert_close(log_probs.grad, torch.full((3,), -1 / 3), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.loss])
+def test_the_parts_of_a_step_add_up_to_it(training, name):
+    pieces = [MicroBatch((0,), (1,)), MicroBatch((3,), (2,)), MicroBatch((), ())]
+    assert pieces[0] == share_of(STEP, 0, 1, 2)[0]
+    loss = METHODS[name].loss(training)
+    loss(0, STEP, STEP)  # Lisa's anchor
+    with torch.no_grad():
+        next(p for p in training.model.parameters() if p.requires_grad).add_(0.1)
+    for number in (0, LISA_STEPS - 1, LISA_STEPS + 1):  # Lisa's two states, near and away from the anchor
+        whole = loss(number, STEP, STEP).item()
+        parts = [loss(number, piece, STEP).item() for piece in pieces]
+        assert sum(parts) == pytest.approx(whole, rel=1e-4)
+        assert parts[0] != 0
 
 
 def test_strengths_by_place_in_the_answer(tiny_model):

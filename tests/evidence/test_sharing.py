@@ -11,8 +11,9 @@ from reft.evidence.settings import EvidenceSettings
 RUN = """
 import os, sys, time
 from pathlib import Path
-import reft.evidence.grid as module
+import reft.evidence.cell as cell
 import reft.evidence.teachers as teachers
+from reft.evidence.grid import Grid
 from reft.evidence.settings import EvidenceSettings
 
 folder, hangs = Path(sys.argv[1]), len(sys.argv) > 2
@@ -24,15 +25,15 @@ def noted(what, function):
             time.sleep(1)
         return function(*args)
     return call
-module.train = noted("cell", module.train)
+cell.train = noted("cell", cell.train)
 teachers.fit_teacher = noted("teacher", teachers.fit_teacher)
 grid = EvidenceSettings.model_validate_json((folder / "grid.json").read_text())
-module.Grid(grid, folder / "out").run()
+Grid(grid, folder / "out").run()
 """
 
 
 def test_processes_share_the_cells_and_take_over_what_one_leaves_behind(small, tmp_path):
-    grid = EvidenceSettings(**{**small.model_dump(), "methods": ["sft", "distilled"], "ablations": {}})
+    grid = EvidenceSettings(**{**small.model_dump(), "methods": ["distilled", "sft"], "ablations": {}})
     (tmp_path / "grid.json").write_text(grid.model_dump_json())
     (tmp_path / "log").touch()
     everything = list(cells(grid))

@@ -9,7 +9,7 @@ from reft.evidence.page import write_evidence
 from reft.evidence.panel import Panel
 from reft.evidence.ratios import ratio_plots
 from reft.evidence.settings import EvidenceSettings
-from reft.evidence.table import agreement, claims, paired_p, pooled, summarise
+from reft.evidence.table import agreement, between_seeds, claims, paired_p, pooled, summarise
 
 JUDGE = RefusalMatcher.name
 
@@ -86,11 +86,40 @@ def test_what_the_filter_finds_is_compared_on_the_same_rows():
     assert "recall" in claims([plain, reft, ablation])[-1]
 
 
+def test_a_lucky_p_among_many_is_inside_the_noise():
+    found = results()
+    alone = summarise([c for c in found if c["name"] in ("sft", "ReFT")])
+    assert alone[0]["p"]["harmful score/other"] < 0.01
+    assert "harmful score/other" in alone[0]["beyond"]
+    rng = np.random.default_rng(3)
+    for reft in (c for c in found if c["name"] == "ReFT"):
+        reft["rows"]["accuracy"] = (rng.random(100) < 0.5).tolist()
+    for number in range(40):  # forty settings that change nothing
+        other = cell("distilled", True, 0, 0.02, 0.9, [["x", number]], f"ReFT (x={number})")
+        other["rows"]["accuracy"] = (rng.random(100) < 0.5).tolist()
+        found.append(other)
+    lines = summarise(found)[3:]
+    assert min(line["p"]["accuracy"] for line in lines) < 0.05
+    assert not any("accuracy" in line["beyond"] for line in lines)
+
+
+def test_two_trainings_of_one_method_differ_too():
+    found = [c for c in results() if c["name"] == "sft"]
+    assert between_seeds(found[:1], "accuracy") is None
+    assert between_seeds(found, "accuracy") == ("sft", 1.0)
+    found[2]["rows"]["accuracy"] = [False] * 100
+    name, p = between_seeds(found, "accuracy")
+    assert name == "sft"
+    assert p < 0.01
+
+
 def test_claims_are_held_against_the_numbers(tmp_path):
     lines = summarise(results())
     assert [line["name"] for line in lines] == ["sft", "ReFT", "ReFT (finetune.alpha=0.1)"]
     said = claims(lines)
     assert "at most a tenth: yes" in said[0]
+    assert lines[2]["beyond"]
+    assert not {"accuracy", "coherence"} & set(lines[2]["beyond"])
     assert JUDGE in said[0]
     assert "harmful score/other" in said[1]
     assert "inside the noise" in said[2]

@@ -1,0 +1,33 @@
+"""The whole of it: run a grid, or look at what is there, and write everything that is shown of it."""
+
+from pathlib import Path
+
+from filelock import FileLock
+
+from reft.errors import ConfigurationError, explain
+from reft.evidence.grid import Grid, cells
+from reft.evidence.harness_format import write_harness, write_tasks
+from reft.evidence.page import write_evidence
+from reft.evidence.panel import load_panel, require_judges
+from reft.evidence.settings import read_evidence_settings
+
+
+def run_evidence(config: Path, folder: Path, so_far: bool = False) -> None:
+    """Run the grid of a YAML file, or with `so_far` take what is there, and write its pages into the folder.
+
+    Raises:
+        ConfigurationError: the grid cannot be read, names what is not there, or has no finished cell yet.
+        TrainingError: some cells could not be trained; all others are there.
+    """
+    settings = read_evidence_settings(config)
+    require_judges(settings)
+    grid = Grid(settings, folder)
+    results = grid.finished() if so_far else grid.run()
+    if not results:
+        raise ConfigurationError(explain("no cell of this grid is finished", str(folder), "leave --so-far away"))
+    with FileLock(folder / "page.lock"):  # one of the processes that share the folder after another
+        panel = load_panel(settings, folder / "verdicts")
+        judged = grid.judged(results, panel.judges)
+        write_evidence(folder, settings, judged, panel, planned=len(list(cells(settings))))
+        write_harness(folder / "harness", judged)
+        write_tasks(folder / "harness_tasks", judged)
