@@ -17,7 +17,7 @@ from reft.progress import current_run
 class Cost:
     """Seconds of wall clock, peak resident memory in MB, and tokens that went through a model.
 
-    `peak_gpu_mb` is what this process's tensors took of its GPU, where it has one.
+    `peak_gpu_mb` is what this process's tensors took of its GPU, where it used one; its children's are not in it.
     """
 
     seconds: float = 0.0
@@ -51,7 +51,7 @@ def measured(stage: str, every_seconds: float = 0.25) -> Generator[Cost]:
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
-    if has_gpu := torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # a stage that needs no GPU is not made to hold one
         torch.cuda.reset_peak_memory_stats()
     try:
         yield cost
@@ -59,7 +59,7 @@ def measured(stage: str, every_seconds: float = 0.25) -> Generator[Cost]:
         stop.set()
         sampler.join()
         cost.seconds = time.monotonic() - started
-        if has_gpu:
+        if torch.cuda.is_initialized():
             cost.peak_gpu_mb = torch.cuda.max_memory_allocated() / 2**20
         if run:
             run.end(stage, cost.seconds)

@@ -5,21 +5,22 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from reft.artifacts import read_json, write_json
+from reft.artifacts import read_json, write_json, write_text
 from reft.config import FinetuneSettings, Settings
-from reft.errors import ConfigurationError, TrainingError, explain
+from reft.errors import ConfigurationError, DataValidationError, TrainingError, explain
 from reft.evaluation.asking import evaluation_sets
 from reft.evidence.cell import Cell, answers_of, with_changes
 from reft.evidence.judging import Judge
 from reft.evidence.methods import METHODS, variants
 from reft.evidence.outcomes import outcomes
 from reft.evidence.settings import EvidenceSettings
-from reft.evidence.tasks import DEFAULT, Task, default_task, files_of, more_poison, public_task
+from reft.evidence.tasks import DEFAULT, Task, default_task, draw, files_of, more_poison, public_task
 from reft.evidence.teachers import Teachers
 from reft.fingerprint import of_code, of_path, of_text
 from reft.models.default_model import resolve_model
@@ -59,60 +60,47 @@ class Grid:
             that share the folder, one a GPU or core, share the cells.
 
     Raises:
-        ConfigurationError: a method, a setting or a file that is not there: said before hours have passed.
-        DataValidationError: a task that is not there.
+        ConfigurationError: a method or setting that there is not: said before hours have passed.
+        DataValidationError: a task that is not there, or has too few rows.
     """
 
     def __init__(self, grid: EvidenceSettings, folder: Path) -> None:
         self.grid, self.folder = grid, folder
         self.teachers = Teachers(folder / "teachers")
         self._tasks: dict[str, Task] = {}
+        self._made_of: dict[str, str] = {}
         for name in grid.methods or ():
             if name not in METHODS:
                 raise ConfigurationError(explain(f"no method {name}", "methods", f"one of {', '.join(METHODS)}"))
-        for name in grid.tasks:
-            self._task(name)
+        for name, ratio, seed in product(grid.tasks, grid.poison_ratios, grid.seeds):
+            draw(self._task(name), grid.user_rows, ratio, seed)
         _require_known(grid.run)
         for key, values in grid.ablations.items():
             for value in values:
                 _require_known(with_changes(grid.run, ((key, value),)))
 
-    @cached_property
-    def _made_of(self) -> str:
-        """What every cell's key holds beside the cell itself."""
-        run = self.grid.run
-        files = [of_path(path) for _, path in run.data if isinstance(path, str)]
-        models = [of_path(path) for path in (resolve_model(run.model.name), start_model(run.model))]
-        template = of_path(run.model.chat_template)
-        return of_text(run.model_dump_json(), str(self.grid.user_rows), *files, *models, template, of_code(*CODE))
-
     def finished(self) -> list[dict[str, Any]]:
         """The results that are there, in the grid's order: for a look at a grid that still runs, or was stopped."""
-        return [read_json(self._path(cell)) for cell in cells(self.grid) if self._there(cell)]
+        return [read_json(path) for path in map(self._path, cells(self.grid)) if path.is_file()]
+
+    def failures(self) -> list[str]:
+        """What is known of the cells that could not be trained, in the grid's order."""
+        marks = [_failed(self._path(cell)) for cell in cells(self.grid)]
+        return [f"{mark.read_text()} (remove {mark} to try again)" for mark in marks if mark.is_file()]
 
     def run(self) -> list[dict[str, Any]]:
         """Every cell's result, those of an earlier run or of another process read back; in the grid's order.
 
-        Raises:
-            TrainingError: some cells could not be trained; all others are there.
+        A cell that cannot be trained is left out; `failures` tells of it.
         """
-        everything, failed = list(cells(self.grid)), dict[Path, str]()
+        everything = list(cells(self.grid))
         show = progress("evidence")
         # First what no other process is at, then the rest: it waits for the others, and does what one has left behind.
         for patient in (False, True):
             for cell in everything:
-                path = self._path(cell)
-                if self._there(cell) or path in failed:
-                    continue
-                try:
+                if not self._over(cell):
                     self._take(cell, patient)
-                except TrainingError as error:  # the other cells are no worse for it
-                    failed[path] = f"{cell.name} on {cell.task}, seed {cell.seed}: {error}"
-                    print(failed[path], file=sys.stderr)
-                show(sum(map(self._there, everything)), len(everything), cell.name)
-        if failed:
-            remedy = "change what it says, or leave that method away; --so-far shows all other cells"
-            raise TrainingError(explain("cells that could not be trained", "; ".join(failed.values()), remedy))
+                    show(sum(map(self._over, everything)), len(everything), cell.name)
         return self.finished()
 
     def _take(self, cell: Cell, patient: bool) -> None:
@@ -124,9 +112,14 @@ class Grid:
         except Timeout:
             return
         with held:
-            if not self._there(cell):
+            if self._over(cell):
+                return
+            try:
                 write_json(path, self._result(cell))
-                collect_garbage()
+            except (TrainingError, DataValidationError, ConfigurationError) as error:  # other cells are none the worse
+                write_text(_failed(path), f"{cell.name} on {cell.task}, seed {cell.seed}: {error}")
+                print(error, file=sys.stderr)
+            collect_garbage()
 
     def _result(self, cell: Cell) -> dict[str, Any]:
         run = with_changes(self.grid.run, cell.changed)
@@ -135,12 +128,25 @@ class Grid:
             result = answers_of(cell, run, task, self.grid.user_rows, prepared, adapter)
         return {**result, "adapter": str(adapter) if self._keeps_adapter(cell) else None}
 
-    def _path(self, cell: Cell) -> Path:
-        return self.folder / "cells" / f"{of_text(repr(cell), self._made_of, self._task_files[cell.task])}.json"
-
-    def _there(self, cell: Cell) -> bool:
+    def _over(self, cell: Cell) -> bool:
         path = self._path(cell)
-        return path.is_file() and (path.with_suffix("").is_dir() or not self._keeps_adapter(cell))
+        return path.is_file() or _failed(path).is_file()
+
+    def _path(self, cell: Cell) -> Path:
+        """Where the cell's result lies, under a key of everything that decides it."""
+        changed = repr(cell.changed)
+        if changed not in self._made_of:
+            run = with_changes(self.grid.run, cell.changed)
+            files = [of_path(path) for _, path in run.data if isinstance(path, str)]
+            models = [of_path(path) for path in (resolve_model(run.model.name), start_model(run.model))]
+            self._made_of[changed] = of_text(
+                run.model_dump_json(), str(self.grid.user_rows), *files, *models, of_path(run.model.chat_template),
+                of_code(*CODE),
+            )  # fmt: skip
+        # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
+        kept = str(self._keeps_adapter(cell))
+        key = of_text(repr(cell), self._made_of[changed], self._task_files[cell.task], kept)
+        return self.folder / "cells" / f"{key}.json"
 
     def _keeps_adapter(self, cell: Cell) -> bool:
         return self.grid.keep_adapters and METHODS[cell.method].loss is not None
@@ -177,6 +183,11 @@ class Grid:
             return
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
+
+
+def _failed(path: Path) -> Path:
+    """Where it is noted that a cell cannot be trained, and why: beside its result's place."""
+    return path.with_suffix(".failed")
 
 
 def _require_known(run: Settings) -> None:

@@ -1,7 +1,4 @@
-"""The losses of other people's methods, from their papers' equations.
-
-Each is a piece's part of its step's mean over tokens, so that a step may be split into forward passes.
-"""
+"""The losses of other people's methods, from their papers' equations."""
 
 from collections.abc import Sequence
 

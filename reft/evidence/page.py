@@ -106,8 +106,9 @@ def _notes(
         "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, beside whatever else ran",
         f"learning rate, LoRA and plan of rows are the same for all methods, {shared}; Lisa passes twice over the rows",
     ]
-    if noise := between_seeds(results, f"harmful score/{panel.judges[0].name}"):
-        notes.append(f"two seeds of one method differ by the same test with p as low as {noise[1]:.2g} ({noise[0]})")
+    different, pairs = between_seeds(results, f"harmful score/{panel.judges[0].name}")
+    if pairs:
+        notes.append(f"of {pairs} pairs of seeds of one method, that test calls {different} different at p of .05")
     notes += [
         f"judge '{v.judge}' against {v.accuracy.n} human labels of other answers: "
         f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"

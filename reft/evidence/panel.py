@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import AutoConfig
+
 from reft.artifacts import read_json, write_json
 from reft.errors import ConfigurationError, explain
 from reft.evidence.judging import (
+    ComplianceClassifier,
     Judge,
     RefusalMatcher,
     Validation,
@@ -57,14 +60,20 @@ def require_judges(grid: EvidenceSettings) -> None:
     """Refuse, before anything is trained, judges that could not be loaded afterwards.
 
     Raises:
-        ConfigurationError: a template that is not there, or two judges of one name.
+        ConfigurationError: a model or template that is not there, or two judges of one name.
     """
-    names = [named.title or named.kind for named in grid.judges]
-    for named, name in zip(grid.judges, names, strict=True):
+    names = [RefusalMatcher.name, ComplianceClassifier.name, *(named.shown for named in grid.judges)]
+    for named in grid.judges:
         if named.template and not Path(named.template).is_file():
-            raise ConfigurationError(explain(f"judge {name} has no template", named.template, "correct its path"))
-        if names.count(name) > 1:
-            raise ConfigurationError(explain(f"two judges are called {name}", named.name, "give one a title"))
+            what = f"judge {named.shown} has no template"
+            raise ConfigurationError(explain(what, named.template, "correct its path"))
+        if names.count(named.shown) > 1:
+            raise ConfigurationError(explain(f"two judges are called {named.shown}", named.name, "give one a title"))
+        try:
+            AutoConfig.from_pretrained(resolve_model(named.name), trust_remote_code=grid.run.model.trust_remote_code)
+        except (OSError, ValueError) as error:
+            what = f"judge {named.shown} is not there ({error})"
+            raise ConfigurationError(explain(what, named.name, "name a folder or a hub id")) from error
     if grid.judge_data and not has_labels(Path(grid.judge_data)):
         print(f"no human labels under {grid.judge_data}: the compliance classifier does not judge", file=sys.stderr)
 
@@ -88,7 +97,7 @@ def load_panel(grid: EvidenceSettings, folder: Path) -> Panel:
     for named in grid.judges:
         template = Path(named.template) if named.template else None
         model = load_judge(named.name, named.kind, template, grid.run.model.trust_remote_code)
-        model.name = named.title or named.kind
+        model.name = named.shown
         files = [of_path(resolve_model(named.name)), of_path(template) if template else ""]
         code = of_code("evidence/model_judges", "evaluation/judges")
         judge = Remembered(model, of_text(named.kind, *files, model.revision, code), folder)

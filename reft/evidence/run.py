@@ -4,7 +4,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from reft.errors import ConfigurationError, explain
+from reft.errors import ConfigurationError, TrainingError, explain
 from reft.evidence.grid import Grid, cells
 from reft.evidence.harness_format import write_harness, write_tasks
 from reft.evidence.page import write_evidence
@@ -17,17 +17,23 @@ def run_evidence(config: Path, folder: Path, so_far: bool = False) -> None:
 
     Raises:
         ConfigurationError: the grid cannot be read, names what is not there, or has no finished cell yet.
-        TrainingError: some cells could not be trained; all others are there.
+        TrainingError: some cells could not be trained; the page of all others is written.
     """
     settings = read_evidence_settings(config)
     require_judges(settings)
     grid = Grid(settings, folder)
-    results = grid.finished() if so_far else grid.run()
-    if not results:
-        raise ConfigurationError(explain("no cell of this grid is finished", str(folder), "leave --so-far away"))
+    if not so_far:
+        grid.run()
+    folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "page.lock"):  # one of the processes that share the folder after another
+        results = grid.finished()
+        if not results:
+            raise ConfigurationError(explain("no cell of this grid is finished", str(folder), "leave --so-far away"))
         panel = load_panel(settings, folder / "verdicts")
         judged = grid.judged(results, panel.judges)
         write_evidence(folder, settings, judged, panel, planned=len(list(cells(settings))))
         write_harness(folder / "harness", judged)
         write_tasks(folder / "harness_tasks", judged)
+    if failures := grid.failures():
+        remedy = "the page shows all other cells"
+        raise TrainingError(explain("cells that could not be trained", "; ".join(failures), remedy))

@@ -20,6 +20,11 @@ class JudgeSettings(Section):
     template: str | None = Field(None, description="a Jinja file over prompt and answer: its authors' own prompt")
     title: str | None = Field(None, description="what tables call it; none: its kind")
 
+    @property
+    def shown(self) -> str:
+        """What tables call it."""
+        return self.title or self.kind
+
 
 class EvidenceSettings(Section):
     """One grid: every method on every task at every poison ratio with every seed, and the ablations of ReFT."""

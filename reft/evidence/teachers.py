@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from reft.artifacts import read_json, scratch_folder, write_json
+from reft.artifacts import read_json, scratch_folder, write_json, write_text
 from reft.config import Settings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded, encode_all
 from reft.cost import measured
 from reft.distillation.soft_labels import SoftLabels, compute_soft_labels
+from reft.errors import TrainingError
 from reft.filtering.decisions import decide
 from reft.fingerprint import of_code, of_path
 from reft.models.default_model import resolve_model
@@ -121,14 +122,25 @@ class Prepared:
         return [d.decision != "keep" for d in decide(rows, scores, calibrated.thresholds, run.filter)]
 
     def _made(self, suffix: str, make: Callable[[Path], None]) -> Path:
-        """The folder of that suffix, whole: a killed process leaves no half one, and who comes second waits."""
+        """The folder of that suffix, whole: a killed process leaves no half one, and who comes second waits.
+
+        Raises:
+            TrainingError: it cannot be made; said again at once to whoever asks later.
+        """
         folder = self._folder.with_name(self._folder.name + suffix)
         folder.parent.mkdir(parents=True, exist_ok=True)
+        failed = Path(f"{folder}.failed")
         with FileLock(f"{folder}.lock"):
+            if failed.is_file():
+                raise TrainingError(f"{failed.read_text()} (remove {failed} to try again)")
             if not folder.is_dir():
                 part = Path(f"{folder}.part")
                 shutil.rmtree(part, ignore_errors=True)
-                make(part)
+                try:
+                    make(part)
+                except TrainingError as error:
+                    write_text(failed, str(error))
+                    raise
                 part.rename(folder)
         return folder
 

@@ -87,8 +87,7 @@ def _count_tokens(model: nn.Module) -> Counter[str]:
     seen: Counter[str] = Counter()
 
     def count(_: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
-        mask = given["attention_mask"]
-        seen["tokens"] += given["input_ids"].numel() if mask is None else int(mask.sum())
+        seen["tokens"] += int(given["attention_mask"].sum())
 
     decoder_of(model).register_forward_pre_hook(count, with_kwargs=True)
     return seen

@@ -1,9 +1,13 @@
 """A whole small grid on the tiny model: every method trains, results are kept, a second run trains nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
 
 import reft.evidence.cell as cell_module
 import reft.evidence.tasks as tasks_module
@@ -17,9 +21,12 @@ from reft.evidence.harness_format import write_harness
 from reft.evidence.methods import METHODS, label
 from reft.evidence.page import write_evidence
 from reft.evidence.panel import load_panel
+from reft.evidence.run import run_evidence
 from reft.evidence.settings import read_evidence_settings
 from reft.evidence.tasks import Task, draw, more_poison, public_task, split
+from reft.evidence.training import train
 from tests.conftest import write_jsonl
+from tests.distillation.conftest import make_job
 
 DEFAULT = "benchmarks/evidence_core.yaml"
 
@@ -165,22 +172,47 @@ def test_a_cell_that_cannot_be_trained_leaves_the_others_alone(small, tmp_path, 
     chosen = small.model_copy(update={"methods": ["sft", "joint sft"], "filtered": [False], "ablations": {}})
     real = cell_module.train
 
-    def train(method, *rest):
+    def failing(method, *rest):
         if method.name == "sft":
             raise TrainingError("the loss is not a number")
         return real(method, *rest)
 
-    monkeypatch.setattr(cell_module, "train", train)
-    with pytest.raises(TrainingError, match="sft on banking77-routing, seed 0: the loss is not a number"):
-        Grid(chosen, tmp_path / "out").run()
-    assert [r["name"] for r in Grid(chosen, tmp_path / "out").finished()] == ["joint sft"]
+    monkeypatch.setattr(cell_module, "train", failing)
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(chosen.model_dump()))
+    message = "sft on banking77-routing, seed 0: the loss is not a number"
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=message):
+            run_evidence(tmp_path / "grid.yaml", tmp_path / "out")
+        assert "| joint sft |" in (tmp_path / "out" / "evidence.md").read_text()
+        monkeypatch.setattr(cell_module, "train", real)  # the second time it is known without another training
     assert not list((tmp_path / "out").rglob("*teachers/*"))  # neither method needs one
-    monkeypatch.setattr(cell_module, "train", real)
+    next((tmp_path / "out" / "cells").glob("*.failed")).unlink()
+    run_evidence(tmp_path / "grid.yaml", tmp_path / "out")
+    assert "| sft |" in (tmp_path / "out" / "evidence.md").read_text()
+
+
+def test_adapters_are_kept_with_their_own_results(small, tmp_path):
+    chosen = small.model_copy(update={"methods": ["none", "sft"], "filtered": [False], "ablations": {}})
+    Grid(chosen, tmp_path / "out").run()
     kept = chosen.model_copy(update={"keep_adapters": True})
-    assert not Grid(kept, tmp_path / "out").finished()  # the adapter is wanted and was thrown away
-    results = Grid(kept, tmp_path / "out").run()
-    assert all(Path(result["adapter"], "adapter_model.safetensors").is_file() for result in results)
-    assert Grid(kept, tmp_path / "out").finished() == results
+    assert [r["name"] for r in Grid(kept, tmp_path / "out").finished()] == ["none"]  # the other's was thrown away
+    none, sft = Grid(kept, tmp_path / "out").run()
+    assert none["adapter"] is None
+    assert Path(sft["adapter"], "adapter_model.safetensors").is_file()
+
+
+def test_a_step_may_be_split_into_passes(tiny_model, tmp_path):
+    job = make_job(tiny_model)
+    trained = []
+    for micro, checkpointing in ((4, False), (1, True)):
+        settings = {"batch_size": 4, "micro_batch_size": micro, "gradient_checkpointing": checkpointing}
+        finetune = job.settings.model_copy(update={**settings, "alignment_ratio": 1.0, "learning_rate": 1e-3})
+        tokens = train(METHODS["joint sft"], replace(job, settings=finetune), dict, tmp_path / str(micro))
+        trained.append((tokens, load_file(tmp_path / str(micro) / "adapter_model.safetensors")))
+    (tokens, whole), (other_tokens, parts) = trained
+    assert tokens == other_tokens > 0
+    for name, weight in whole.items():
+        torch.testing.assert_close(parts[name], weight, rtol=0.05, atol=2e-4)
 
 
 def test_other_rows_make_another_cell(small, tmp_path, monkeypatch):

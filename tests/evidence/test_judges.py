@@ -80,6 +80,8 @@ def test_judges_that_could_not_be_loaded_are_refused_beforehand(tiny_model, tmp_
     for judges, message in (
         ([{**judge, "template": str(tmp_path / "no.jinja")}], "no template"),
         ([judge, judge], "two judges are called harmbench"),
+        ([{**judge, "title": "refusal matcher"}], "two judges are called refusal matcher"),
+        ([{**judge, "name": str(tmp_path)}], "harmbench is not there"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             require_judges(EvidenceSettings(judges=judges))

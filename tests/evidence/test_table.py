@@ -105,12 +105,10 @@ def test_a_lucky_p_among_many_is_inside_the_noise():
 
 def test_two_trainings_of_one_method_differ_too():
     found = [c for c in results() if c["name"] == "sft"]
-    assert between_seeds(found[:1], "accuracy") is None
-    assert between_seeds(found, "accuracy") == ("sft", 1.0)
+    assert between_seeds(found[:1], "accuracy") == (0, 0)
+    assert between_seeds(found, "accuracy") == (0, 3)
     found[2]["rows"]["accuracy"] = [False] * 100
-    name, p = between_seeds(found, "accuracy")
-    assert name == "sft"
-    assert p < 0.01
+    assert between_seeds(found, "accuracy") == (2, 3)
 
 
 def test_claims_are_held_against_the_numbers(tmp_path):
