@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.development import RESULTS
-from reft.evidence.table import FILTER, REFERENCE, claims, summarise
+from reft.evidence.table import FILTER, REFERENCE, between_seeds, claims, summarise
 from reft.report.summary import percent
 
 METHOD = ("harmful score/refusal matcher", "harmful score/compliance classifier", "over-refusal", "accuracy")
@@ -47,7 +47,11 @@ def main() -> None:
         [(*map(str, _place(x)), x["name"], str(x["seeds"]), *_row(x, (*METHOD, FILTER[0]))) for x in elsewhere],
     )
     print("\n".join(claims(lines)))
+    for line in lines:
+        print(*_place(line), f"{line['name']}:", *(f"{m} p {p:.2g}," for m, p in line["p"].items()))
     measure = METHOD[0]
+    different, pairs = between_seeds(cells, measure)
+    print(f"of {pairs} pairs of seeds of one method the test calls {different} different")
     print(
         f"{REFERENCE} by seed:",
         *(

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Grid:
         self.teachers = Teachers(folder / "teachers")
         self._tasks: dict[str, Task] = {}
         self._made_of: dict[str, str] = {}
+        self._digest = cache(of_path)  # a model of gigabytes is read once, not for each ablation
         for name in grid.methods or ():
             if name not in METHODS:
                 raise ConfigurationError(explain(f"no method {name}", "methods", f"one of {', '.join(METHODS)}"))
@@ -137,10 +138,10 @@ class Grid:
         changed = repr(cell.changed)
         if changed not in self._made_of:
             run = with_changes(self.grid.run, cell.changed)
-            files = [of_path(path) for _, path in run.data if isinstance(path, str)]
-            models = [of_path(path) for path in (resolve_model(run.model.name), start_model(run.model))]
+            files = [self._digest(path) for _, path in run.data if isinstance(path, str)]
+            models = [self._digest(path) for path in (resolve_model(run.model.name), start_model(run.model))]
             self._made_of[changed] = of_text(
-                run.model_dump_json(), str(self.grid.user_rows), *files, *models, of_path(run.model.chat_template),
+                run.model_dump_json(), str(self.grid.user_rows), *files, *models, self._digest(run.model.chat_template),
                 of_code(*CODE),
             )  # fmt: skip
         # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
