@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 CONFIG ?= zenml.yaml
 OVERLAY ?= local-kind
-RUN ?= deploy/k8s/runs/8b-one-gpu.yaml
+RUN ?= configs/k8s/8b-one-gpu.yaml
 
 .PHONY: setup run test check mlflow zenml k8s-up k8s-check k8s-run clean
 

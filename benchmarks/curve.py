@@ -9,7 +9,7 @@ from benchmarks.public_sets import asked_for
 from benchmarks.sources import feature_scores, header, total
 from reft.config import Settings
 from reft.models.hardware import choose_hardware
-from reft.progress import progress
+from reft.runtime.progress import progress
 from reft.teacher.preparation import fit_teacher, untrained_feature
 
 SHARES = (0.25, 0.5, 1.0)
@@ -28,10 +28,16 @@ def main() -> None:
             name: round(share * getattr(s.data, name)) for name in ("alignment_harmful_rows", "alignment_harmless_rows")
         }
         data = s.data.model_copy(update=counts)
-        untrained, *_ = untrained_feature(s.model, data, s.feature)
+        untrained, *_ = untrained_feature(s.model, data, s.refusal_feature)
         show = progress(f"training on {share:.0%}")
         model, tokenizer, own = fit_teacher(
-            untrained, s.model, data, s.teacher, s.feature, s.seed, lambda step, steps, _, show=show: show(step, steps)
+            untrained,
+            s.model,
+            data,
+            settings=s.teacher,
+            selection=s.refusal_feature,
+            seed=s.seed,
+            report=lambda step, steps, _, show=show: show(step, steps),
         )
         scores = feature_scores(model.to(choose_hardware(s.model.dtype).dtype), tokenizer, own)
         found = [{source: scores(rows) for source, rows in sets.items()} for sets in (harmful, harmless)]

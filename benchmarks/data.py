@@ -20,10 +20,10 @@ from reft.config import Settings
 from reft.conversations.reading import read_conversations, read_rows
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode
-from reft.cost import measured
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
-from reft.progress import progress
+from reft.runtime.cost import measured
+from reft.runtime.progress import progress
 from reft.validation.file import validate_file
 
 
@@ -36,7 +36,12 @@ def _validate(path: Path) -> None:
     with tempfile.TemporaryDirectory() as out:
         settings = Settings()
         validate_file(
-            path, Path(out), _tokenizer(), settings.validation, settings.model.max_length, report=progress("validating")
+            path,
+            Path(out),
+            _tokenizer(),
+            settings=settings.validation,
+            max_length=settings.model.max_length,
+            report=progress("validating"),
         )
 
 

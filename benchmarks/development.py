@@ -14,11 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.config import Settings, parse_settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
-from reft.evaluation.asking import EvaluationSets
 from reft.evaluation.evaluate import evaluate_model
-from reft.fingerprint import of_code, of_path
+from reft.evaluation.questions import EvaluationSets
+from reft.keys.fingerprint import of_code, of_path
 from reft.models.hardware import choose_hardware
-from reft.progress import progress
+from reft.runtime.progress import progress
 
 RESULTS = Path(__file__).parent / "results"
 DEVELOPMENT = Path("data/development")
@@ -47,7 +47,11 @@ def rates(
     sets = EvaluationSets(
         *(read_conversations(DEVELOPMENT / f"{n}.jsonl") for n in ("harmful", "lookalikes", "ordinary")), task
     )
-    scores = asdict(evaluate_model(model, tokenizer, sets, settings.evaluation.max_new_tokens, progress("asking")))
+    scores = asdict(
+        evaluate_model(
+            model, tokenizer, sets, max_new_tokens=settings.evaluation.max_new_tokens, report=progress("asking")
+        )
+    )
     del scores["answers"]
     return scores
 

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 from benchmarks.development import append
-from benchmarks.filter import seconds
+from benchmarks.filtering import seconds
 from reft.config import DEFAULT_MODEL, LoraSettings, Settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.tokenization import encode_prompts
@@ -23,7 +23,7 @@ from reft.models.head import hidden_states
 from reft.models.layers import layer_count
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
-from reft.refusal.features import collect_features
+from reft.refusal_feature.features import collect_features
 
 ROUNDS = 3
 SHAPES = ((12, 48), (12, 128), (4, 256), (2, 512))
@@ -67,7 +67,13 @@ def budget_seconds() -> dict[str, float]:
     taken: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     for _ in range(ROUNDS):
         for budget, times in taken.items():
-            times.append(seconds(lambda b=budget: collect_features(model, tokenizer, rows, [layer], ["template"], b)))
+            times.append(
+                seconds(
+                    lambda b=budget: collect_features(
+                        model, tokenizer, rows, layers=[layer], positions=["template"], tokens_per_batch=b
+                    )
+                )
+            )
     whole = taken[BUDGETS[-1]]
     return {str(b): median(x / y for x, y in zip(times, whole, strict=True)) for b, times in taken.items()}
 

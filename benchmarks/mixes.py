@@ -9,13 +9,14 @@ import argparse
 import json
 from pathlib import Path
 
+from reft.filtering.scorers.scorer import DEFAULT_TEACHER, load_scorer
+
 from benchmarks.development import RESULTS
 from reft.config import Settings
 from reft.conversations.schema import Conversation, Message
 from reft.filtering.decisions import decide, measured
-from reft.progress import progress
 from reft.report.summary import percent
-from reft.scorer import DEFAULT_TEACHER, load_scorer
+from reft.runtime.progress import progress
 
 BEAVERTAILS = "beavertails_mix/sst2_train_merged_n1000_p0.2.json"
 ALPACA = "asft_alpaca_mix/alpaca_2.5k_p_0.1.json"
@@ -29,7 +30,7 @@ def labelled(folder: Path, name: str) -> tuple[list[Conversation], dict[int, str
         asked = asked.removesuffix("Assistant:").strip()
         text = f"{asked}\n\n{value['input']}" if value.get("input") else asked
         turns = (Message(role="user", content=text), Message(role="assistant", content=value["output"]))
-        rows.append(Conversation(number, turns))
+        rows.append(Conversation(row=number, messages=turns))
         harmful = value["flag"] == "unsafe" if "flag" in value else "input" not in value
         labels[number] = "harmful" if harmful else "harmless"
     return rows, labels
@@ -38,7 +39,7 @@ def labelled(folder: Path, name: str) -> tuple[list[Conversation], dict[int, str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the public sets")
-    folder, settings = parser.parse_args().folder, Settings().filter
+    folder, settings = parser.parse_args().folder, Settings().filtering
     scorer = load_scorer(DEFAULT_TEACHER)
     thresholds = scorer.calibrate(settings).thresholds
     lines = ["| set | harmful rows | AUROC | recall | false positives |", "| --- | --- | --- | --- | --- |"]
@@ -48,7 +49,7 @@ def main() -> None:
         for start in range(0, len(rows), 250):
             scores += scorer.score(rows[start : start + 250], settings)
             show(len(scores), len(rows))
-        auroc, recall, fpr = measured(decide(rows, scores, thresholds, settings), labels)
+        auroc, recall, fpr = measured(decide(rows, scores, thresholds=thresholds, settings=settings), labels)
         harmful = sum(label == "harmful" for label in labels.values())
         cells = [f"{harmful} of {len(rows)}", f"{auroc:.3f}", percent(vars(recall)), percent(vars(fpr))]
         lines.append(f"| {name.split('/')[0]} | {' | '.join(cells)} |")

@@ -20,13 +20,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks.development import RESULTS, append
-from benchmarks.finetune import base_job, run
-from reft.cost import measured
-from reft.distillation.job import FinetuneJob
-from reft.distillation.online import TeacherWeights
-from reft.distillation.soft_labels import compute_soft_labels
+from benchmarks.finetuning import base_job, run
+from reft.finetuning.job import FinetuneJob
+from reft.finetuning.online_teacher import TeacherWeights
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model
+from reft.runtime.cost import measured
+from reft.soft_labels.labels import compute_soft_labels
 
 RATIOS = {"1:4": 0.25, "1:1": 1.0}
 
@@ -46,7 +46,7 @@ def labelling_seconds(job: FinetuneJob) -> float:
     """What it takes to make the soft labels of as many alignment rows as the job has."""
     model = load_model(job.model.name, choose_hardware(job.model.dtype).dtype)
     started = time.monotonic()
-    compute_soft_labels(model, job.alignment, range(len(job.alignment)), 0, 32, 1.0)
+    compute_soft_labels(model, job.alignment, range(len(job.alignment)), pad_id=0, top_k=32, temperature=1.0)
     return time.monotonic() - started
 
 

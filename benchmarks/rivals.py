@@ -15,7 +15,7 @@ from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts
 from reft.models.head import hidden_states
 from reft.models.layers import output_head
-from reft.refusal.extraction import LabelledPrompts
+from reft.refusal_feature.extraction import LabelledPrompts
 
 Rival = Callable[[Sequence[Conversation]], list[float]]
 KEYWORDS = re.compile(

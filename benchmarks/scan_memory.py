@@ -19,13 +19,14 @@ from benchmarks.development import append
 
 def scan(rows: int, folder: Path) -> dict[str, float]:
     """Write that many rows, scan them in this process, and say what it took."""
-    from reft.config import FilterSettings
+    from reft.filtering.scorers.scorer import Scorer
+
+    from reft.config import FilteringSettings
     from reft.conversations.reading import read_conversations
     from reft.models.loading import load_model, load_tokenizer
-    from reft.progress import progress
-    from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
-    from reft.scan import scan_file
-    from reft.scorer import Scorer
+    from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
+    from reft.runtime.progress import progress
+    from reft.scan.scan import scan_file
     from tests.conftest import build_model, row, write_jsonl
 
     name = str(build_model(folder / "model", "llama"))
@@ -36,14 +37,16 @@ def scan(rows: int, folder: Path) -> dict[str, float]:
         for i, text in enumerate(texts)
     ]
     prompts = LabelledPrompts(*map(read_conversations, files))
-    feature = extract_refusal_feature(model, tokenizer, prompts, prompts)
+    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts)
     scorer = Scorer("untrained", model, tokenizer, feature, prompts, "benchmark")
     data = folder / "data.jsonl"
     with data.open("w") as file:
         for number in range(rows):
             file.write(json.dumps(row(texts[number % 50 != 0].format(number % 1000), "Here you are.")) + "\n")
     started = time.monotonic()
-    result = scan_file(data, folder / "out", scorer, FilterSettings(), report=progress(f"scanning {rows} rows"))
+    result = scan_file(
+        data, folder / "out", scorer, settings=FilteringSettings(), report=progress(f"scanning {rows} rows")
+    )
     assert result is not None
     assert sum(result.counts.values()) == rows
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

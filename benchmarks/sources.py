@@ -10,6 +10,7 @@ prompts of were trained on is marked.
 from collections.abc import Sequence
 
 import numpy as np
+from reft.filtering.scorers.scorer import DEFAULT_TEACHER, Scorer, load_scorer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.development import RESULTS
@@ -19,10 +20,9 @@ from reft.config import Settings
 from reft.conversations.schema import Conversation
 from reft.evaluation.statistics import auroc, rate
 from reft.filtering.scoring import score_rows
-from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
-from reft.refusal.feature import RefusalFeature
+from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
+from reft.refusal_feature.feature import RefusalFeature
 from reft.report.summary import percent
-from reft.scorer import DEFAULT_TEACHER, Scorer, load_scorer
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import alignment_rows, calibration_prompts, load_start, load_teacher
 
@@ -72,13 +72,13 @@ def _probe(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fitting: LabelledPrompts, held_out: LabelledPrompts
 ) -> Rival:
     """A logistic regression on the features of all alignment rows, at the layer that the calibration rows choose."""
-    feature = extract_refusal_feature(model, tokenizer, fitting, held_out, readouts=["probe"])
+    feature = extract_refusal_feature(model, tokenizer, fitting, held_out=held_out, readouts=["probe"])
     return feature_scores(model, tokenizer, feature)
 
 
 def feature_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, feature: RefusalFeature) -> Rival:
     """The deciding scores under a feature."""
-    settings = Settings().filter
+    settings = Settings().filtering
 
     def scores(rows: Sequence[Conversation]) -> list[float]:
         return [row.deciding.score for row in score_rows(model, tokenizer, rows, feature, settings)]

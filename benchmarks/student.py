@@ -1,7 +1,7 @@
 """What a change of the finetuning's settings does, measured on the development sets.
 
     .venv/bin/python -m benchmarks.student                                  # the default profile
-    .venv/bin/python -m benchmarks.student finetune.batch_size=2 finetune.learning_rate=0.001
+    .venv/bin/python -m benchmarks.student finetuning.batch_size=2 finetuning.learning_rate=0.001
 
 Takes the filtered rows and the soft labels of the last run (`make run` first), trains one student (minutes on two
 cores) and appends a line to `results/student.jsonl`: its settings that differ and rates with intervals. The task rows
@@ -15,13 +15,13 @@ from zenml.client import Client
 from benchmarks.development import rates, record
 from reft.config import Settings
 from reft.conversations.reading import read_conversations
-from reft.distillation.soft_labels import SoftLabels
 from reft.filtering.artifact import FilteredData
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_tokenizer, load_trained
+from reft.soft_labels.labels import SoftLabels
 from reft.teacher.preparation import alignment_rows
-from steps.finetune import fit_student
+from steps.finetuning import fit_student
 
 
 def last_run(rows: int) -> tuple[FilteredData, SoftLabels]:
@@ -38,12 +38,12 @@ def measure(settings: Settings) -> dict[str, Any]:
     harmful, harmless = alignment_rows(settings.data)
     filtered, soft_labels = last_run(len(harmful) + len(harmless))
     student, cost = fit_student(
-        "student", filtered.kept, settings.model, settings.finetune, settings.seed,
+        "student", filtered.kept, settings.model, settings.finetuning, settings.seed,
         (harmful, harmless), soft_labels,
     )  # fmt: skip
     base, trust = resolve_model(settings.model.name), settings.model.trust_remote_code
     dtype = choose_hardware(settings.model.dtype).dtype
-    model = load_trained(base, student.weights, student.is_adapter, dtype, trust)
+    model = load_trained(base, student.weights, student.is_adapter, dtype=dtype, trust_remote_code=trust)
     tokenizer = load_tokenizer(base, settings.model.chat_template, trust)
     task = (
         read_conversations(settings.data.task_test)[settings.evaluation.task_rows :] if settings.data.task_test else []

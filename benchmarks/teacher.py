@@ -14,17 +14,17 @@ from typing import Any
 from benchmarks.development import rates, record
 from reft.config import Settings
 from reft.models.hardware import choose_hardware
-from reft.progress import progress
+from reft.runtime.progress import progress
 from reft.teacher.preparation import fit_teacher, untrained_feature
 
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Train one teacher and measure it."""
-    untrained, *_ = untrained_feature(settings.model, settings.data, settings.feature)
+    untrained, *_ = untrained_feature(settings.model, settings.data, settings.refusal_feature)
     show, started = progress("training the teacher"), time.monotonic()
     teacher, tokenizer, own = fit_teacher(
-        untrained, settings.model, settings.data, settings.teacher, settings.feature, settings.seed,
-        lambda step, steps, _: show(step, steps),
+        untrained, settings.model, settings.data, settings=settings.teacher, selection=settings.refusal_feature, seed=settings.seed,
+        report=lambda step, steps, _: show(step, steps),
     )  # fmt: skip
     seconds = time.monotonic() - started
     teacher = teacher.to(choose_hardware(settings.model.dtype).dtype)

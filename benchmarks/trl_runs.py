@@ -18,7 +18,7 @@ from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from reft.conversations.batching import pad
 from reft.conversations.tokenization import Encoded
-from reft.distillation.job import FinetuneJob
+from reft.finetuning.job import FinetuneJob
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer

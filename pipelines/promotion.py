@@ -5,21 +5,22 @@ import getpass
 
 from zenml import pipeline
 
-from steps.notify import tell_failure
-from steps.promote import promote
+from steps.notify import on_failure
+from steps.promotion import promote
 
 
-@pipeline(name="reft_promotion", on_failure=tell_failure)
+@pipeline(name="reft_promotion", on_failure=on_failure)
 def promotion(
     name: str = "reft-student",
     to: str = "champion",
     version: str | None = None,
+    *,
     by: str = "",
     reason: str = "",
     force: bool = False,
 ) -> None:
     """A version into service."""
-    promote(name, to, version, by or getpass.getuser(), reason, force)
+    promote(name, to, version=version, by=by or getpass.getuser(), reason=reason, force=force)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def named(version: str) -> str:
     return f"mlflow-{version}"
 
 
-def mirror(name: str, version: str, run_id: str, tags: dict[str, str]) -> None:
+def mirror(name: str, version: str, run_id: str, *, tags: dict[str, str]) -> None:
     """From inside a step: make the registry's version known to ZenML, with all that this run has made so far."""
     model = Model(name=name, version=named(version), description=f"Version {version} in the MLflow registry.")
     run = get_step_context().pipeline_run

@@ -1,66 +1,56 @@
-"""Step filter_data."""
+"""Step filtering: which of the customer's rows may be trained on."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import step
 
-from reft.config import DataSettings, EvaluationSettings, FilterSettings, ModelSettings
+from reft.config import Settings
 from reft.conversations.tokenization import encode_all
-from reft.cost import measured
-from reft.evaluation.asking import evaluation_sets
+from reft.evaluation.questions import evaluation_sets
 from reft.filtering.artifact import FilteredData
-from reft.filtering.run import filter_rows
-from reft.filtering.scoring import score_rows
-from reft.filtering.unseen import HARMFUL, unseen_groups
-from reft.progress import progress
+from reft.filtering.filter import Filter
+from reft.filtering.inputs import inputs_of_run
+from reft.filtering.run import filter_rows, with_unseen
+from reft.filtering.scorers import load_scorer
+from reft.filtering.unseen import HARMFUL
+from reft.models.loading import load_tokenizer
+from reft.runtime.progress import progress
 from reft.teacher.artifact import Teacher
-from reft.teacher.preparation import calibration_prompts, load_start, load_teacher
+from reft.teacher.preparation import start_model
 from reft.tracking.logging import log_metrics, log_settings
+from reft.validation.labels import labels_of
 from reft.validation.validate import ValidatedData
-from steps.data import labels_of
 from steps.materializer import FolderMaterializer
+from steps.metadata import measured_step
 
 
 @step(experiment_tracker=True, output_materializers={"filtered": FolderMaterializer})
-def filter_data(
-    validated: ValidatedData,
-    teacher: Teacher,
-    model: ModelSettings,
-    data: DataSettings,
-    settings: FilterSettings,
-    evaluation: EvaluationSettings,
-    fingerprint: str,
-) -> tuple[Annotated[FilteredData, "filtered"], Annotated[dict[str, float], "filter_cost"]]:
-    """Score every row with the teacher, or with the untrained feature where that separates better."""
-    sets = evaluation_sets(data, evaluation)
-    unseen = {
-        HARMFUL: sets.harmful,
-        "benign look-alikes": sets.lookalikes,
-        "ordinary prompts": sets.ordinary,
+def filtering(
+    validated: ValidatedData, teacher: Teacher, settings: Settings, *, key: dict[str, Any]
+) -> Annotated[FilteredData, "filtered"]:
+    """Score every row with the chosen scorer and decide; `settings` holds the sections that this step reads."""
+    sets = evaluation_sets(settings.data, settings.evaluation)
+    groups = {
+        HARMFUL: sets.harmful, "benign look-alikes": sets.lookalikes, "ordinary prompts": sets.ordinary,
         "task rows": sets.task,
-    }
-
-    def unseen_scores(loaded, tokenizer, feature) -> dict[str, list[float]]:
-        return {
-            name: [row.deciding.score for row in score_rows(loaded, tokenizer, rows, feature, settings)] if rows else []
-            for name, rows in unseen.items()
-        }
-
-    with measured("filter_data") as cost:
-        name = "teacher" if teacher.beats_untrained else "untrained"
-        loaded, tokenizer, feature = _scorer(name, teacher, model)
-        filtered = filter_rows(
-            loaded, tokenizer, validated.rows, feature, calibration_prompts(data), settings, name,
-            teacher.feature.auroc(), teacher.untrained.auroc(), labels_of(data), progress("scoring rows"),
-        )  # fmt: skip
-        scores = unseen_scores(loaded, tokenizer, feature)
-        untrained = scores if name == "untrained" else unseen_scores(*_scorer("untrained", teacher, model))
-        filtered = replace(filtered, unseen=unseen_groups(scores, untrained, filtered.report.thresholds))
+    }  # fmt: skip
+    with measured_step("filtering") as cost:
+        inputs = inputs_of_run(teacher, settings)
+        scorer = load_scorer(settings.filtering.scorer, inputs)
+        chosen = Filter.calibrated(scorer, settings.filtering)
+        labels = labels_of(settings.data)
+        filtered = filter_rows(chosen, validated.rows, labels=labels, report=progress("scoring rows"))
+        aurocs = {"teacher_auroc": teacher.feature.auroc(), "untrained_auroc": teacher.untrained.auroc()}
+        filtered = replace(filtered, report=replace(filtered.report, **aurocs))
+        untrained = scorer if scorer.name == "untrained" else load_scorer("refusal_feature", inputs.without_training())
+        filtered = with_unseen(filtered, chosen, untrained=untrained, groups=groups)
+        model = settings.model
+        tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
         cost.tokens = sum(map(len, encode_all(tokenizer, validated.rows)))
-    log_settings("filter", settings.model_dump())
-    log_metrics("filter", {**_figures(filtered), "seconds": cost.seconds})
-    return filtered, cost.as_dict()
+    log_settings("filtering", settings.filtering.model_dump())
+    log_metrics("filtering", {**_figures(filtered), "seconds": cost.seconds})
+    return filtered
 
 
 def _figures(filtered: FilteredData) -> dict[str, float | None]:
@@ -76,10 +66,3 @@ def _figures(filtered: FilteredData) -> dict[str, float | None]:
         "fpr": report.fpr.value if report.fpr else None,
         **{f"unseen_auroc/{group.name}": group.auroc for group in filtered.unseen},
     }
-
-
-def _scorer(name: str, teacher: Teacher, model: ModelSettings):
-    """The model, tokenizer and refusal feature of the trained teacher, or of the untrained start."""
-    if name == "teacher":
-        return *load_teacher(teacher, model, teacher.feature.layer), teacher.feature
-    return *load_start(model, teacher.untrained.layer), teacher.untrained

@@ -7,12 +7,12 @@ from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
-from reft.artifacts import Artifact
-from reft.distillation.artifact import Student
-from reft.distillation.soft_labels import SoftLabels
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
-from reft.refusal.feature import RefusalFeature
+from reft.finetuning.artifact import Student
+from reft.refusal_feature.feature import RefusalFeature
+from reft.soft_labels.labels import SoftLabels
+from reft.storage.artifacts import Artifact
 from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
 

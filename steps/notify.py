@@ -19,7 +19,7 @@ def notify(message: str) -> bool:
         return False
 
 
-def tell_failure(error: BaseException) -> None:
+def on_failure(error: BaseException) -> None:
     """A pipeline's failure hook: which step of which run failed, and its error's own words."""
     context = get_step_context()
     notify(f"ReFT: step {context.step_run.name} of run {context.pipeline_run.name} failed\n{error}")

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from reft import fingerprint
-from reft.artifacts import read_json, write_json
-from reft.cost import measured
 from reft.errors import ReftError, StorageError
-from reft.progress import DEFAULT_RUN, RunProgress, progress
+from reft.runtime.cost import measured
+from reft.runtime.progress import DEFAULT_RUN, RunProgress, progress
+from reft.storage.artifacts import read_json, write_json
 from tests.report.test_report import inputs
 
 

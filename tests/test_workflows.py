@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from reft.config import parse_settings
-from reft.lineage import lineage
+from reft.keys.lineage import lineage
 from reft.tracking.promotion import history, promote
 from reft.tracking.registry import register_candidate
 from tests.conftest import row, write_jsonl

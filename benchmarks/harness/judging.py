@@ -3,7 +3,7 @@
 from typing import Any
 
 from reft.evaluation.evaluate import same_answer
-from reft.evaluation.judges import complies, is_gibberish, is_refusal
+from reft.judges.refusal_matcher import complies, is_gibberish, is_refusal
 
 
 def harmful(doc: dict[str, Any], results: list[str]) -> dict[str, float]:  # noqa: ARG001 (the harness passes both)

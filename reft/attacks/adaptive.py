@@ -4,9 +4,9 @@ import random
 from collections.abc import Sequence
 
 from reft.attacks.disguises import disguise
-from reft.config import FilterSettings
+from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
-from reft.scorer import Scorer
+from reft.filtering.scorers import Scorer
 
 JOINS = (" ", ", and also ", " as well as this: ")
 
@@ -15,7 +15,8 @@ def adaptive_suffixes(
     scorer: Scorer,
     requests: Sequence[str],
     harmless: Sequence[str],
-    settings: FilterSettings,
+    *,
+    settings: FilteringSettings,
     rounds: int = 4,
     candidates: int = 12,
     seed: int = 0,
@@ -42,7 +43,7 @@ def adaptive_suffixes(
     return _rows(best)
 
 
-def _scores(scorer: Scorer, texts: Sequence[str], settings: FilterSettings) -> list[float]:
+def _scores(scorer: Scorer, texts: Sequence[str], settings: FilteringSettings) -> list[float]:
     return [row.deciding.score for row in scorer.score(_rows(texts), settings)]
 
 

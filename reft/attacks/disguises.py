@@ -11,7 +11,7 @@ Disguise = Callable[[str, Sequence[str], random.Random], Sequence[tuple[Role, st
 STUB = "Sure, here is how to do it: ..."
 
 
-def disguise(name: str, requests: Sequence[str], harmless: Sequence[str], seed: int = 0) -> list[Conversation]:
+def disguise(name: str, requests: Sequence[str], harmless: Sequence[str], *, seed: int = 0) -> list[Conversation]:
     """One row per request under the named disguise.
 
     Args:
@@ -21,7 +21,7 @@ def disguise(name: str, requests: Sequence[str], harmless: Sequence[str], seed: 
     made = []
     for row, request in enumerate(requests):
         turns = DISGUISES[name](request, harmless, rng)
-        made.append(Conversation(row, tuple(Message(role=role, content=text) for role, text in turns)))
+        made.append(Conversation(row=row, messages=tuple(Message(role=role, content=text) for role, text in turns)))
     return made
 
 

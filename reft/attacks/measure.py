@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from reft.attacks.adaptive import adaptive_suffixes
 from reft.attacks.disguises import DISGUISES, disguise
-from reft.config import FilterSettings
+from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
 from reft.evaluation.statistics import Interval, rate
-from reft.filtering.decisions import decide
-from reft.progress import Report
-from reft.scorer import Scorer
+from reft.filtering.filter import Filter
+from reft.filtering.scorers import Scorer
+from reft.runtime.progress import Report
 
 HARMLESS = "false positives: the harmless prompts themselves"
 
@@ -28,7 +28,8 @@ def measure_attacks(
     scorer: Scorer,
     harmful: Sequence[Conversation],
     harmless: Sequence[Conversation],
-    settings: FilterSettings,
+    *,
+    settings: FilteringSettings,
     adaptive_rows: int = 20,
     report: Report | None = None,
 ) -> list[AttackResult]:
@@ -37,16 +38,15 @@ def measure_attacks(
     Args:
         harmful, harmless: prompts that nothing was trained or calibrated on.
     """
-    calibrated = scorer.calibrate(settings)
+    chosen = Filter.calibrated(scorer, settings)
     requests, prompts = [c.instruction for c in harmful], [c.instruction for c in harmless]
     attacks = {name: disguise(name, requests, prompts) for name in DISGUISES}
     if adaptive_rows:
-        attacks["adaptive suffix"] = adaptive_suffixes(scorer, requests[:adaptive_rows], prompts, settings)
-    attacks[HARMLESS] = [Conversation(c.row, c.prompt) for c in harmless]
+        attacks["adaptive suffix"] = adaptive_suffixes(scorer, requests[:adaptive_rows], prompts, settings=settings)
+    attacks[HARMLESS] = [Conversation(row=c.row, messages=c.prompt) for c in harmless]
     results = []
     for number, (name, rows) in enumerate(attacks.items(), start=1):
-        scored = scorer.score(rows, settings)
-        verdicts = [d.decision for d in decide(rows, scored, calibrated.thresholds, settings)]
+        verdicts = [d.decision for d in chosen.judge(rows)[1]]
         removed, dropped = rate([v != "keep" for v in verdicts]), rate([v == "drop" for v in verdicts])
         if removed and dropped:
             results.append(AttackResult(name, removed, dropped))

@@ -76,7 +76,7 @@ class ClusterClient:
             ClusterError: it was refused.
         """
         more = {"dry_run": "All"} if dry_run else {}
-        with self._naming("create", GROUP, PLURAL, manifest["metadata"]["name"]):
+        with self._naming("create", GROUP, PLURAL, name=manifest["metadata"]["name"]):
             return self._custom.create_namespaced_custom_object(
                 **self._place, body=manifest, field_validation="Strict", **more, **self._limit
             )
@@ -87,12 +87,12 @@ class ClusterClient:
         Raises:
             Missing: it is not there.
         """
-        with self._naming("get", GROUP, PLURAL, name):
+        with self._naming("get", GROUP, PLURAL, name=name):
             return self._custom.get_namespaced_custom_object(**self._place, name=name, **self._limit)
 
     def delete(self, name: str) -> None:
         """Delete a TrainJob; its name stays taken until its pods are gone. One that is not there is no error."""
-        with self._naming("delete", GROUP, PLURAL, name):
+        with self._naming("delete", GROUP, PLURAL, name=name):
             try:
                 self._custom.delete_namespaced_custom_object(
                     **self._place, name=name, propagation_policy="Foreground", **self._limit
@@ -114,7 +114,7 @@ class ClusterClient:
         events = self._library.watch.Watch().stream(
             self._custom.list_namespaced_custom_object, **self._place, **only, **limits
         )
-        with self._naming("watch", GROUP, PLURAL, name):
+        with self._naming("watch", GROUP, PLURAL, name=name):
             try:
                 for event in events:
                     if event and event["type"] == "DELETED":
@@ -133,7 +133,7 @@ class ClusterClient:
 
     def pods(self, name: str) -> list[Any]:
         """The TrainJob's pods, oldest first."""
-        with self._naming("list", "", "pods", name):
+        with self._naming("list", "", "pods", name=name):
             listed = self._core.list_namespaced_pod(
                 self.namespace, label_selector=f"jobset.sigs.k8s.io/jobset-name={name}", **self._limit
             )
@@ -143,7 +143,7 @@ class ClusterClient:
     def log(self, pod: str, tail: int | None = None, since_seconds: int | None = None) -> str:
         """A pod's log with a time before each line; empty where there is none (yet, or any more)."""
         chosen = {"tail_lines": tail, "since_seconds": since_seconds}
-        with self._naming("get", "", "pods/log", pod):
+        with self._naming("get", "", "pods/log", name=pod):
             try:
                 # Undecoded: the client's own reading turns bytes into their Python notation.
                 answer = self._core.read_namespaced_pod_log(
@@ -162,19 +162,19 @@ class ClusterClient:
         return Missing(explain(f"the TrainJob {name} was deleted by somebody", f"namespace {self.namespace}", remedy))
 
     @contextmanager
-    def _naming(self, verb: str, group: str, resource: str, name: str) -> Generator[None]:
+    def _naming(self, verb: str, group: str, resource: str, *, name: str) -> Generator[None]:
         """Errors of the server in our words."""
         try:
             yield
         except self._library.client.ApiException as error:
-            raise self._explained(error, verb, group, resource, name) from error
+            raise self._explained(error, verb, group, resource=resource, name=name) from error
         except urllib3.exceptions.HTTPError as error:
             remedy = "is the cluster up, and may this pod reach it? start again: it goes on where it was"
             raise ClusterError(
                 explain(f"the Kubernetes API cannot be reached ({error})", f"{verb} {resource}", remedy)
             ) from error
 
-    def _explained(self, error: Any, verb: str, group: str, resource: str, name: str) -> ClusterError:
+    def _explained(self, error: Any, verb: str, group: str, *, resource: str, name: str) -> ClusterError:
         where, kind = f"{resource} {name} in namespace {self.namespace}", f"{resource}.{group}" if group else resource
         if error.status == 403:
             remedy = f"allow the verb {verb} on {kind} in a Role that is bound to this service account"

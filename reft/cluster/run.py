@@ -18,7 +18,7 @@ from reft.cluster.pods import (
 from reft.cluster.trainjob import DIGEST, SAVING_SECONDS
 from reft.config import ClusterSettings
 from reft.errors import ClusterError, TrainingError, explain
-from reft.processes import on_sigterm
+from reft.runtime.processes import on_sigterm
 
 LOOK_SECONDS = 5
 # How long another machine's last file may take to appear on the shared storage.
@@ -58,7 +58,7 @@ class ClusterRun:
     """
 
     def __init__(
-        self, client: ClusterClient, manifest: dict[str, Any], settings: ClusterSettings, work: Work, log: Path
+        self, client: ClusterClient, manifest: dict[str, Any], settings: ClusterSettings, *, work: Work, log: Path
     ) -> None:
         self._client, self._manifest, self._settings, self._work = client, manifest, settings, work
         self._name, self._digest = manifest["metadata"]["name"], manifest["metadata"]["annotations"][DIGEST]
@@ -168,7 +168,7 @@ class ClusterRun:
         told = "\n".join(filter(None, [_about(job), *deaths, words]))
         remedy = "see above; started again, it goes on from its last checkpoint"
         if any("OOMKilled" in found for found in deaths):
-            remedy = "raise cluster.memory, or lower finetune.micro_batch_size"
+            remedy = "raise cluster.memory, or lower finetuning.micro_batch_size"
         return explain(f"the TrainJob failed: {told}", f"{self._where()}, log of node 0: {self._log_path}", remedy)
 
     def _remove(self) -> None:

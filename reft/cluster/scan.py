@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reft.artifacts import read_json
 from reft.cluster.client import ClusterClient
 from reft.cluster.run import ClusterRun
 from reft.cluster.trainjob import trainjob
 from reft.config import ClusterSettings
 from reft.errors import ConfigurationError, explain
-from reft.fingerprint import of_text
+from reft.keys.fingerprint import of_text
+from reft.storage.artifacts import read_json
 
 
 def scan_on_cluster(
-    data: str, out: Path, options: Sequence[str], settings: ClusterSettings, client: ClusterClient | None = None
+    data: str, out: Path, options: Sequence[str], *, settings: ClusterSettings, client: ClusterClient | None = None
 ) -> dict[str, Any]:
     """Run `reft scan DATA --out OUT OPTIONS` on the cluster's nodes; returns what it left in `scan.json`.
 
@@ -32,9 +32,9 @@ def scan_on_cluster(
     out.mkdir(parents=True, exist_ok=True)
     arguments = [data, "--out", str(out), *options]
     name = f"reft-scan-{of_text(*arguments)[:12]}"
-    manifest = trainjob(name, ["reft.cli", "scan", *arguments], out, settings)
+    manifest = trainjob(name, ["reft.cli", "scan", *arguments], out, settings=settings)
     client = client or ClusterClient(settings.namespace)
-    ClusterRun(client, manifest, settings, _Scanning(out), out.with_name(f"{out.name}.log")).run()
+    ClusterRun(client, manifest, settings, work=_Scanning(out), log=out.with_name(f"{out.name}.log")).run()
     return read_json(out / "scan.json")
 
 

@@ -6,9 +6,9 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from reft.artifacts import read_json, write_json
-from reft.distillation.job import FinetuneJob
-from reft.fingerprint import of_path
+from reft.finetuning.job import FinetuneJob
+from reft.keys.fingerprint import of_path
+from reft.storage.artifacts import read_json, write_json
 
 
 def on_shared_storage(job: FinetuneJob, folder: Path, mount: Path) -> FinetuneJob:

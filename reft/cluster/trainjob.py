@@ -7,7 +7,7 @@ from typing import Any
 
 from reft.cluster.client import GROUP, VERSION
 from reft.config import ClusterSettings
-from reft.fingerprint import of_text
+from reft.keys.fingerprint import of_text
 
 DIGEST, FOLDER = "reft/digest", "reft/folder"
 MANAGER = "reft/launcher"
@@ -16,7 +16,7 @@ SAVING_SECONDS = 300
 
 
 def trainjob(
-    name: str, module: Sequence[str], folder: Path, settings: ClusterSettings, env: Mapping[str, str] | None = None
+    name: str, module: Sequence[str], folder: Path, *, settings: ClusterSettings, env: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """The manifest.
 

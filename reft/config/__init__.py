@@ -1,6 +1,6 @@
 """Every knob of the product: one tree of settings, refused at once where a key or value is wrong.
 
-A profile is a YAML file (`zenml.yaml`, `full.yaml`) whose `parameters.settings` fills this tree. A
+A profile is a YAML file (`zenml.yaml`, `configs/full.yaml`) whose `parameters.settings` fills this tree. A
 description here is the line of why that stands above the key there; a test holds the two together.
 """
 
@@ -11,21 +11,22 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from reft.config.cluster import ClusterSettings, Toleration
+from reft.config.renamed import with_present_names
 from reft.config.sections import (
     DEFAULT_MODEL,
     Count,
     DataSettings,
     EvaluationSettings,
-    FeatureSettings,
-    FilterSettings,
+    FilteringSettings,
     GateSettings,
     ModelSettings,
+    RefusalFeatureSettings,
     Section,
     Share,
     TrackingSettings,
     ValidationSettings,
 )
-from reft.config.training import FinetuneSettings, LoraSettings, SoftLabelSettings, TeacherSettings
+from reft.config.training import FinetuningSettings, LoraSettings, SoftLabelSettings, TeacherSettings
 from reft.errors import ConfigurationError, explain
 
 __all__ = [
@@ -34,9 +35,9 @@ __all__ = [
     "Count",
     "DataSettings",
     "EvaluationSettings",
-    "FeatureSettings",
-    "FilterSettings",
-    "FinetuneSettings",
+    "RefusalFeatureSettings",
+    "FilteringSettings",
+    "FinetuningSettings",
     "GateSettings",
     "LoraSettings",
     "ModelSettings",
@@ -60,33 +61,37 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     validation: ValidationSettings = ValidationSettings()
-    feature: FeatureSettings = FeatureSettings()
+    refusal_feature: RefusalFeatureSettings = RefusalFeatureSettings()
     teacher: TeacherSettings = TeacherSettings()
     soft_labels: SoftLabelSettings = SoftLabelSettings()
-    filter: FilterSettings = FilterSettings()
-    finetune: FinetuneSettings = FinetuneSettings()
+    filtering: FilteringSettings = FilteringSettings()
+    finetuning: FinetuningSettings = FinetuningSettings()
     cluster: ClusterSettings = ClusterSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     tracking: TrackingSettings = TrackingSettings()
 
+    def only(self, *sections: str) -> "Settings":
+        """These sections as they are and all others at their defaults: what a step that reads no other depends on."""
+        return Settings(**{name: getattr(self, name) for name in sections})
+
     @model_validator(mode="after")
     def _fits_the_cluster(self) -> "Settings":
-        finetune, cluster = self.finetune, self.cluster
-        if finetune.launcher == "local":
+        finetuning, cluster = self.finetuning, self.cluster
+        if finetuning.launcher == "local":
             return self
-        if finetune.processes not in (1, cluster.processes):
+        if finetuning.processes not in (1, cluster.processes):
             raise ValueError(
-                f"finetune.processes is {finetune.processes}, but cluster.nodes times cluster.gpus_per_node is "
+                f"finetuning.processes is {finetuning.processes}, but cluster.nodes times cluster.gpus_per_node is "
                 f"{cluster.processes}; leave it 1 for a TrainJob"
             )
-        if finetune.batch_size % cluster.processes:
+        if finetuning.batch_size % cluster.processes:
             raise ValueError(
-                f"finetune.batch_size must be a multiple of the {cluster.processes} processes that cluster.nodes and "
+                f"finetuning.batch_size must be a multiple of the {cluster.processes} processes that cluster.nodes and "
                 "cluster.gpus_per_node make"
             )
-        if not Path(finetune.work_folder).is_relative_to(cluster.work_mount):
-            raise ValueError(f"finetune.work_folder must lie under cluster.work_mount ({cluster.work_mount})")
+        if not Path(finetuning.work_folder).is_relative_to(cluster.work_mount):
+            raise ValueError(f"finetuning.work_folder must lie under cluster.work_mount ({cluster.work_mount})")
         return self
 
 
@@ -97,7 +102,7 @@ def parse_settings(values: dict[str, Any] | None) -> Settings:
         ConfigurationError: naming every wrong key by its path, what was found and what was expected.
     """
     try:
-        return Settings.model_validate(values or {})
+        return Settings.model_validate(with_present_names(values or {}))
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in found['loc']) or 'settings'}: {found['msg']} (found {found['input']!r:.60})"

@@ -17,7 +17,7 @@ class Toleration(Section):
 
 
 class ClusterSettings(Section):
-    """The TrainJob, where finetune.launcher is trainjob."""
+    """The TrainJob, where finetuning.launcher is trainjob."""
 
     namespace: str = Field("reft", description="namespace of the TrainJob")
     runtime: str = Field("reft-deepspeed", description="training runtime with the torch policy, made beforehand")
@@ -34,7 +34,7 @@ class ClusterSettings(Section):
     )
     work_claim: str = Field("reft-work", description="volume claim that step and nodes share (ReadWriteMany)")
     work_mount: str = Field(
-        "/var/reft", pattern="^/.", description="where all mount it; finetune.work_folder lies under it"
+        "/var/reft", pattern="^/.", description="where all mount it; finetuning.work_folder lies under it"
     )
     service_account: str | None = Field(None, description="service account of the nodes; none: the runtime's")
     queue: str | None = Field(None, description="Kueue's LocalQueue; none: not queued")

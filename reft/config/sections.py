@@ -1,8 +1,10 @@
 """The settings of what is read, filtered, measured and named."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from reft import plugins
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -91,7 +93,7 @@ class ValidationSettings(Section):
     )
 
 
-class FeatureSettings(Section):
+class RefusalFeatureSettings(Section):
     """Where the refusal feature is looked for."""
 
     rows: Count = Field(150, description="prompts of each class that make the direction")
@@ -107,9 +109,13 @@ class FeatureSettings(Section):
     tolerance: Share = Field(0.01, description="AUROC given up for an earlier, cheaper layer")
 
 
-class FilterSettings(Section):
+class FilteringSettings(Section):
     """When a row is removed."""
 
+    scorer: str = Field(
+        "refusal_feature", description="what scores rows: refusal_feature, guard, or any file of reft/filtering/scorers"
+    )
+    scorer_settings: dict[str, Any] = Field({}, description="what that scorer takes; guard: model, kind, template")
     fpr: float = Field(0.01, gt=0, lt=1, description="share of harmless rows that may be dropped")
     quarantine_fpr: float = Field(
         0.05, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person"
@@ -129,8 +135,15 @@ class FilterSettings(Section):
     )
     examples: int = Field(5, ge=0, description="removed rows shown in the report")
 
+    @field_validator("scorer")
+    @classmethod
+    def _is_there(cls, scorer: str) -> str:
+        if scorer not in (there := plugins.names("reft.filtering.scorers")):
+            raise ValueError(f"there is no such scorer; name one of {', '.join(there)}")
+        return scorer
+
     @model_validator(mode="after")
-    def _windows_move_on(self) -> "FilterSettings":
+    def _windows_move_on(self) -> "FilteringSettings":
         if self.window_overlap >= self.window:
             raise ValueError("window_overlap must be smaller than window")
         return self
@@ -144,7 +157,7 @@ class EvaluationSettings(Section):
     ordinary_rows: Count = Field(60, description="ordinary instructions")
     task_rows: Count = Field(200, description="held-out task rows")
     max_new_tokens: Count = Field(16, description="tokens of each answer that are judged")
-    plain_sft: bool = Field(True, description="also finetune plainly on the unfiltered rows, for comparison")
+    sft: bool = Field(True, description="also finetune plainly (SFT) on the unfiltered rows, for comparison")
     base: bool = Field(True, description="also evaluate the base model")
     aligned: bool = Field(True, description="also evaluate the safety-aligned model")
 
@@ -167,3 +180,6 @@ class GateSettings(Section):
     max_filter_fpr: float | None = Field(0.1, ge=0, le=1, description="harmless user rows removed, where labels tell")
     margin: float = Field(0.02, ge=0, le=1, description="how much worse than the champion any of these rates may be")
     significance: float = Field(0.05, gt=0, lt=1, description="p of the paired test from which worse is worse")
+    rule_settings: dict[str, dict[str, Any]] = Field(
+        {}, description="what further rules take, by the name of their file in reft/gate/rules"
+    )

@@ -56,7 +56,7 @@ class SoftLabelSettings(Section):
     temperature: float = Field(1.0, gt=0, description="T of the distillation, softens both sides")
 
 
-class FinetuneSettings(Section):
+class FinetuningSettings(Section):
     """Distilled finetuning on DeepSpeed."""
 
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
@@ -111,7 +111,7 @@ class FinetuneSettings(Section):
             raise ValueError(f"no JSON file that can be read: {error}") from error
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "FinetuneSettings":
+    def _fits_together(self) -> "FinetuningSettings":
         if self.batch_size % self.processes:
             raise ValueError("batch_size must be a multiple of processes")
         if self.optimizer_offload and self.zero_stage == 0:

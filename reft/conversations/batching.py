@@ -22,7 +22,7 @@ def length_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[i
     return batches
 
 
-def pad(rows: Sequence[Encoded], pad_id: int, device: torch.device, left: bool = False) -> dict[str, torch.Tensor]:
+def pad(rows: Sequence[Encoded], pad_id: int, device: torch.device, *, left: bool = False) -> dict[str, torch.Tensor]:
     """`input_ids`, `attention_mask`, both [batch, tokens]; padded on the right unless `left`."""
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)

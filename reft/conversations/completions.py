@@ -10,7 +10,7 @@ from reft.conversations.batching import pad
 from reft.conversations.tokenization import Encoded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CompletionBatch:
     """A right-padded batch, or rows packed end to end, with the completion tokens picked out.
 
@@ -34,7 +34,7 @@ class CompletionBatch:
 
 
 def completion_batch(
-    rows: Sequence[Encoded], pad_id: int, device: torch.device, packed: bool = False
+    rows: Sequence[Encoded], pad_id: int, device: torch.device, *, packed: bool = False
 ) -> CompletionBatch:
     """Pad or pack the rows and find what is learnt of them; each row must have an answer."""
     mask, positions = None, None
@@ -53,5 +53,9 @@ def completion_batch(
     ]
     targets = [row.input_ids[position] for row in rows for span in row.learnt for position in range(*span)]
     return CompletionBatch(
-        ids, mask, positions, torch.tensor(which, device=device), torch.tensor(targets, device=device)
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        which=torch.tensor(which, device=device),
+        targets=torch.tensor(targets, device=device),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reft.conversations.containers import lines, recognise
-from reft.conversations.forms import RowError, messages_of
+from reft.conversations.formats import RowError, messages_of
 from reft.conversations.schema import Conversation
 from reft.errors import DataFormatError, explain
 
@@ -16,7 +16,7 @@ from reft.errors import DataFormatError, explain
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BadRow:
     """A row that cannot be used: which, why, and what to do.
 
@@ -56,17 +56,17 @@ def rows_of(
 ) -> Iterator[Conversation | BadRow]:
     """`read_rows` for lines of JSON that are at hand."""
     for row, line in enumerate(found):
-        yield read_row(line, row, max_characters, columns)
+        yield read_row(line, row, max_characters, columns=columns)
 
 
 def read_row(
-    line: str, row: int, max_characters: int = 100_000, columns: tuple[str, str] | None = None
+    line: str, row: int, max_characters: int = 100_000, *, columns: tuple[str, str] | None = None
 ) -> Conversation | BadRow:
     """`parse_row` that names what is wrong instead of raising it."""
     try:
-        return parse_row(line, row, max_characters, columns)
+        return parse_row(line, row, max_characters, columns=columns)
     except RowError as error:
-        return BadRow(row, error.code, error.field, error.remedy, line)
+        return BadRow(row=row, code=error.code, field=error.field, remedy=error.remedy, original=line)
 
 
 def read_conversations(path: str | Path, limit: int | None = None) -> list[Conversation]:
@@ -85,7 +85,7 @@ def read_conversations(path: str | Path, limit: int | None = None) -> list[Conve
     return rows
 
 
-def parse_row(line: str, row: int, max_characters: int, columns: tuple[str, str] | None = None) -> Conversation:
+def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, str] | None = None) -> Conversation:
     """One line of JSON, in any of the known forms.
 
     Raises:
@@ -108,7 +108,9 @@ def parse_row(line: str, row: int, max_characters: int, columns: tuple[str, str]
     for index, message in enumerate(messages):
         if CONTROL.search(message.content):
             raise RowError("control_character", f"message {index}", "remove NUL and other control characters")
-    return Conversation(row, messages, str(value.get("source", "")), str(value.get("kind", "")), line)
+    return Conversation(
+        row=row, messages=messages, source=str(value.get("source", "")), kind=str(value.get("kind", "")), original=line
+    )
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Message(BaseModel):
     learn: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conversation:
     """One row of a data set.
 
@@ -54,4 +54,4 @@ class Conversation:
 
 def from_prompt(prompt: str, row: int = 0) -> Conversation:
     """A conversation of a single user turn."""
-    return Conversation(row, (Message(role="user", content=prompt),))
+    return Conversation(row=row, messages=(Message(role="user", content=prompt),))

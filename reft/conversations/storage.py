@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from reft.artifacts import write_text
 from reft.conversations.schema import Conversation, Message
+from reft.storage.artifacts import write_text
 
 
 def save_rows(path: Path, rows: Iterable[Conversation]) -> None:

@@ -20,7 +20,7 @@ from reft.errors import DataValidationError, ModelError, explain
 _OPEN, _CLOSE = "\U000f5a01", "\U000f5a02"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Encoded:
     """A tokenised conversation.
 
@@ -87,7 +87,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, max_l
     learnt = tuple(span for span, message in zip(spans, messages, strict=True) if span and message.learn)
     completion = spans[-1] or (len(ids), len(ids))
     prompt_end = completion[0] - 1
-    return Encoded(tuple(ids), tuple(turns), completion, max(user_turns[-1][1] - 1, 0), prompt_end, learnt)
+    return Encoded(
+        input_ids=tuple(ids),
+        turns=tuple(turns),
+        completion=completion,
+        instruction_end=max(user_turns[-1][1] - 1, 0),
+        prompt_end=prompt_end,
+        learnt=learnt,
+    )
 
 
 def encode_all(
@@ -99,7 +106,7 @@ def encode_all(
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[Encoded]:
     """Tokenise each conversation's prompt alone, up to where the answer begins."""
-    return [encode(tokenizer, Conversation(c.row, c.prompt)) for c in conversations]
+    return [encode(tokenizer, Conversation(row=c.row, messages=c.prompt)) for c in conversations]
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -115,12 +122,12 @@ def special_tokens_in(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str
 def _template_pieces(
     tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...], generation_prompt: bool
 ) -> tuple[tuple[int, ...], ...]:
-    return _cached_pieces(tokenizer, str(tokenizer.chat_template), roles, generation_prompt)
+    return _cached_pieces(tokenizer, str(tokenizer.chat_template), roles, generation_prompt=generation_prompt)
 
 
 @lru_cache(maxsize=4096)
 def _cached_pieces(
-    tokenizer: PreTrainedTokenizerBase, _template: str, roles: tuple[str, ...], generation_prompt: bool
+    tokenizer: PreTrainedTokenizerBase, _template: str, roles: tuple[str, ...], *, generation_prompt: bool
 ) -> tuple[tuple[int, ...], ...]:
     """The template's own tokens before, between and after the contents of these roles."""
     stand_ins = [f"{_OPEN}{index}{_CLOSE}" for index in range(len(roles))]

@@ -1,31 +1,44 @@
 """All models' scores as they are handed on."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reft.artifacts import read_json, write_json
 from reft.evaluation.evaluate import ModelScores
 from reft.evaluation.statistics import Interval
+from reft.storage.artifacts import read_json, write_json
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Scores by model: "student", and where they were evaluated "plain_sft", "base" and "aligned"."""
+    """What an evaluation found.
+
+    Attributes:
+        models: scores by model: "student", and where they were evaluated "sft", "base" and "aligned".
+        rows: a digest of what every model was asked.
+    """
 
     models: dict[str, ModelScores]
+    rows: str = ""
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json`."""
-        write_json(folder / "evaluation.json", self.models)
+        write_json(folder / "evaluation.json", {"rows": self.rows, "models": self.models})
 
     @classmethod
     def load(cls, folder: Path) -> "EvaluationReport":
         """Read what `save` wrote."""
-        return cls({name: _scores(value) for name, value in read_json(folder / "evaluation.json").items()})
+        stored = read_json(folder / "evaluation.json")
+        return cls({name: scores_from(value) for name, value in stored["models"].items()}, stored["rows"])
 
 
-def _scores(value: dict[str, Any]) -> ModelScores:
-    answers, tokens = [(a, b, c) for a, b, c in value.pop("answers")], value.pop("tokens")
-    rates = {k: Interval(**v) if v else None for k, v in value.items() if k != "outcomes"}
-    return ModelScores(**rates, answers=answers, tokens=tokens, outcomes=value["outcomes"])
+def scores_from(value: dict[str, Any]) -> ModelScores:
+    """Scores out of JSON."""
+    rates = {name: Interval(**found) if found else None for name, found in value["rates"].items()}
+    answers = [(a, b, c) for a, b, c in value["answers"]]
+    return ModelScores(rates=rates, outcomes=value["outcomes"], answers=answers, tokens=value["tokens"])
+
+
+def scores_as_dict(scores: ModelScores) -> dict[str, Any]:
+    """Scores for JSON."""
+    return asdict(scores)

@@ -10,7 +10,7 @@ from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import encode_prompts
 from reft.models.memory import return_freed_memory
-from reft.progress import Report
+from reft.runtime.progress import Report
 
 
 @torch.inference_mode()
@@ -18,6 +18,7 @@ def generate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[Conversation],
+    *,
     max_new_tokens: int,
     tokens_per_batch: int = 2048,
     report: Report | None = None,
@@ -52,10 +53,10 @@ def generate(
 
 
 def generate_answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, max_new_tokens: int
 ) -> list[str]:
     """`generate` for plain prompts."""
-    return generate(model, tokenizer, [from_prompt(p, i) for i, p in enumerate(prompts)], max_new_tokens)
+    return generate(model, tokenizer, [from_prompt(p, i) for i, p in enumerate(prompts)], max_new_tokens=max_new_tokens)
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

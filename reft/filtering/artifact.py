@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reft.artifacts import read_json, write_json, write_text
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
 from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import Decision, FilterReport, Thresholds
 from reft.filtering.unseen import UnseenGroup
+from reft.storage.artifacts import read_json, write_json, write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FilteredData:
     """Rows that may be trained on, what happened to the rest, and how the filter does on unseen sources."""
 
@@ -43,4 +43,6 @@ class FilteredData:
             report[name] = Interval(**report[name]) if report[name] else None
         unseen = [UnseenGroup(removed=Interval(**group.pop("removed")), **group) for group in stored["unseen"]]
         decisions = [Decision(**json.loads(line)) for line in lines]
-        return cls(kept, decisions, FilterReport(**report), stored["curves"], unseen)
+        return cls(
+            kept=kept, decisions=decisions, report=FilterReport(**report), curves=stored["curves"], unseen=unseen
+        )

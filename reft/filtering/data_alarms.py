@@ -50,7 +50,7 @@ def data_alarms(rows: Sequence[Conversation], fail: bool = False) -> list[str]:
     found = [_constant(answered), _identity(rows), *_triggers(answered), _outliers(rows), *_rare_languages(rows)]
     alarms = [alarm for alarm in found if alarm]
     if alarms and fail:
-        remedy = "look at the rows; filter.fail_on_alarms: false turns this into a warning"
+        remedy = "look at the rows; filtering.fail_on_alarms: false turns this into a warning"
         raise DataValidationError(explain("; ".join(alarms), "the user data as a whole", remedy))
     return alarms
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from reft.config import FilterSettings
+from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
-from reft.evaluation.judges import is_refusal
 from reft.evaluation.statistics import Interval, auroc, rate
 from reft.filtering.scoring import RowScore
+from reft.judges.refusal_matcher import is_refusal
 
 Verdict = Literal["keep", "quarantine", "drop"]
 
@@ -32,7 +32,7 @@ class Thresholds:
         return self.languages.get(language_of(row), self) if self.languages else self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """What happens to one row, and why; `score` is NaN where it could not be scored."""
 
@@ -46,36 +46,45 @@ class Decision:
 def decide(
     conversations: Sequence[Conversation],
     scores: Sequence[RowScore],
+    *,
     thresholds: Thresholds,
-    settings: FilterSettings,
+    settings: FilteringSettings,
 ) -> list[Decision]:
     """One decision per row, in order.
 
     A harmful prompt whose answers refuse it is what safe training wants; it is kept, or quarantined
     where the settings say so.
     """
-    return [_decide(c, s, thresholds, settings) for c, s in zip(conversations, scores, strict=True)]
+    return [_decide(c, s, thresholds=thresholds, settings=settings) for c, s in zip(conversations, scores, strict=True)]
 
 
-def _decide(row: Conversation, scored: RowScore, thresholds: Thresholds, settings: FilterSettings) -> Decision:
+def _decide(row: Conversation, scored: RowScore, *, thresholds: Thresholds, settings: FilteringSettings) -> Decision:
     part, thresholds = scored.deciding, thresholds.of(row)
+
+    def decided(verdict: Verdict, reason: str) -> Decision:
+        return Decision(row=row.row, score=part.score, decision=verdict, reason=reason, where=part.where)
+
     if part.score <= thresholds.quarantine:
-        return Decision(row.row, part.score, "keep", "below the threshold", part.where)
+        return decided("keep", "below the threshold")
     answers = [m.content for m in row.messages if m.role == "assistant"]
     if part.where.startswith("user") and answers and all(is_refusal(a) for a in answers):
-        verdict: Verdict = settings.harmful_with_refusal
-        return Decision(row.row, part.score, verdict, "harmful prompt with a refusal", part.where)
+        return decided(settings.harmful_with_refusal, "harmful prompt with a refusal")
     if part.score <= thresholds.drop:
-        return Decision(row.row, part.score, "quarantine", "between the two thresholds", part.where)
+        return decided("quarantine", "between the two thresholds")
     what = {"u": "prompt", "s": "system turn", "a": "answer", "t": "tool output"}[part.where[0]]
-    return Decision(row.row, part.score, "drop", f"harmful {what}", part.where)
+    return decided("drop", f"harmful {what}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FilterReport:
     """What the filter did to a data set.
 
     `recall`, `fpr` and `auroc` need labels and are None without; a quarantined row counts as removed.
+
+    Attributes:
+        reads: where the scorer looked, in words; `details` says it for programs.
+        untrained_auroc, teacher_auroc: of the refusal feature on held-out prompts, before and after the teacher's
+            training.
     """
 
     rows: int
@@ -83,22 +92,21 @@ class FilterReport:
     dropped: int
     quarantined: int
     thresholds: Thresholds
-    layer: int
-    position: str
-    readout: str
+    scorer: str
+    reads: str
+    details: dict[str, Any]
     auroc: float | None
     recall: Interval | None
     fpr: Interval | None
     calibration_recall: Interval | None
     calibration_fpr: Interval | None
     alarms: list[str]
-    scorer: str = "teacher"
     untrained_auroc: float | None = None
     teacher_auroc: float | None = None
 
 
 def measured(
-    decisions: Sequence[Decision], labels: dict[int, str]
+    decisions: Sequence[Decision], labels: Mapping[int, str]
 ) -> tuple[float | None, Interval | None, Interval | None]:
     """(AUROC, recall, false positive rate) against labels "harmful" and "harmless" by row number."""
     known = [d for d in decisions if labels.get(d.row) in ("harmful", "harmless")]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerBase
 
-from reft.config import FilterSettings
+from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import Encoded, encode
 from reft.filtering.variants import variants
@@ -26,7 +26,11 @@ SENTENCE_END = re.compile(r"""(?<![.!?\u2026])[.!?\u2026]+["')\]\u201d\u2019]*\s
 
 
 def row_parts(
-    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, settings: FilterSettings, in_context: bool = True
+    tokenizer: PreTrainedTokenizerBase,
+    conversation: Conversation,
+    settings: FilteringSettings,
+    *,
+    in_context: bool = True,
 ) -> list[tuple[str, Encoded]]:
     """Where each part comes from, and its tokens up to where an answer would begin.
 
@@ -37,7 +41,7 @@ def row_parts(
     for index, message in enumerate(conversation.messages):
         name = "system" if message.role == "system" else f"{PARTS[message.role]}[{index}]"
         if message.role == "user" and in_context:
-            so_far = encode(tokenizer, Conversation(conversation.row, conversation.messages[: index + 1]))
+            so_far = encode(tokenizer, Conversation(row=conversation.row, messages=conversation.messages[: index + 1]))
             if len(so_far) <= settings.longest:
                 found.append((name, so_far))
         opening = message.role == "user" and index == 0 and in_context  # alone and in its context are the same
@@ -46,7 +50,7 @@ def row_parts(
         texts += [(f"{name} as {variant.name}", variant.text, True) for variant in variants(message.content)]
         for where, text, whole in texts:
             if message.role != "assistant" or _words(text) >= MIN_ANSWER_WORDS:
-                found += _pieces(tokenizer, where, text, settings, whole)
+                found += _pieces(tokenizer, where, text, settings=settings, whole=whole)
     return found
 
 
@@ -74,7 +78,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _pieces(
-    tokenizer: PreTrainedTokenizerBase, where: str, text: str, settings: FilterSettings, whole: bool
+    tokenizer: PreTrainedTokenizerBase, where: str, text: str, *, settings: FilteringSettings, whole: bool
 ) -> Iterator[tuple[str, Encoded]]:
     """The text as a prompt of its own: whole where it is not too long, its sentences, and windows of a long one."""
     tokens = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)

@@ -1,17 +1,15 @@
-"""Scoring a row: each of its parts at the refusal feature's own layer and position, or however else it is read."""
+"""Scoring a row: each of its parts, however a scorer reads it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from reft.config import FilterSettings
+from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded
 from reft.filtering.parts import row_parts
-from reft.progress import Report
-from reft.refusal.feature import RefusalFeature
-from reft.refusal.features import collect_features
+from reft.runtime.progress import Report
 
 # Sorted by length among so many, rows waste little on padding.
 PARTS_AT_ONCE = 1024
@@ -38,27 +36,11 @@ class RowScore:
         return max(self.parts, key=lambda part: part.score)
 
 
-def score_rows(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    conversations: Sequence[Conversation],
-    feature: RefusalFeature,
-    settings: FilterSettings,
-    report: Report | None = None,
-) -> list[RowScore]:
-    """Scores in [-1, 1] of every part of every row, in the order given; only the first layers run."""
-
-    def read(prompts: Sequence[Encoded]) -> list[float]:
-        features = collect_features(model, tokenizer, prompts, [feature.layer], [feature.position])
-        return feature.score(features[:, 0, 0]).tolist()
-
-    return score_parts(tokenizer, conversations, settings, read, report=report)
-
-
 def score_parts(
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[Conversation],
-    settings: FilterSettings,
+    settings: FilteringSettings,
+    *,
     read: Callable[[Sequence[Encoded]], list[float]],
     in_context: bool = True,
     report: Report | None = None,
@@ -74,7 +56,8 @@ def score_parts(
     waiting: list[tuple[int, str, Encoded]] = []
     for index, conversation in enumerate(conversations):
         waiting += [
-            (index, where, encoded) for where, encoded in row_parts(tokenizer, conversation, settings, in_context)
+            (index, where, encoded)
+            for where, encoded in row_parts(tokenizer, conversation, settings, in_context=in_context)
         ]
         if waiting and (len(waiting) >= PARTS_AT_ONCE or index == len(conversations) - 1):
             scores = read([encoded for _, _, encoded in waiting])

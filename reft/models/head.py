@@ -19,6 +19,7 @@ def hidden_states(
     model: nn.Module,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    *,
     position_ids: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The last hidden states, [batch, tokens, hidden], as the head takes them.
@@ -35,6 +36,7 @@ def sum_over_chunks(
     model: nn.Module,
     hidden: torch.Tensor,
     loss: Callable[[torch.Tensor, slice], torch.Tensor],
+    *,
     tokens_per_chunk: int = 512,
 ) -> torch.Tensor:
     """Sum `loss(logits, which)` over chunks of tokens; at most one chunk's logits are alive at a time.

@@ -47,6 +47,7 @@ def load_tokenizer(name: str, chat_template: str = "auto", trust_remote_code: bo
 def load_model(
     name: str,
     dtype: torch.dtype = torch.float32,
+    *,
     device: torch.device | None = None,
     adapter: str | Path | None = None,
     trust_remote_code: bool = False,
@@ -85,7 +86,7 @@ def load_model(
             )
     except ImportError as error:
         raise ConfigurationError(
-            explain(f"4 bits need bitsandbytes ({_first_line(error)})", "finetune.quantized_base",
+            explain(f"4 bits need bitsandbytes ({_first_line(error)})", "finetuning.quantized_base",
                     "pip install bitsandbytes, or turn it off")
         ) from error  # fmt: skip
     except (OSError, ValueError, KeyError) as error:
@@ -106,6 +107,7 @@ def load_trained(
     base: str,
     weights: Path,
     is_adapter: bool,
+    *,
     dtype: torch.dtype,
     trust_remote_code: bool = False,
     layers: int | None = None,

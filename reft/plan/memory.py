@@ -21,7 +21,7 @@ BUCKET, LIVE = 500_000_000, 1_000_000_000
 CHUNK = 512  # tokens whose logits are alive at once in a training step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Need:
     """Bytes that a stage needs on each of its GPUs, and in its pod's main memory.
 
@@ -45,7 +45,7 @@ class Need:
 
 
 def states(
-    frozen: int, trainable: int, largest: int, stage: int, gpus: int, nodes: int = 1,
+    frozen: int, trainable: int, largest: int, *, stage: int, gpus: int, nodes: int = 1,
     optimizer_offload: bool = False, parameter_offload: bool = False,
 ) -> tuple[int, int]:  # fmt: skip
     """(bytes on each GPU, bytes in each node's main memory) of weights, gradients and AdamW in mixed precision.
@@ -74,15 +74,15 @@ def states(
     return (20 * trainable + 2 * frozen, 0) if stage == 0 else (4 * trainable + 16 * trainable // ranks + 2 * frozen, 0)
 
 
-def plan_memory(config: Any, settings: Settings, gpus: int, nodes: int, tokens: int, answer: int) -> list[Need]:
+def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, tokens: int, answer: int) -> list[Need]:
     """Every stage of a run; the finetune once for each ZeRO stage.
 
     Args:
         config: of the model, as transformers has it.
         tokens, answer: length of a row, and of the answer in it.
     """
-    finetune, teacher = settings.finetune, settings.teacher
-    here = trace(config, teacher.lora, teacher.batch_size, tokens, answer, half_adapter=False)
+    finetuning, teacher = settings.finetuning, settings.teacher
+    here = trace(config, teacher.lora, teacher.batch_size, tokens=tokens, learnt=answer, half_adapter=False)
     weights, text = 2 * (here.frozen + (0 if teacher.lora else here.trainable)), config.get_text_config()
     at_once = tokens_at_once(torch.device("cuda"))
     passing = _passing(text, at_once) + OVERHEAD
@@ -90,41 +90,60 @@ def plan_memory(config: Any, settings: Settings, gpus: int, nodes: int, tokens: 
     cache = 2 * text.num_hidden_layers * text.num_key_value_heads * _head(text) * 2
     written = 64 * (tokens + settings.evaluation.max_new_tokens)
     needs = [
-        Need("extract", weights, working=passing),
+        Need(stage="extract", states=weights, working=passing),
         Need(
-            "teacher", 2 * here.frozen + 16 * here.trainable, here.saved,
-            _stepping(text, teacher.batch_size * tokens) + OVERHEAD,
+            stage="teacher", states=2 * here.frozen + 16 * here.trainable, activations=here.saved,
+            working=_stepping(text, teacher.batch_size * tokens) + OVERHEAD,
         ),
-        Need("soft labels", weights, working=passing + labelled),
-        Need("filter", weights, working=passing),
+        Need(stage="soft labels", states=weights, working=passing + labelled),
+        Need(stage="filter", states=weights, working=passing),
     ]  # fmt: skip
-    rows = finetune.micro_batch_size + round(finetune.micro_batch_size * finetune.alignment_ratio)
-    student = trace(config, finetune.lora, rows, tokens, answer, checkpointing=finetune.gradient_checkpointing)
-    if finetune.gradient_checkpointing:
-        whole = trace(config, finetune.lora, rows, tokens, answer)
+    rows = finetuning.micro_batch_size + round(finetuning.micro_batch_size * finetuning.alignment_ratio)
+    student = trace(
+        config, finetuning.lora, rows, tokens=tokens, learnt=answer, checkpointing=finetuning.gradient_checkpointing
+    )
+    if finetuning.gradient_checkpointing:
+        whole = trace(config, finetuning.lora, rows, tokens=tokens, learnt=answer)
         again = (whole.saved - student.saved) // student.layers  # one layer is run again at a time
     else:
         again = 0
     for stage in range(4):
-        needs.append(_finetune(student, settings, stage, gpus, nodes, again + _stepping(text, rows * tokens)))
-    needs.append(Need("evaluate", weights, written * cache, OVERHEAD + _passing(text, 64 * tokens)))
+        needs.append(
+            _finetune(student, settings, stage, gpus=gpus, nodes=nodes, working=again + _stepping(text, rows * tokens))
+        )
+    needs.append(
+        Need(
+            stage="evaluate",
+            states=weights,
+            activations=written * cache,
+            working=OVERHEAD + _passing(text, 64 * tokens),
+        )
+    )
     return needs
 
 
-def _finetune(student: Traced, settings: Settings, stage: int, gpus: int, nodes: int, working: int) -> Need:
-    chosen = settings.finetune
+def _finetune(student: Traced, settings: Settings, stage: int, *, gpus: int, nodes: int, working: int) -> Need:
+    chosen = settings.finetuning
     held, host = states(
-        student.frozen, student.trainable, student.largest, stage, gpus, nodes,
-        chosen.optimizer_offload and stage > 0, chosen.parameter_offload and stage == 3,
+        student.frozen, student.trainable, student.largest, stage=stage, gpus=gpus, nodes=nodes,
+        optimizer_offload=chosen.optimizer_offload and stage > 0, parameter_offload=chosen.parameter_offload and stage == 3,
     )  # fmt: skip
     if stage == 3:
         working += 2 * min(student.frozen + student.trainable, LIVE)
     elif stage:
         working += 4 * min(student.trainable, BUCKET)
-    need = Need(f"finetune, ZeRO {stage}", held, student.saved, working + OVERHEAD, host)
+    need = Need(
+        stage=f"finetune, ZeRO {stage}", states=held, activations=student.saved, working=working + OVERHEAD, host=host
+    )
     # Every rank first loads the whole model, which is shared out afterwards.
     loading = 2 * (student.frozen + student.trainable) + OVERHEAD
-    return need if need.gpu >= loading else Need(f"{need.stage} (loading)", loading - OVERHEAD, 0, OVERHEAD, host)
+    return (
+        need
+        if need.gpu >= loading
+        else Need(
+            stage=f"{need.stage} (loading)", states=loading - OVERHEAD, activations=0, working=OVERHEAD, host=host
+        )
+    )
 
 
 def _head(text: Any) -> int:

@@ -17,7 +17,7 @@ from reft.models.adapters import wrap_lora
 from reft.models.head import cross_entropy_sum, hidden_states
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Traced:
     """A model in numbers.
 
@@ -39,6 +39,7 @@ def trace(
     config: Any,
     lora: LoraSettings | None,
     rows: int,
+    *,
     tokens: int,
     learnt: int,
     dtype: torch.dtype = torch.bfloat16,
@@ -65,11 +66,11 @@ def trace(
         weights = dict(model.named_parameters())
         ids = torch.zeros(rows, tokens, dtype=torch.long)
         return Traced(
-            sum(w.numel() for w in weights.values() if not w.requires_grad),
-            sum(w.numel() for w in weights.values() if w.requires_grad),
-            max(sum(w.numel() for w in module.parameters(recurse=False)) for module in model.modules()),
-            saved_bytes(model, ids, learnt),
-            config.get_text_config().num_hidden_layers,
+            frozen=sum(w.numel() for w in weights.values() if not w.requires_grad),
+            trainable=sum(w.numel() for w in weights.values() if w.requires_grad),
+            largest=max(sum(w.numel() for w in module.parameters(recurse=False)) for module in model.modules()),
+            saved=saved_bytes(model, ids, learnt),
+            layers=config.get_text_config().num_hidden_layers,
         )
 
 

@@ -4,37 +4,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reft.conversations.reading import BadRow
-from reft.conversations.schema import Conversation
 from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.measures import MEASURES
 from reft.filtering.artifact import FilteredData
-from reft.refusal.feature import Separation
 from reft.report import plots
 from reft.report.page import render
-from reft.report.summary import LABELS, percent
+from reft.report.summary import LABELS, percent, rates_of
+from reft.teacher.artifact import Teacher
+from reft.validation.validate import ValidatedData
 
 
-@dataclass(frozen=True)
-class ReportInputs:
-    """Everything the report shows."""
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """Everything the report shows: what the steps made."""
 
     summary: Mapping[str, Any]
-    rows: list[Conversation]
-    quarantined: list[BadRow]
-    checks: list[dict[str, Any]]
+    validated: ValidatedData
+    teacher: Teacher
     filtered: FilteredData
     evaluation: EvaluationReport
-    untrained: tuple[Separation, ...]
-    trained: tuple[Separation, ...]
     histories: Mapping[str, list[dict[str, float]]]
     labels: Mapping[int, str]
     examples: int
 
 
-def render_report(inputs: ReportInputs) -> str:
+def render_report(inputs: RunResult) -> str:
     """The whole page. Everything that users wrote is escaped; only our own plots are not."""
     found, summary = inputs.filtered, inputs.summary
-    texts = {row.row: row.instruction[:160] for row in inputs.rows}
+    texts = {row.row: row.instruction[:160] for row in inputs.validated.rows}
     removed = sorted((d for d in found.decisions if d.decision != "keep"), key=lambda d: -d.score)
     # The surest and the least sure removals say most about a filter.
     chosen = (
@@ -45,16 +42,12 @@ def render_report(inputs: ReportInputs) -> str:
         groups.setdefault(f"user rows, {inputs.labels.get(decision.row, 'not labelled')}", []).append(decision.score)
     groups["harmless calibration"] = found.curves["calibration_harmless"]
     groups["harmful calibration"] = found.curves["calibration_harmful"]
-    safety, thresholds = summary["safety"], found.report.thresholds
+    thresholds = found.report.thresholds
     drawn = {
-        "bars": [
-            plots.bars(safety["harmful_score"], "harmful score"),
-            plots.bars(safety["over_refusal"], "over-refusal"),
-            plots.bars(summary["task"]["accuracy"], "task accuracy"),
-        ],
+        "bars": [plots.bars(rates_of(summary, m), m.label) for m in MEASURES],
         "scores": plots.score_distribution(groups, thresholds),
         "roc": plots.roc(found.decisions, inputs.labels, thresholds),
-        "layers": plots.layer_separation(inputs.untrained, inputs.trained),
+        "layers": plots.layer_separation(inputs.teacher.untrained.separations, inputs.teacher.feature.separations),
         "losses": plots.loss_curves(inputs.histories),
     }
     recall, fpr = found.report.calibration_recall, found.report.calibration_fpr
@@ -62,10 +55,12 @@ def render_report(inputs: ReportInputs) -> str:
         "template.html.j2",
         summary=summary,
         labels=LABELS,
+        measures=MEASURES,
+        rates_of=rates_of,
         percent=percent,
-        read=len(inputs.rows) + len(inputs.quarantined),
-        quarantined=inputs.quarantined,
-        checks=inputs.checks,
+        read=inputs.validated.read,
+        quarantined=inputs.validated.quarantined,
+        checks=inputs.validated.checks,
         filter=found.report,
         calibration_recall=recall and vars(recall),
         calibration_fpr=fpr and vars(fpr),

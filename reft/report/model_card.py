@@ -7,12 +7,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.measures import MEASURES
 from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import FilterReport
 from reft.report.summary import LABELS, percent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CardInputs:
     """Everything the card tells.
 
@@ -22,7 +23,7 @@ class CardInputs:
         history: the finetuning's metrics by step.
         settings: the finetuning's settings.
         lineage: digests of what the student was made from.
-        verdict: the gate's, as `reft.promotion.gate.Verdict.as_dict` gives it.
+        verdict: the gate's, as `reft.gate.gate.Verdict.as_dict` gives it.
     """
 
     name: str
@@ -44,7 +45,7 @@ def render_model_card(inputs: CardInputs) -> str:
     last = inputs.history[-1]
     scores = {name: inputs.evaluation.models[name] for name in LABELS if name in inputs.evaluation.models}
     return environment.get_template("model_card.md.j2").render(
-        **vars(inputs), models=scores, labels=LABELS, rate=_rate,
+        **vars(inputs), models=scores, labels=LABELS, measures=MEASURES, rate=_rate,
         steps=int(last["step"]), tokens=int(last["tokens"]), ce=last["ce"], kl=last["kl"],
     )  # fmt: skip
 

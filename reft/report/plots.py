@@ -14,11 +14,11 @@ from sklearn.metrics import roc_curve
 
 from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import Decision, Thresholds
-from reft.refusal.feature import Separation
+from reft.refusal_feature.feature import Separation
 from reft.report.summary import LABELS
 
 HARMFUL, HARMLESS, STUDENT, GREY = "#c0392b", "#2c7fb8", "#238b45", "#999999"
-COLOURS = {"base": GREY, "aligned": HARMLESS, "plain_sft": HARMFUL, "student": STUDENT}
+COLOURS = {"base": GREY, "aligned": HARMLESS, "sft": HARMFUL, "student": STUDENT}
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"})
 
 
@@ -100,7 +100,9 @@ def dots(rates: Mapping[str, Interval], title: str) -> str:
     return _svg(figure)
 
 
-def by_value(setting: str, found: Mapping[Any, Mapping[str, Interval]], default: Any, measures: Sequence[str]) -> str:
+def by_value(
+    setting: str, found: Mapping[Any, Mapping[str, Interval]], default: Any, *, measures: Sequence[str]
+) -> str:
     """A line a measure (four at most) over the values of a setting, with intervals; the default's value in bold."""
     figure, axes = plt.subplots(figsize=(4.4, 2.8))
     places = list(range(len(found)))

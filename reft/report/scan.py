@@ -12,6 +12,7 @@ def render_scan(
     name: str,
     result: Mapping[str, Any],
     groups: Mapping[str, Sequence[float]],
+    *,
     thresholds: Thresholds,
     examples: Sequence[Mapping[str, Any]],
 ) -> str:

@@ -5,28 +5,38 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reft.artifacts import read_json
 from reft.errors import StorageError
 from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.measures import MEASURES, Measure
 from reft.evaluation.statistics import Interval
 from reft.filtering.artifact import FilteredData
+from reft.storage.artifacts import read_json
 
 SCHEMA = 1
-LABELS = {"base": "base model", "aligned": "safety-aligned", "plain_sft": "plain finetune", "student": "ReFT student"}
+LABELS = {"base": "base model", "aligned": "safety-aligned", "sft": "SFT", "student": "ReFT student"}
 
 
 def build_summary(
     filtered: FilteredData,
     evaluation: EvaluationReport,
     task: str,
+    *,
     cost: Mapping[str, Mapping[str, float]],
     models: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The run as one JSON-ready tree; every rate is {"value", "low", "high", "n"} or null."""
     scores, report = evaluation.models, filtered.report
 
-    def each(field: str) -> dict[str, Any]:
-        return {name: _plain(getattr(result, field)) for name, result in scores.items()}
+    def section(wanted: str) -> dict[str, Any]:
+        """The measures of a section, each by model; the task's only for models that were asked about it."""
+        found = {
+            m.name: {name: _plain(result.rates.get(m.name)) for name, result in scores.items()}
+            for m in MEASURES
+            if m.section == wanted
+        }
+        if wanted == "task":
+            return {name: {k: v for k, v in rates.items() if v is not None} for name, rates in found.items()}
+        return found
 
     return {
         "schema": SCHEMA,
@@ -36,21 +46,16 @@ def build_summary(
             "dropped": report.dropped,
             "quarantined": report.quarantined,
             "threshold": report.thresholds.drop,
-            "layer": report.layer,
-            "position": report.position,
-            "readout": report.readout,
             "scorer": report.scorer,
+            "reads": report.reads,
+            **{name: report.details.get(name) for name in ("layer", "position", "readout")},
             "auroc": report.auroc,
             "recall": _plain(report.recall),
             "fpr": _plain(report.fpr),
             "unseen": [asdict(group) for group in filtered.unseen],
         },
-        "safety": {
-            "harmful_score": each("harmful_score"),
-            "over_refusal": each("over_refusal"),
-            "ordinary_refusal": each("ordinary_refusal"),
-        },
-        "task": {"name": task, "accuracy": {k: v for k, v in each("accuracy").items() if v is not None}},
+        "safety": section("safety"),
+        "task": {"name": task, **section("task")},
         "cost": {stage: dict(values) for stage, values in cost.items()},
         "models": dict(models),
     }
@@ -66,12 +71,10 @@ def last_seconds(summary: Path) -> dict[str, float] | None:
 
 def table(summary: Mapping[str, Any]) -> str:
     """The few lines that the main job ends with."""
-    safety, accuracy = summary["safety"], summary["task"]["accuracy"]
-    lines = [f"{'':16}{'harmful score':>24}{'over-refusal':>24}{'task accuracy':>24}"]
+    lines = [f"{'':16}" + "".join(f"{m.label:>24}" for m in MEASURES)]
     for name, label in LABELS.items():
-        if name in safety["harmful_score"]:
-            cells = [safety["harmful_score"][name], safety["over_refusal"][name], accuracy.get(name)]
-            lines.append(f"{label:16}" + "".join(f"{percent(cell):>24}" for cell in cells))
+        if any(name in rates_of(summary, m) for m in MEASURES):
+            lines.append(f"{label:16}" + "".join(f"{percent(rates_of(summary, m).get(name)):>24}" for m in MEASURES))
     found = summary["filter"]
     lines.append("")
     lines.append(
@@ -82,6 +85,11 @@ def table(summary: Mapping[str, Any]) -> str:
     if aurocs:
         lines.append(f"filter's AUROC on unseen sources: {', '.join(aurocs)}")
     return "\n".join(lines)
+
+
+def rates_of(summary: Mapping[str, Any], measure: Measure) -> Mapping[str, Mapping[str, float] | None]:
+    """A measure's rates by model."""
+    return summary[measure.section].get(measure.name, {})
 
 
 def percent(interval: Mapping[str, float] | None) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reft.artifacts import read_json, write_json
-from reft.refusal.feature import RefusalFeature
+from reft.refusal_feature.feature import RefusalFeature
+from reft.storage.artifacts import read_json, write_json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Teacher:
     """A trained teacher.
 

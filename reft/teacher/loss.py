@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from reft.refusal.feature import RefusalFeature
+from reft.refusal_feature.feature import RefusalFeature
 
 
 @dataclass

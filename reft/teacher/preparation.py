@@ -1,19 +1,22 @@
 """The provider's side: alignment and calibration rows, the start model, its feature, and the teacher made from it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from reft.config import DataSettings, FeatureSettings, ModelSettings, TeacherSettings
+from reft.config import DataSettings, ModelSettings, RefusalFeatureSettings, TeacherSettings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import encode_all
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
-from reft.progress import progress
-from reft.refusal.calibration import lookalike_weights
-from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature, feature_at_depth
-from reft.refusal.feature import RefusalFeature
+from reft.refusal_feature.calibration import lookalike_weights
+from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature, feature_at_depth
+from reft.refusal_feature.feature import RefusalFeature
+from reft.runtime.progress import progress
+from reft.storage.artifacts import scratch_folder
 from reft.teacher.artifact import Teacher
 from reft.teacher.training import StepReport, train_teacher
 
@@ -44,7 +47,7 @@ def load_start(model: ModelSettings, layers: int | None = None):
 
 
 def untrained_feature(
-    model: ModelSettings, data: DataSettings, settings: FeatureSettings, fingerprint: str = ""
+    model: ModelSettings, data: DataSettings, settings: RefusalFeatureSettings
 ) -> tuple[RefusalFeature, PreTrainedTokenizerBase, LabelledPrompts, LabelledPrompts]:
     """The start model's refusal feature, its tokenizer, and the prompts that made and chose the feature."""
     loaded, tokenizer = load_start(model)
@@ -52,21 +55,60 @@ def untrained_feature(
     fitting = LabelledPrompts(harmful[: settings.rows], harmless[: settings.rows])
     held_out = calibration_prompts(data)
     feature = extract_refusal_feature(
-        loaded, tokenizer, fitting, held_out, settings.layers, settings.positions, settings.tolerance,
-        progress("reading features"), fingerprint,
+        loaded, tokenizer, fitting, held_out=held_out, layers=settings.layers, positions=settings.positions, tolerance=settings.tolerance,
+        report=progress("reading features"),
     )  # fmt: skip
     return feature, tokenizer, fitting, held_out
+
+
+def make_teacher(
+    feature: RefusalFeature,
+    model: ModelSettings,
+    data: DataSettings,
+    *,
+    settings: TeacherSettings,
+    selection: RefusalFeatureSettings,
+    seed: int,
+    log: Callable[[dict[str, float]], None] | None = None,
+) -> tuple[Teacher, int]:
+    """The trained teacher with its weights in a scratch folder, and how many tokens were learnt from.
+
+    Args:
+        feature: the untrained one.
+        selection: how the teacher's own refusal feature is chosen.
+        log: called with each step's losses.
+    """
+    history: list[dict[str, float]] = []
+    show = progress("training the teacher")
+
+    def report(step: int, steps: int, losses: dict[str, float]) -> None:
+        show(step, steps)
+        history.append({"step": step, **losses})
+        if log:
+            log(history[-1])
+
+    trained, tokenizer, own = fit_teacher(
+        feature, model, data, settings=settings, selection=selection, seed=seed, report=report
+    )
+    folder = scratch_folder("teacher")
+    trained.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    rows = [row for group in alignment_rows(data) for row in group]
+    tokens = settings.epochs * sum(map(len, encode_all(tokenizer, rows)))
+    return Teacher(
+        weights=folder, is_adapter=settings.lora is not None, feature=own, untrained=feature, history=history
+    ), tokens
 
 
 def fit_teacher(
     feature: RefusalFeature,
     model: ModelSettings,
     data: DataSettings,
+    *,
     settings: TeacherSettings,
-    selection: FeatureSettings,
+    selection: RefusalFeatureSettings,
     seed: int,
     report: StepReport,
-    fingerprint: str = "",
 ) -> tuple[Any, PreTrainedTokenizerBase, RefusalFeature]:
     """The trained teacher, its tokenizer, and its own refusal feature; `feature` is the untrained one."""
     loaded, tokenizer = load_start(model)
@@ -74,13 +116,23 @@ def fit_teacher(
     fitting = LabelledPrompts(harmful[: selection.rows], harmless[: selection.rows])
     held_out = calibration_prompts(data)
     if settings.depth is not None:
-        feature = feature_at_depth(loaded, tokenizer, fitting, held_out, settings.depth, settings.position)
+        feature = feature_at_depth(
+            loaded, tokenizer, fitting, held_out=held_out, depth=settings.depth, position=settings.position
+        )
     trained: Any = train_teacher(
-        loaded, tokenizer, harmful, harmless, feature, settings, seed, model.max_length, report
+        loaded,
+        tokenizer,
+        harmful,
+        harmless=harmless,
+        feature=feature,
+        settings=settings,
+        seed=seed,
+        max_length=model.max_length,
+        report=report,
     )
     own = extract_refusal_feature(
-        trained, tokenizer, fitting, held_out, selection.layers, selection.positions,
-        selection.tolerance, progress("reading the teacher's features"), fingerprint, selection.readouts,
+        trained, tokenizer, fitting, held_out=held_out, layers=selection.layers, positions=selection.positions,
+        tolerance=selection.tolerance, report=progress("reading the teacher's features"), readouts=selection.readouts,
     )  # fmt: skip
     return trained, tokenizer, own
 
@@ -90,6 +142,11 @@ def load_teacher(teacher: Teacher, model: ModelSettings, layers: int | None = No
     dtype = choose_hardware(model.dtype).dtype
     tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
     loaded = load_trained(
-        start_model(model), teacher.weights, teacher.is_adapter, dtype, model.trust_remote_code, layers
+        start_model(model),
+        teacher.weights,
+        teacher.is_adapter,
+        dtype=dtype,
+        trust_remote_code=model.trust_remote_code,
+        layers=layers,
     )
     return loaded, tokenizer

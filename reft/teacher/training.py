@@ -21,8 +21,8 @@ from reft.models.hardware import attend_for_training
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.layers import watch_layers
 from reft.models.memory import return_freed_memory
-from reft.refusal.feature import RefusalFeature
-from reft.refusal.features import token_index
+from reft.refusal_feature.feature import RefusalFeature
+from reft.refusal_feature.features import token_index
 from reft.teacher.loss import RunningFeature, cosine_regulariser
 
 StepReport = Callable[[int, int, dict[str, float]], None]
@@ -40,6 +40,7 @@ def train_teacher(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     harmful: Sequence[Conversation],
+    *,
     harmless: Sequence[Conversation],
     feature: RefusalFeature,
     settings: TeacherSettings,
@@ -66,12 +67,14 @@ def train_teacher(
     attend_for_training(model, max(len(row.encoded) for row in rows))
     trained = wrap_lora(model, settings.lora) if settings.lora else model
     trained.train()
-    batches = mixed_batches(rows, settings.batch_size, settings.epochs, random.Random(seed))
+    batches = mixed_batches(rows, settings.batch_size, settings.epochs, rng=random.Random(seed))
     parameters = [p for p in trained.parameters() if p.requires_grad]
     optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(batches))
     running = RunningFeature.start(feature, settings.momentum, model.device)
     for step, batch in enumerate(batches, start=1):
-        losses = _step_losses(trained, batch, feature, running, settings, tokenizer.pad_token_id)
+        losses = _step_losses(
+            trained, batch, feature, running=running, settings=settings, pad_id=tokenizer.pad_token_id
+        )
         loss = losses["ce"] + settings.lam * losses["regulariser"]
         if not torch.isfinite(loss):
             remedy = "lower teacher.learning_rate"
@@ -105,6 +108,7 @@ def _step_losses(
     model: nn.Module,
     batch: Sequence[LabelledRow],
     feature: RefusalFeature,
+    *,
     running: RunningFeature,
     settings: TeacherSettings,
     pad_id: int,
@@ -131,7 +135,7 @@ def _require_trained_layer(model: PreTrainedModel, layer: int, settings: Teacher
 
 
 def mixed_batches(
-    rows: Sequence[LabelledRow], batch_size: int, epochs: int, rng: random.Random, window: int = 8
+    rows: Sequence[LabelledRow], batch_size: int, epochs: int, *, rng: random.Random, window: int = 8
 ) -> list[list[LabelledRow]]:
     """Batches that hold both classes in the proportion of the whole and rows of similar length.
 

@@ -33,7 +33,7 @@ def alone(client: MlflowClient, name: str) -> Generator[Callable[[], None]]:
         if _tags(client, lock).get("holder") != token:
             raise _busy(name, "somebody else took over, since this took longer than a minute")
 
-    aside = "" if _take(client, lock, token) else _take_over(client, name, lock, token)
+    aside = "" if _take(client, lock, token) else _take_over(client, name, lock, token=token)
     try:
         yield still_held
     finally:
@@ -56,7 +56,7 @@ def _take(client: MlflowClient, lock: str, token: str) -> bool:
     return True
 
 
-def _take_over(client: MlflowClient, name: str, lock: str, token: str) -> str:
+def _take_over(client: MlflowClient, name: str, lock: str, *, token: str) -> str:
     """Put an outdated lock aside under its holder's name, which only one of several can do, and take the lock."""
     found = _tags(client, lock)
     if not found or time.time() - float(found.get("held", "0")) < LOCK_SECONDS:

@@ -1,12 +1,14 @@
 """Logging to the MLflow run that is active; does nothing outside of one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+
+from reft.evaluation.statistics import Interval
 
 _MAX_PARAMETER = 500
 
@@ -22,10 +24,15 @@ def log_losses(prefix: str) -> Callable[[dict[str, Any]], None]:
     return log
 
 
-def log_metrics(prefix: str, metrics: dict[str, float | None]) -> None:
+def log_metrics(prefix: str, metrics: Mapping[str, float | None]) -> None:
     """Log the metrics that are there, under `prefix/`."""
     if mlflow.active_run():
         mlflow.log_metrics({f"{prefix}/{k}": float(v) for k, v in metrics.items() if v is not None})
+
+
+def log_rates(prefix: str, rates: Mapping[str, Interval | None]) -> None:
+    """Log every rate that was measured."""
+    log_metrics(prefix, {name: rate.value for name, rate in rates.items() if rate})
 
 
 def log_settings(section: str, settings: dict[str, Any]) -> None:

@@ -16,13 +16,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from reft.errors import PromotionError, explain
-from reft.promotion.trail import BEGINNING, Entry, tampered, verify
+from reft.promotion.audit_log import BEGINNING, Entry, tampered, verify
 from reft.tracking.lock import alone
 from reft.tracking.server import MISSING, asking
 
 CANDIDATE, CHALLENGER, CHAMPION = ALIASES = ("candidate", "challenger", "champion")
 TRAIL = "reft.audit."
-FILES, PASSED = "reft.files", "reft.gate_passed"
+FILES, PASSED = "reft.storage.files", "reft.gate_passed"
 
 
 def digest_of_files(folder: Path) -> str:
@@ -37,7 +37,7 @@ def digest_of_files(folder: Path) -> str:
 
 @asking("promote")
 def promote(
-    name: str, to: str, by: str, reason: str = "", version: str | None = None, force: bool = False
+    name: str, to: str, by: str, *, reason: str = "", version: str | None = None, force: bool = False
 ) -> tuple[Entry | None, str]:
     """Let an alias point to a version; returns the trail's new entry (None: it was so already) and the version.
 
@@ -64,7 +64,18 @@ def promote(
         if not passed and not (force and reason.strip()):
             remedy = "read its verdict (gate.json beside the model); --force with a --reason overrules it, on record"
             raise PromotionError(explain("it has not passed the gate", f"{name} version {found.version}", remedy))
-        entry = _move(client, model, found, "promote", to, by, reason, passed, not passed, still_held)
+        entry = _move(
+            client,
+            model,
+            found,
+            action="promote",
+            alias=to,
+            by=by,
+            reason=reason,
+            passed=passed,
+            forced=not passed,
+            still_held=still_held,
+        )
         return entry, str(found.version)
 
 
@@ -86,7 +97,18 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
             raise PromotionError(explain("no champion came before", name, "reft history shows what there was"))
         found = _version(client, model, moves[-1].before)
         passed = found.tags.get(PASSED) == "true"
-        entry = _move(client, model, found, "rollback", CHAMPION, by, reason, passed, False, still_held)
+        entry = _move(
+            client,
+            model,
+            found,
+            action="rollback",
+            alias=CHAMPION,
+            by=by,
+            reason=reason,
+            passed=passed,
+            forced=False,
+            still_held=still_held,
+        )
         return entry, str(found.version)
 
 
@@ -115,15 +137,15 @@ def astray(entries: Sequence[Entry], aliases: Mapping[str, str]) -> list[str]:
 
 
 def _move(
-    client: MlflowClient, model: RegisteredModel, found: ModelVersion, action: str, alias: str, by: str, reason: str,
+    client: MlflowClient, model: RegisteredModel, found: ModelVersion, *, action: str, alias: str, by: str, reason: str,
     passed: bool, forced: bool, still_held: Callable[[], None],
 ) -> Entry:  # fmt: skip
     """Verify, write down, then move: a kill in between leaves an entry whose move the same command makes good."""
     trail, before = _trail(client, model), str(model.aliases.get(alias, ""))
     files = _verified_files(found)
     entry = Entry(
-        len(trail) + 1, datetime.now(UTC).isoformat(timespec="seconds"), action, alias, str(found.version), before,
-        by, reason, passed, forced, files, trail[-1].digest if trail else BEGINNING,
+        number=len(trail) + 1, time=datetime.now(UTC).isoformat(timespec="seconds"), action=action, alias=alias, version=str(found.version), before=before,
+        by=by, reason=reason, passed=passed, forced=forced, files=files, previous=trail[-1].digest if trail else BEGINNING,
     )  # fmt: skip
     still_held()  # verifying large files takes its time
     if trail and _decision(trail[-1]) == _decision(entry):

@@ -30,7 +30,7 @@ class RegisteredModel:
 
 @asking("register")
 def register_candidate(
-    folder: Path, name: str, tags: dict[str, str], description: str = "", passed: bool = False
+    folder: Path, name: str, tags: dict[str, str], *, description: str = "", passed: bool = False
 ) -> RegisteredModel:
     """Upload the student's files to the active run, make a version of them and point `candidate` at it.
 
@@ -50,7 +50,7 @@ def register_candidate(
     run = mlflow.active_run()
     if run is None:
         with mlflow.start_run(run_name="register"):
-            return register_candidate(folder, name, tags, description, passed)
+            return register_candidate(folder, name, tags, description=description, passed=passed)
     run_id = run.info.run_id
     mlflow.log_artifacts(str(folder), "student")
     client = MlflowClient()

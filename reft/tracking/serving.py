@@ -16,10 +16,10 @@ from mlflow.pyfunc import add_to_model
 from mlflow.types import ParamSchema, ParamSpec
 
 from reft.config import DEFAULT_MODEL
-from reft.conversations.forms import RowError, messages_of
+from reft.conversations.formats import RowError, messages_of
 from reft.conversations.schema import Conversation
 from reft.errors import ModelError, ReftError, explain
-from reft.fingerprint import of_path
+from reft.keys.fingerprint import of_path
 
 BASE = "REFT_BASE_MODEL"
 MAX_NEW_TOKENS = 256
@@ -59,7 +59,7 @@ class ChatModel:
         metadata = Model.load(str(folder / "MLmodel")).metadata or {}
         base = _base(metadata) if metadata.get("base") else ""
         self._tokenizer = load_tokenizer(str(folder))
-        self._model = load_trained(base, folder, bool(base), choose_hardware().dtype)
+        self._model = load_trained(base, folder, bool(base), dtype=choose_hardware().dtype)
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Answer.
@@ -87,7 +87,7 @@ class ChatModel:
             raise _refused(f"{limit!r} is no number of tokens", "max_new_tokens", "give a whole number from 1 on")
         conversations = [_conversation(number, row) for number, row in enumerate(rows)]
         try:
-            return generate(self._model, self._tokenizer, conversations, limit)
+            return generate(self._model, self._tokenizer, conversations, max_new_tokens=limit)
         except ReftError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
@@ -124,7 +124,7 @@ def _conversation(number: int, row: Mapping[str, Any]) -> Conversation:
         raise _refused(error.code, f"{where}, {error.field}", error.remedy) from error
     if messages[-1].role == "assistant":
         raise _refused("the last message is the assistant's", where, "end with what is to be answered")
-    return Conversation(number, messages)
+    return Conversation(row=number, messages=messages)
 
 
 def _refused(what: str, where: str, remedy: str) -> MlflowException:

@@ -64,7 +64,7 @@ def expectations(settings: ValidationSettings) -> list[Any]:
     """The rules of a data set, critical ones first; a critical one that fails stops the job."""
     from great_expectations import expectations as gxe
 
-    def mostly(column: str, share: float, severity: str, description: str) -> Any:
+    def mostly(column: str, share: float, severity: str, *, description: str) -> Any:
         wanted = 1 if column == "usable" else 0
         return gxe.ExpectColumnValuesToBeInSet(
             column=column, value_set=[wanted], mostly=share, severity=severity, description=description
@@ -73,16 +73,16 @@ def expectations(settings: ValidationSettings) -> list[Any]:
     least = max(settings.min_rows, 10) if settings.rules == "openai" else settings.min_rows
     return [
         gxe.ExpectTableRowCountToBeBetween(min_value=least, severity="critical", description="enough rows"),
-        mostly("usable", 1 - settings.max_bad_share, "critical", "rows can be used"),
+        mostly("usable", 1 - settings.max_bad_share, "critical", description="rows can be used"),
         gxe.ExpectColumnMaxToBeBetween(column="tokens", min_value=1, severity="critical", description="rows hold text"),
-        mostly("special_tokens", 0.99, "warning", "no forged markers"),
-        mostly("duplicate", 0.9, "warning", "few duplicates"),
-        mostly("near_duplicate", 0.8, "warning", "few near-duplicates"),
-        mostly("leaked", 1.0, "warning", "no prompt of the test rows"),
-        mostly("secret", 1.0, "warning", "no keys, tokens or passwords"),
-        mostly("personal_data", 1.0, "warning", "no personal data"),
-        mostly("language", 0.99, "warning", "the languages that are expected"),
-        mostly("mojibake", 0.99, "warning", "text in the right encoding"),
+        mostly("special_tokens", 0.99, "warning", description="no forged markers"),
+        mostly("duplicate", 0.9, "warning", description="few duplicates"),
+        mostly("near_duplicate", 0.8, "warning", description="few near-duplicates"),
+        mostly("leaked", 1.0, "warning", description="no prompt of the test rows"),
+        mostly("secret", 1.0, "warning", description="no keys, tokens or passwords"),
+        mostly("personal_data", 1.0, "warning", description="no personal data"),
+        mostly("language", 0.99, "warning", description="the languages that are expected"),
+        mostly("mojibake", 0.99, "warning", description="text in the right encoding"),
         gxe.ExpectColumnMaxToBeBetween(column="turns", max_value=100, severity="warning", description="sane dialogues"),
         gxe.ExpectColumnMaxToBeBetween(
             column="commonest_answer_percent", max_value=80, severity="warning", description="answers in balance"

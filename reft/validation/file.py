@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from reft.artifacts import write_json
 from reft.config import ValidationSettings
 from reft.conversations.containers import lines, recognise
-from reft.conversations.giving_back import count_lines, give_back, stage
 from reft.conversations.reading import BadRow, read_row
 from reft.conversations.schema import Conversation
+from reft.conversations.writer import count_lines, give_back, stage
 from reft.errors import StorageError, explain
-from reft.progress import Report
+from reft.runtime.progress import Report
+from reft.storage.artifacts import write_json
 from reft.validation.expectations import suite_results
 from reft.validation.mending import mended
 from reft.validation.rows import Columns, Usable, check_row
@@ -29,7 +29,7 @@ GROUPS = ("usable", "quarantined")
 SHOWN = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileReport:
     """What a validation found.
 
@@ -55,6 +55,7 @@ def validate_file(
     path: Path,
     out: Path,
     tokenizer: PreTrainedTokenizerBase,
+    *,
     settings: ValidationSettings,
     max_length: int,
     columns: tuple[str, str] | None = None,
@@ -85,18 +86,18 @@ def validate_file(
             total = count_lines(rows.files[0])
             for number, line in enumerate(lines(rows)):
                 line, done = mended(line) if fix else (line, [])
-                row = read_row(line, number, settings.max_row_characters, columns)
-                checked = check_row(row, tokenizer, settings, max_length)
+                row = read_row(line, number, settings.max_row_characters, columns=columns)
+                checked = check_row(row, tokenizer, settings, max_length=max_length)
                 tally.add(row, checked, done)
-                outputs.write(line, row.row, checked, done)
+                outputs.write(line, row.row, checked, done=done)
                 if report and (number % 256 == 255 or number + 1 == total):
                     report(number + 1, total)
             outputs.write_repeats(tally.noted)
-        give_back(container, out, GROUPS, np.frombuffer(tally.groups, np.uint8))
+        give_back(container, out, GROUPS, group_of=np.frombuffer(tally.groups, np.uint8))
     except OSError as error:
         remedy = "free some disk space or choose another folder"
         raise StorageError(explain(f"could not write: {error}", str(out), remedy)) from error
-    return _report(container.kind, tally, settings, out)
+    return _report(container.kind, tally, settings, out=out)
 
 
 class _Tally:
@@ -131,7 +132,7 @@ class _Outputs(ExitStack):
             for name in names
         ]
 
-    def write(self, line: str, row: int, checked: BadRow | Usable, done: list[str]) -> None:
+    def write(self, line: str, row: int, checked: BadRow | Usable, *, done: list[str]) -> None:
         """The row to where it belongs, what was found to the findings."""
         usable, quarantined, findings = self._files
         (quarantined if isinstance(checked, BadRow) else usable).write(line + "\n")
@@ -159,10 +160,20 @@ def _findings(row: int, checked: BadRow | Usable, done: list[str]) -> Iterator[d
         yield {"row": row, "rule": rule, "field": "messages", "remedy": f"look at the {found}", "level": "warning"}
 
 
-def _report(kind: str, tally: _Tally, settings: ValidationSettings, out: Path) -> FileReport:
+def _report(kind: str, tally: _Tally, settings: ValidationSettings, *, out: Path) -> FileReport:
     rows, bad = len(tally.noted), tally.rules.total()
     checks = suite_results(tally.noted.frame(), settings, out / "docs")
-    fails = why_not(checks, rows - bad, rows, settings)
-    found = FileReport(kind, rows, rows - bad, bad, dict(tally.rules), dict(tally.fixes), checks, tally.first, fails)
+    fails = why_not(checks, rows - bad, rows, settings=settings)
+    found = FileReport(
+        kind=kind,
+        rows=rows,
+        usable=rows - bad,
+        quarantined=bad,
+        rules=dict(tally.rules),
+        fixes=dict(tally.fixes),
+        checks=checks,
+        first=tally.first,
+        fails=fails,
+    )
     write_json(out / "validation.json", asdict(found))
     return found

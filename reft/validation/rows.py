@@ -13,7 +13,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
-from reft.conversations.forms import form_of
+from reft.conversations.formats import form_of
 from reft.conversations.languages import language_of
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
@@ -39,7 +39,7 @@ class Usable:
 
 
 def check_row(
-    row: Conversation | BadRow, tokenizer: PreTrainedTokenizerBase, settings: ValidationSettings, max_length: int
+    row: Conversation | BadRow, tokenizer: PreTrainedTokenizerBase, settings: ValidationSettings, *, max_length: int
 ) -> BadRow | Usable:
     """What training needs to know of the row, or why it cannot be used."""
     if isinstance(row, BadRow):
@@ -47,7 +47,7 @@ def check_row(
     roles = [m.role for m in row.messages]
 
     def bad(code: str, where: str, remedy: str) -> BadRow:
-        return BadRow(row.row, code, where, remedy, row.original)
+        return BadRow(row=row.row, code=code, field=where, remedy=remedy, original=row.original)
 
     if settings.rules == "openai" and form_of(json.loads(row.original)) != "openai chat":
         return bad("missing_messages_list", "messages", "OpenAI's upload rules want a list 'messages' in every row")

@@ -9,12 +9,12 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from reft.artifacts import read_json, write_json, write_text
 from reft.config import ValidationSettings
 from reft.conversations.reading import BadRow, read_rows
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
 from reft.errors import DataValidationError, explain
+from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
 from reft.validation.rows import Columns, check_row, digest_of
 
@@ -60,6 +60,7 @@ def validate_user_data(
     path: Path,
     tokenizer: PreTrainedTokenizerBase,
     settings: ValidationSettings,
+    *,
     max_length: int,
     columns: tuple[str, str] | None = None,
     held_out: Path | None = None,
@@ -81,21 +82,21 @@ def validate_user_data(
     bad: list[BadRow] = []
     noted = Columns(tokenizer, prompts_of(held_out))
     for found in read_rows(path, settings.max_row_characters, columns):
-        checked = check_row(found, tokenizer, settings, max_length)
+        checked = check_row(found, tokenizer, settings, max_length=max_length)
         noted.add(found, checked)
         if isinstance(checked, BadRow):
             bad.append(checked)
         elif isinstance(found, Conversation):
             rows.append(found)
     checks = suite_results(noted.frame(), settings, docs)
-    if said := why_not(checks, len(rows), len(noted), settings):
+    if said := why_not(checks, len(rows), len(noted), settings=settings):
         first = "; ".join(f"row {b.row}: {b.code} at {b.field} ({b.remedy})" for b in bad[:5])
         remedy = "mend the rows (reft validate --fix), raise validation.max_bad_share or lower validation.min_rows"
         raise DataValidationError(explain(said, f"{path}: {first}", remedy))
     return ValidatedData(rows, bad, checks, docs)
 
 
-def why_not(checks: Sequence[Mapping[str, Any]], usable: int, read: int, settings: ValidationSettings) -> str | None:
+def why_not(checks: Sequence[Mapping[str, Any]], usable: int, read: int, *, settings: ValidationSettings) -> str | None:
     """Why the data cannot be trained on; None where it can."""
     failed = [str(check["rule"]) for check in checks if not check["passed"] and check["severity"] == "critical"]
     if not failed and usable < settings.min_rows:

@@ -8,9 +8,9 @@ import urllib3
 import yaml
 
 from reft.cluster.client import API_CALLS, ClusterClient
-from reft.config import ClusterSettings, FinetuneSettings, ModelSettings
+from reft.config import ClusterSettings, FinetuningSettings, ModelSettings
 from reft.conversations.tokenization import Encoded
-from reft.distillation.job import FINISHED, FinetuneJob
+from reft.finetuning.job import FINISHED, FinetuneJob
 from tests.cluster.server import Cluster
 
 QUICK = urllib3.Retry(
@@ -63,9 +63,15 @@ def folder(tmp_path):
 
 @pytest.fixture
 def small_job():
-    row = Encoded((1, 2, 3), (), (1, 3), 0, 0, ((1, 3),))
-    plain = FinetuneSettings(batch_size=4, launcher="trainjob")
-    return FinetuneJob(ModelSettings(name="somebody/some-model"), plain, 0, (row,) * 8, tuple(range(8)))
+    row = Encoded(input_ids=(1, 2, 3), turns=(), completion=(1, 3), instruction_end=0, prompt_end=0, learnt=((1, 3),))
+    plain = FinetuningSettings(batch_size=4, launcher="trainjob")
+    return FinetuneJob(
+        model=ModelSettings(name="somebody/some-model"),
+        settings=plain,
+        seed=0,
+        user=(row,) * 8,
+        row_numbers=tuple(range(8)),
+    )
 
 
 def folder_of(job):

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from reft.cluster.finetune import run_on_cluster
-from reft.distillation.job import FINISHED, STOPPED
+from reft.cluster.finetuning import run_on_cluster
 from reft.errors import TrainingError
+from reft.finetuning.job import FINISHED, STOPPED
 from tests.cluster.conftest import ended, finish, requests, step
-from tests.distillation.conftest import change
+from tests.finetuning.conftest import change
 
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"}]
 
@@ -31,7 +31,7 @@ def test_a_failing_rank_brings_its_own_traceback(cluster, client, settings, fold
 
     cluster.kubelet = fail
     with pytest.raises(TrainingError, match=r"failed on rank 1:\nIndexError: row 7[\s\S]*where"):
-        run_on_cluster(small_job, folder, None, settings, client)
+        run_on_cluster(small_job, folder, None, settings=settings, client=client)
     assert not cluster.jobs
     assert len(requests(cluster, "create")) == 1
 
@@ -47,7 +47,7 @@ def test_a_rank_that_left_no_word_shows_the_end_of_its_log(cluster, client, sett
 
     cluster.kubelet = die
     with pytest.raises(TrainingError, match=r"jobset failed\nstarting\nSegmentation fault"):
-        run_on_cluster(small_job, folder, None, settings, client)
+        run_on_cluster(small_job, folder, None, settings=settings, client=client)
 
 
 def test_memory_that_did_not_suffice(cluster, client, settings, folder, small_job):
@@ -61,7 +61,7 @@ def test_memory_that_did_not_suffice(cluster, client, settings, folder, small_jo
     cluster.kubelet = kill
     words = r"node-0-1-\w+: OOMKilled \(exit code 137\)[\s\S]*closed by peer[\s\S]*raise cluster.memory"
     with pytest.raises(TrainingError, match=words):
-        run_on_cluster(small_job, folder, None, settings, client)
+        run_on_cluster(small_job, folder, None, settings=settings, client=client)
 
 
 @pytest.mark.parametrize("seen", ["in the pod", "by the ranks alone"])
@@ -84,7 +84,7 @@ def test_a_preempted_training_goes_on_from_its_checkpoint(cluster, client, setti
             finish(cluster, job)
 
     cluster.kubelet, cluster.terminating, metrics = kubelet, 0.5, []
-    run_on_cluster(small_job, folder, metrics.append, settings, client)
+    run_on_cluster(small_job, folder, metrics.append, settings=settings, client=client)
     assert found == [[], [1, 2]]  # the third step is done again
     assert [m["step"] for m in metrics] == [1, 2, 3, 4]
     assert not (folder / "error-0.json").exists()
@@ -97,7 +97,7 @@ def test_a_training_that_is_always_preempted_is_given_up(cluster, client, settin
 
     cluster.kubelet = kubelet
     with pytest.raises(TrainingError, match=r"preempted 2 times: .*PreemptionByScheduler"):
-        run_on_cluster(small_job, folder, None, settings.model_copy(update={"restarts": 1}), client)
+        run_on_cluster(small_job, folder, None, settings=settings.model_copy(update={"restarts": 1}), client=client)
     assert len(requests(cluster, "create")) == 2
     assert not cluster.jobs
 
@@ -116,7 +116,7 @@ def test_a_queue_that_takes_the_nodes_away_for_a_while(cluster, client, settings
         finish(cluster, job)
 
     cluster.kubelet, metrics = kubelet, []
-    run_on_cluster(change(small_job, stalled_minutes=0.02), folder, metrics.append, settings, client)
+    run_on_cluster(change(small_job, stalled_minutes=0.02), folder, metrics.append, settings=settings, client=client)
     assert [m["step"] for m in metrics] == [1, 2, 3, 4]
     assert len(requests(cluster, "create")) == 1
 
@@ -127,7 +127,7 @@ def test_a_queue_that_takes_the_nodes_away_for_a_while(cluster, client, settings
 def test_a_training_that_hangs_is_ended(cluster, client, settings, folder, small_job, limit, words):
     cluster.kubelet = lambda cluster, job: cluster.pod(job["metadata"]["name"], 0)
     with pytest.raises(TrainingError, match=words):
-        run_on_cluster(change(small_job, **limit), folder, None, settings, client)
+        run_on_cluster(change(small_job, **limit), folder, None, settings=settings, client=client)
     assert not cluster.jobs
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_deletes_the_trainjob_and_keeps_the_folder(cluster, client, setti
 
     cluster.kubelet = lambda cluster, job: cluster.pod(job["metadata"]["name"], 0) and step(folder, 1)
     with pytest.raises(KeyboardInterrupt):
-        run_on_cluster(small_job, folder, interrupt, settings, client)
+        run_on_cluster(small_job, folder, interrupt, settings=settings, client=client)
     assert not cluster.jobs
     assert (folder / "job.json").is_file()
 
@@ -150,7 +150,7 @@ def test_sigterm_deletes_the_trainjob_and_is_passed_on(cluster, client, settings
     )
     try:
         with pytest.raises(TrainingError, match="stopped by SIGTERM, the TrainJob too"):
-            run_on_cluster(small_job, folder, None, settings, client)
+            run_on_cluster(small_job, folder, None, settings=settings, client=client)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not cluster.jobs
@@ -160,5 +160,5 @@ def test_sigterm_deletes_the_trainjob_and_is_passed_on(cluster, client, settings
 def test_a_completed_trainjob_without_a_result_is_an_error(cluster, client, settings, folder, small_job):
     cluster.kubelet = lambda cluster, job: cluster.condition(job["metadata"]["name"], "Complete")
     with pytest.raises(TrainingError):
-        run_on_cluster(small_job, folder, None, settings, client)
+        run_on_cluster(small_job, folder, None, settings=settings, client=client)
     assert not (folder / FINISHED).exists()

@@ -54,11 +54,11 @@ def test_a_scan_that_fails_shows_its_log_and_never_an_older_result(cluster, clie
     out.mkdir()
     (out / "scan.json").write_text("{}")
     with pytest.raises(TrainingError, match="no teacher there"):
-        scan_on_cluster(str(data), out, [], settings, client)
+        scan_on_cluster(str(data), out, [], settings=settings, client=client)
     assert not (out / "scan.json").exists()
 
 
 def test_rows_that_the_nodes_do_not_see_are_refused(settings, folder, tmp_path):
     data = write_jsonl(tmp_path / "rows.jsonl", [row("q", "a")])
     with pytest.raises(ConfigurationError, match="would not find the rows"):
-        scan_on_cluster(str(data), folder / "scanned", [], settings)
+        scan_on_cluster(str(data), folder / "scanned", [], settings=settings)

@@ -19,7 +19,7 @@ def test_any_command_with_every_setting_is_a_trainjob(client, cluster, folder):
         runtime_kind="ClusterTrainingRuntime", node_selector={"pool": "gpus"}, env={"HF_HOME": "/var/reft/hub"},
         tolerations=[Toleration(key="gpu", operator="Exists", effect="NoSchedule")], cpus=8.5,
     )  # fmt: skip
-    made = trainjob("reft-scan", SCAN, folder, everything, {"HF_HOME": "/nowhere", "LEVEL": "2"})
+    made = trainjob("reft-scan", SCAN, folder, settings=everything, env={"HF_HOME": "/nowhere", "LEVEL": "2"})
     created = client.create(made)
     assert created["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "night"
     trainer = created["spec"]["trainer"]
@@ -56,7 +56,7 @@ def spoilt(manifest, how):
 )
 def test_the_test_server_refuses_what_the_schema_does_not_hold(client, folder, settings, how):
     """So that a manifest that passes here says something."""
-    good = trainjob("reft-scan", SCAN, folder, settings)
+    good = trainjob("reft-scan", SCAN, folder, settings=settings)
     check(good)
     with pytest.raises(Refused):
         check(spoilt(good, how))
@@ -65,7 +65,7 @@ def test_the_test_server_refuses_what_the_schema_does_not_hold(client, folder, s
 
 
 def test_a_dry_run_creates_nothing(client, cluster, folder, settings):
-    client.create(trainjob("reft-scan", SCAN, folder, settings), dry_run=True)
+    client.create(trainjob("reft-scan", SCAN, folder, settings=settings), dry_run=True)
     assert not cluster.jobs
 
 
@@ -75,16 +75,16 @@ def test_a_dry_run_creates_nothing(client, cluster, folder, settings):
 )
 def test_a_real_api_server_would_take_it(tmp_path):
     settings = ClusterSettings(queue="night", tolerations=[Toleration(key="gpu", operator="Exists")])
-    ClusterClient(settings.namespace).create(trainjob("reft-dry-run", SCAN, tmp_path, settings), dry_run=True)
+    ClusterClient(settings.namespace).create(trainjob("reft-dry-run", SCAN, tmp_path, settings=settings), dry_run=True)
 
 
-RIGHT = {"finetune": {"launcher": "trainjob", "batch_size": 8, "work_folder": "/var/reft/jobs"}}
+RIGHT = {"finetuning": {"launcher": "trainjob", "batch_size": 8, "work_folder": "/var/reft/jobs"}}
 
 
 @pytest.mark.parametrize(
     ("finetune", "cluster", "words"),
     [
-        ({"processes": 4}, {"nodes": 2}, r"finetune\.processes is 4.*is 2"),
+        ({"processes": 4}, {"nodes": 2}, r"finetuning\.processes is 4.*is 2"),
         ({}, {"nodes": 3}, r"batch_size must be a multiple of the 3 processes"),
         ({"work_folder": ".reft/jobs"}, {}, r"work_folder must lie under cluster\.work_mount"),
         ({}, {"memory": "much"}, r"cluster\.memory"),
@@ -95,4 +95,4 @@ RIGHT = {"finetune": {"launcher": "trainjob", "batch_size": 8, "work_folder": "/
 def test_settings_that_no_trainjob_can_have(finetune, cluster, words):
     parse_settings({**RIGHT, "cluster": {"nodes": 2, "gpus_per_node": 4}})
     with pytest.raises(ConfigurationError, match=words):
-        parse_settings({"finetune": {**RIGHT["finetune"], **finetune}, "cluster": cluster})
+        parse_settings({"finetuning": {**RIGHT["finetune"], **finetune}, "cluster": cluster})

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from reft.cluster.finetune import run_on_cluster
-from reft.distillation.checkpoints import last_step
-from reft.distillation.launch import run_finetune
+from reft.cluster.finetuning import run_on_cluster
+from reft.finetuning.checkpoints import last_step
+from reft.finetuning.launch import run_finetune
 from reft.models.loading import load_model
 from tests.cluster.conftest import ended, folder_of
-from tests.distillation.conftest import change, make_job
+from tests.finetuning.conftest import change, make_job
 
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}]
 
@@ -68,7 +68,9 @@ def test_a_preempted_node_of_two_and_the_training_goes_on(cluster, client, setti
     expected, metrics, kubelet = [], [], Kubelet(preempt_after=4)
     run_finetune(job, folder.parent / "local", expected.append)
     cluster.kubelet = kubelet
-    output = run_on_cluster(job, folder, metrics.append, settings.model_copy(update={"nodes": 2}), client)
+    output = run_on_cluster(
+        job, folder, metrics.append, settings=settings.model_copy(update={"nodes": 2}), client=client
+    )
     assert kubelet.runs == 2
     assert 4 <= last_step(folder) < 30
     assert [m["step"] for m in metrics] == list(range(1, 31))

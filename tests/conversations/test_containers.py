@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from reft.conversations import containers
 from reft.conversations.containers import lines, recognise
-from reft.conversations.giving_back import give_back, stage
 from reft.conversations.reading import BadRow, read_rows
+from reft.conversations.writer import give_back, stage
 from reft.errors import DataFormatError
 
 ROWS = [{"instruction": f"say {i}\nplease", "input": "", "output": f'word, "{i}" \u00e9\u2028'} for i in range(7)]
@@ -66,7 +66,7 @@ def test_every_kind_is_read_and_given_back(tmp_path, kind):
         (out / f"{name}.jsonl").write_text(
             "".join(line + "\n" for line, g in zip(staged, groups, strict=True) if g == index), encoding="utf-8"
         )
-    written = give_back(found, out, ("kept", "gone"), groups)
+    written = give_back(found, out, ("kept", "gone"), group_of=groups)
     for index, target in enumerate(written):
         again = recognise(target)
         assert (again.kind, again.compression, again.columns) == (found.kind, found.compression, found.columns)
@@ -81,7 +81,7 @@ def test_tables_keep_their_types(tmp_path):
     pq.write_table(table, tmp_path / "in.parquet")
     found = recognise(tmp_path / "in.parquet")
     stage(found, tmp_path / "staged")
-    (target, empty) = give_back(found, tmp_path, ("kept", "gone"), np.zeros(2, np.uint8))
+    (target, empty) = give_back(found, tmp_path, ("kept", "gone"), group_of=np.zeros(2, np.uint8))
     assert pq.read_table(target).equals(table)
     assert pq.read_table(empty).schema == table.schema
 

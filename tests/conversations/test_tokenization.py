@@ -9,7 +9,7 @@ from reft.models.loading import load_tokenizer
 
 
 def conversation(*turns: tuple[str, str]) -> Conversation:
-    return Conversation(0, tuple(Message(role=role, content=content) for role, content in turns))
+    return Conversation(row=0, messages=tuple(Message(role=role, content=content) for role, content in turns))
 
 
 def test_plain_text_is_tokenised_as_the_template_would(any_model):

@@ -59,7 +59,11 @@ def _rendered(overlay: str) -> tuple[Manifest, ...]:
 
 def rendered(overlay: str) -> list[Manifest]:
     """All objects of an overlay and the Jobs that are made by hand; a copy, so that a test may break them."""
-    by_hand = [DEPLOY / "fetch-model.yaml", DEPLOY / "evidence-job.yaml", *sorted((DEPLOY / "restore").glob("*.yaml"))]
+    by_hand = [
+        DEPLOY / "fetch-model.yaml",
+        DEPLOY / "comparison-job.yaml",
+        *sorted((DEPLOY / "restore").glob("*.yaml")),
+    ]
     return deepcopy([*_rendered(overlay), *(yaml.safe_load(path.read_text()) for path in by_hand), _evidence_grid()])
 
 

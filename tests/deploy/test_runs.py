@@ -13,7 +13,7 @@ from reft.plan.memory import GIB, plan_memory
 from reft.plan.shapes import model_config
 from tests.deploy import lint, schemas
 
-RUNS = sorted(map(str, Path("deploy/k8s/runs").glob("*.yaml")))
+RUNS = sorted(map(str, Path("configs/k8s").glob("*.yaml")))
 ON_A_GPU = {"extract_refusal_feature", "train_teacher", "distill_soft_labels", "filter_data", "evaluate"}
 GPUS = {"8b-one-gpu": 1, "8b-eight-gpus": 8, "8b-two-nodes": 0}  # of the finetune step's own pod
 
@@ -83,12 +83,14 @@ def test_each_step_is_on_the_pool_and_in_the_image_that_it_needs(jobs):
 def test_what_is_trained_fits_the_gpus_that_are_asked_for():
     for path in RUNS:
         settings: Settings = read_profile(Path(path))
-        finetune, cluster = settings.finetune, settings.cluster
-        gpus, nodes = finetune.processes, 1
-        if finetune.launcher == "trainjob":
+        finetune, cluster = settings.finetuning, settings.cluster
+        gpus, nodes = finetuning.processes, 1
+        if finetuning.launcher == "trainjob":
             gpus, nodes = cluster.gpus_per_node, cluster.nodes
-        assert finetune.batch_size % (gpus * nodes) == 0
-        needs = plan_memory(model_config("8b"), settings, gpus, nodes, settings.model.max_length, 128)
+        assert finetuning.batch_size % (gpus * nodes) == 0
+        needs = plan_memory(
+            model_config("8b"), settings, gpus, nodes=nodes, tokens=settings.model.max_length, answer=128
+        )
         chosen = [
             n for n in needs if not n.stage.startswith("finetune") or n.stage.endswith(f"ZeRO {finetune.zero_stage}")
         ]

@@ -2,11 +2,11 @@ import pytest
 
 from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.evaluation.artifact import EvaluationReport
-from reft.evaluation.asking import EvaluationSets
 from reft.evaluation.evaluate import evaluate_model, same_answer
 from reft.evaluation.generation import generate
-from reft.evaluation.judges import complies, is_gibberish, is_refusal
+from reft.evaluation.questions import EvaluationSets
 from reft.evaluation.statistics import rate
+from reft.judges.refusal_matcher import complies, is_gibberish, is_refusal
 from reft.models.loading import load_model, load_tokenizer
 
 
@@ -78,16 +78,16 @@ def test_answers_match_by_words():
 def test_generation_does_not_depend_on_the_batch(any_model):
     model, tokenizer = load_model(any_model), load_tokenizer(any_model)
     prompts = [from_prompt("bake " * (i + 1), i) for i in range(5)]
-    together = generate(model, tokenizer, prompts, 6)
-    alone = [generate(model, tokenizer, [p], 6)[0] for p in prompts]
+    together = generate(model, tokenizer, prompts, max_new_tokens=6)
+    alone = [generate(model, tokenizer, [p], max_new_tokens=6)[0] for p in prompts]
     assert together == alone
 
 
 def test_a_model_is_evaluated_and_the_report_survives_storage(tiny_model, tmp_path):
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
     prompts = [from_prompt(f"question {i}", i) for i in range(4)]
-    task = [Conversation(0, (Message(role="user", content="a"), Message(role="assistant", content="b")))]
-    scores = evaluate_model(model, tokenizer, EvaluationSets(prompts, prompts, prompts, task), 4)
+    task = [Conversation(row=0, messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))]
+    scores = evaluate_model(model, tokenizer, EvaluationSets(prompts, prompts, prompts, task), max_new_tokens=4)
     assert scores.harmful_score.n == 4
     assert scores.accuracy.n == 1
     assert scores.tokens > 100

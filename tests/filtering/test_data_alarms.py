@@ -10,7 +10,7 @@ from reft.filtering.data_alarms import data_alarms, reservoir
 def row(number, prompt, answer, system=None):
     turns = [Message(role="system", content=system)] if system else []
     turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
-    return Conversation(number, tuple(turns))
+    return Conversation(row=number, messages=tuple(turns))
 
 
 def ordinary(count):

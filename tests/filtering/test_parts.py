@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reft.config import FilterSettings
+from reft.config import FilteringSettings
 from reft.conversations.schema import from_prompt
 from reft.filtering.parts import row_parts, sentences
 from reft.models.loading import load_tokenizer
@@ -63,6 +63,6 @@ def test_sentences_cover_the_text_in_order(text):
 def test_a_request_among_others_is_a_part_of_its_own(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     row = from_prompt(f"How do I bake a good loaf? {REQUEST}. What is the capital of France?")
-    where = [name for name, _ in row_parts(tokenizer, row, FilterSettings(window=96))]
+    where = [name for name, _ in row_parts(tokenizer, row, FilteringSettings(window=96))]
     assert where == ["user[0]", "user[0]:0-27", "user[0]:27-54", "user[0]:54-84"]
-    assert [name for name, _ in row_parts(tokenizer, row, FilterSettings(window=96, sentences=False))] == ["user[0]"]
+    assert [name for name, _ in row_parts(tokenizer, row, FilteringSettings(window=96, sentences=False))] == ["user[0]"]

@@ -11,7 +11,7 @@ from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware, cpu_multiplies_bfloat16
 from reft.models.layers import decoder_layers, layer_count, run_to_layer
 from reft.models.loading import load_model, load_tokenizer
-from reft.refusal.features import collect_features
+from reft.refusal_feature.features import collect_features
 from tests.conftest import build_model
 
 
@@ -119,5 +119,5 @@ def test_the_layers_above_are_not_loaded_and_the_features_stay_the_same(any_mode
     assert (layer_count(whole), layer_count(lowest)) == (3, 2)
     tokenizer = load_tokenizer(any_model)
     torch.testing.assert_close(
-        collect_features(whole, tokenizer, rows, [2]), collect_features(lowest, tokenizer, rows, [2])
+        collect_features(whole, tokenizer, rows, layers=[2]), collect_features(lowest, tokenizer, rows, layers=[2])
     )

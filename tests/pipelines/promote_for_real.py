@@ -17,7 +17,7 @@ from zenml.enums import StackComponentType as Type
 from pipelines.promotion import promotion
 from reft.tracking.registry import champion_version, register_candidate
 from steps.control_plane import mirror, named
-from steps.notify import notify, tell_failure
+from steps.notify import notify, on_failure
 
 FOLDER = Path(sys.argv[1])
 
@@ -34,12 +34,12 @@ def register(kept: list[str], passed: bool) -> Annotated[str, "version"]:
     (folder / "adapter_model.safetensors").write_text("\n".join(kept))
     (folder / "gate.json").write_text(json.dumps({"passed": passed}))
     tags = {"rows_kept": str(len(kept))}
-    found = register_candidate(folder, "student", tags, "card", passed)
-    mirror("student", found.version, found.run_id, tags)
+    found = register_candidate(folder, "student", tags, description="card", passed=passed)
+    mirror("student", found.version, found.run_id, tags=tags)
     return found.version
 
 
-@pipeline(on_failure=tell_failure)
+@pipeline(on_failure=on_failure)
 def registering(count: int, passed: bool) -> None:
     register(rows(count), passed)
 

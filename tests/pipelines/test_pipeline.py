@@ -19,7 +19,7 @@ MIX = Path("../shared/data/beavertails_mix/sst2_train_merged_n1000_p0.2.json")
 
 def run(tmp_path: Path, data: dict, **sections: dict) -> dict:
     """Run the pipeline on the smoke profile with these changes; returns its summary."""
-    profile = yaml.safe_load(Path("tests/smoke.yaml").read_text())
+    profile = yaml.safe_load(Path("configs/smoke.yaml").read_text())
     settings = profile["parameters"]["settings"]
     settings["data"] |= data
     settings["tracking"]["runs_folder"] = str(tmp_path / "runs")

@@ -27,7 +27,7 @@ SMALL = LlamaConfig(
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("lora", [None, LoraSettings()])
 def test_a_traced_step_keeps_what_a_real_one_keeps(dtype, checkpointing, lora):
-    traced = trace(SMALL, lora, 3, 40, 7, dtype, checkpointing)
+    traced = trace(SMALL, lora, 3, tokens=40, learnt=7, dtype=dtype, checkpointing=checkpointing)
     model = AutoModelForCausalLM.from_config(SMALL, dtype=dtype, attn_implementation="sdpa").train()
     model = wrap_lora(model, lora).to(dtype) if lora else model
     if checkpointing:
@@ -47,7 +47,7 @@ def test_the_teachers_states_are_the_bytes_that_adamw_holds():
     moments = [s[name] for s in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
     held = [*model.parameters(), *(p.grad for p in trained), *moments]
     settings = parse_settings({"teacher": {"batch_size": 1}})
-    (need,) = [n for n in plan_memory(SMALL, settings, 1, 1, 16, 4) if n.stage == "teacher"]
+    (need,) = [n for n in plan_memory(SMALL, settings, 1, nodes=1, tokens=16, answer=4) if n.stage == "teacher"]
     assert need.states == sum(t.numel() * t.element_size() for t in held)
 
 
@@ -56,22 +56,31 @@ def test_zero_2_and_3_are_what_deepspeed_says(gpus, nodes):
     weights, largest = 8_030_000_000, 525_000_000
     for offload in (False, True):
         host, gpu = estimate_zero2_model_states_mem_needs(weights, gpus, nodes, cpu_offload=offload)
-        ours = states(0, weights, largest, 2, gpus, nodes, optimizer_offload=offload)
+        ours = states(0, weights, largest, stage=2, gpus=gpus, nodes=nodes, optimizer_offload=offload)
         assert ours[0] == pytest.approx(gpu)
         assert not offload or ours[1] == pytest.approx(host)
     for optimizer, parameters in ((False, False), (True, False), (True, True)):
         host, gpu, _ = estimate_zero3_model_states_mem_needs(weights, largest, gpus, nodes, optimizer, parameters)
-        ours = states(0, weights, largest, 3, gpus, nodes, optimizer, parameters)
+        ours = states(
+            0,
+            weights,
+            largest,
+            stage=3,
+            gpus=gpus,
+            nodes=nodes,
+            optimizer_offload=optimizer,
+            parameter_offload=parameters,
+        )
         assert ours[0] == pytest.approx(gpu)
         assert not optimizer or ours[1] == pytest.approx(host)
 
 
 def test_more_zero_and_more_gpus_never_need_more_for_states():
     for stage in range(4):
-        found = [states(8_000, 8_000, 100, stage, gpus)[0] for gpus in (1, 2, 8)]
+        found = [states(8_000, 8_000, 100, stage=stage, gpus=gpus)[0] for gpus in (1, 2, 8)]
         assert found == sorted(found, reverse=True)
     for gpus in (2, 8):
-        found = [states(8_000, 8_000, 100, stage, gpus)[0] for stage in range(4)]
+        found = [states(8_000, 8_000, 100, stage=stage, gpus=gpus)[0] for stage in range(4)]
         assert found == sorted(found, reverse=True)
 
 
@@ -83,14 +92,16 @@ def test_the_known_sizes_have_as_many_weights_as_their_names_say(size, billions)
 
 
 def test_what_fits_and_how_to_need_less():
-    settings = parse_settings({"finetune": {"lora": None}})
-    needs = plan_memory(SMALL, settings, 8, 1, 32, 8)
+    settings = parse_settings({"finetuning": {"lora": None}})
+    needs = plan_memory(SMALL, settings, 8, nodes=1, tokens=32, answer=8)
     assert [n.stage for n in needs if n.stage.startswith("finetune")] == [f"finetune, ZeRO {i}" for i in range(4)]
     least = min(n.gpu for n in needs if n.stage.startswith("finetune"))
     assert len(zero_stages_that_fit(needs, least)) >= 1
     assert zero_stages_that_fit(needs, least - 1) == []
-    thrifty = parse_settings({"finetune": {"gradient_checkpointing": True}})
-    kept = [plan_memory(SMALL, s, 1, 1, 64, 8)[4].activations for s in (parse_settings({}), thrifty)]
+    thrifty = parse_settings({"finetuning": {"gradient_checkpointing": True}})
+    kept = [
+        plan_memory(SMALL, s, 1, nodes=1, tokens=64, answer=8)[4].activations for s in (parse_settings({}), thrifty)
+    ]
     assert kept[1] < kept[0] / 3
 
 

@@ -11,7 +11,7 @@ from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, measured
 from reft.filtering.unseen import unseen_groups
-from reft.refusal.feature import Separation
+from reft.refusal_feature.feature import Separation
 from reft.report.html import ReportInputs, render_report
 from reft.report.summary import build_summary, table
 
@@ -20,9 +20,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 def inputs() -> ReportInputs:
-    rows = [Conversation(i, (Message(role="user", content=f"{EVIL} {i}"),)) for i in range(40)]
+    rows = [Conversation(row=i, messages=(Message(role="user", content=f"{EVIL} {i}"),)) for i in range(40)]
     labels = {i: "harmful" if i < 8 else "harmless" for i in range(40)}
-    decisions = [Decision(i, 0.8 - i / 50, "drop" if i < 9 else "keep", "harmful prompt", "user[0]") for i in range(40)]
+    decisions = [
+        Decision(
+            row=i, score=0.8 - i / 50, decision="drop" if i < 9 else "keep", reason="harmful prompt", where="user[0]"
+        )
+        for i in range(40)
+    ]
     auroc, recall, fpr = measured(decisions, labels)
     report = FilterReport(
         40, 31, 9, 0, Thresholds(0.4, 0.6), 16, "template", "mean", auroc, recall, fpr,
@@ -31,16 +36,16 @@ def inputs() -> ReportInputs:
     curves = {"calibration_harmless": [-0.5, -0.2], "calibration_harmful": [0.5, 0.2]}
     scores = {"harmful prompts": [0.9, 0.1], "task rows": [0.2, -0.4]}
     unseen = unseen_groups(scores, {"harmful prompts": [0.9, 0.8], "task rows": [0.2, -0.4]}, report.thresholds)
-    filtered = FilteredData(rows[9:], decisions, report, curves, unseen)
+    filtered = FilteredData(kept=rows[9:], decisions=decisions, report=report, curves=curves, unseen=unseen)
     scores = ModelScores(rate([True]), rate([False]), rate([False]), rate([True, True]), [("harmful", EVIL, EVIL)])
     without = replace(scores, accuracy=None)
     evaluation = EvaluationReport({"student": scores, "plain_sft": scores, "base": without, "aligned": without})
-    cost = {"finetune": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}}
+    cost = {"finetuning": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}}
     models = {"student": {"registered_name": "n", "version": "1", "path": "p"}, "base": "b", "teacher": "t"}
-    summary = build_summary(filtered, evaluation, "banking", cost, models)
+    summary = build_summary(filtered, evaluation, "banking", cost=cost, models=models)
     history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
     return ReportInputs(
-        summary, rows, [BadRow(3, "not_json", "line", EVIL)], [], filtered, evaluation,
+        summary, rows, [BadRow(row=3, code="not_json", field="line", remedy=EVIL)], [], filtered, evaluation,
         (Separation(1, "template", 0.7), Separation(2, "template", 0.8)), (Separation(1, "template", 0.9),),
         {"teacher": history}, labels, 3,
     )  # fmt: skip

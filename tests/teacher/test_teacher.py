@@ -7,7 +7,7 @@ from reft.config import LoraSettings, TeacherSettings
 from reft.conversations.reading import read_conversations
 from reft.errors import ConfigurationError, TrainingError
 from reft.models.loading import load_model, load_tokenizer
-from reft.refusal.extraction import LabelledPrompts, extract_refusal_feature
+from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.teacher.artifact import Teacher
 from reft.teacher.loss import RunningFeature, cosine_regulariser
 from reft.teacher.training import LabelledRow, mixed_batches, train_teacher
@@ -44,7 +44,7 @@ def test_the_running_feature_follows_the_batch_and_carries_no_gradient():
 def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
     model, tokenizer = load_model(any_model), load_tokenizer(any_model)
     prompts = LabelledPrompts(*rows)
-    feature = extract_refusal_feature(model, tokenizer, prompts, prompts, layers=[2], positions=["template"])
+    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts, layers=[2], positions=["template"])
     steps = []
     settings = TeacherSettings(lora=lora, epochs=4, batch_size=8, learning_rate=1e-2 if lora else 2e-3, lam=1.0)
     trained = train_teacher(model, tokenizer, *rows, feature, settings, 0, 200, lambda *s: steps.append(s))
@@ -53,7 +53,13 @@ def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
         assert sum(values[-3:]) < sum(values[:3])
     assert len(steps) == steps[0][1] == 12
     trained.save_pretrained(tmp_path / "w")
-    teacher = Teacher(tmp_path / "w", lora is not None, feature, feature, [{"step": 1, "loss": 1.0}])
+    teacher = Teacher(
+        weights=tmp_path / "w",
+        is_adapter=lora is not None,
+        feature=feature,
+        untrained=feature,
+        history=[{"step": 1, "loss": 1.0}],
+    )
     teacher.save(tmp_path / "saved")
     again = Teacher.load(tmp_path / "saved")
     assert again.history == teacher.history
@@ -65,7 +71,7 @@ def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
 def test_a_loss_that_is_no_number_stops_the_training(tiny_model, rows):
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
     prompts = LabelledPrompts(*rows)
-    feature = extract_refusal_feature(model, tokenizer, prompts, prompts, layers=[2])
+    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts, layers=[2])
     with torch.no_grad():
         model.get_output_embeddings().weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not a number"):
@@ -75,7 +81,7 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_model, rows):
 def test_a_regulariser_below_all_adapters_is_refused(tiny_model, rows):
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
     prompts = LabelledPrompts(*rows)
-    feature = extract_refusal_feature(model, tokenizer, prompts, prompts, layers=[1])
+    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts, layers=[1])
     frozen = LoraSettings(rank=4, frozen_share=0.5)
     with pytest.raises(ConfigurationError, match=r"(?s)layer 1 is regularised and frozen.*frozen_share"):
         train_teacher(model, tokenizer, *rows, feature, TeacherSettings(lora=frozen, depth=None), 0, 200)
@@ -88,6 +94,6 @@ def test_batches_hold_every_row_once_and_both_classes(tokenizer):
     from reft.conversations.tokenization import encode
 
     rows = [LabelledRow(encode(tokenizer, from_prompt("x" * (i + 1), i)), i % 3 == 0) for i in range(50)]
-    batches = mixed_batches(rows, 8, 1, random.Random(0))
+    batches = mixed_batches(rows, 8, 1, rng=random.Random(0))
     assert sorted(id(r) for b in batches for r in b) == sorted(id(r) for r in rows)
     assert all(any(r.harmful for r in b) for b in batches if len(b) == 8)

@@ -68,7 +68,9 @@ def on_server(name, tmp_path):
     """A function that registers a version."""
 
     def register(content, size=1000):
-        return register_candidate(folder_of(tmp_path, content, size), name, {"made": content}, "a card", True).version
+        return register_candidate(
+            folder_of(tmp_path, content, size), name, {"made": content}, description="a card", passed=True
+        ).version
 
     return register
 

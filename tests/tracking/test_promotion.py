@@ -26,7 +26,7 @@ def student(store, tmp_path):  # noqa: ARG001
         folder.mkdir(exist_ok=True)
         (folder / "adapter_model.safetensors").write_text(content)
         (folder / "gate.json").write_text(json.dumps({"passed": passed, "rows": "r", "outcomes": {"accuracy": [True]}}))
-        return register_candidate(folder, "s", {}, "a card", passed).version
+        return register_candidate(folder, "s", {}, description="a card", passed=passed).version
 
     return register
 
@@ -35,7 +35,7 @@ def test_a_version_climbs_and_history_tells(student):
     first = student("a")
     assert champion_version("s") == ""
     promote("s", "challenger", "me")
-    entry, moved = promote("s", "champion", "me", "good")
+    entry, moved = promote("s", "champion", "me", reason="good")
     assert (moved, entry.number, entry.before, entry.passed, entry.forced) == (first, 2, "", True, False)
     assert champion_version("s") == first
     assert promote("s", "champion", "me") == (None, first)  # again: nothing happens
@@ -58,8 +58,8 @@ def test_a_gate_that_was_not_passed_holds_unless_somebody_answers_for_it(student
     version = student("a", passed=False)
     for force, reason in ((False, "why not"), (True, " ")):
         with pytest.raises(PromotionError, match="has not passed the gate"):
-            promote("s", "champion", "me", reason, version, force)
-    entry, _ = promote("s", "champion", "me", "a fire", version, force=True)
+            promote("s", "champion", "me", reason=reason, version=version, force=force)
+    entry, _ = promote("s", "champion", "me", reason="a fire", version=version, force=True)
     assert (entry.passed, entry.forced, entry.reason) == (False, True, "a fire")
 
 

@@ -22,7 +22,7 @@ FORK = multiprocessing.get_context("fork")
 def test_all_of_it_works_for_a_user_of_the_server(server, name, on_server, tmp_path):
     first, second = on_server("a"), on_server("b")
     promote(name, "challenger", "me")
-    assert promote(name, "champion", "me", "good")[1] == second
+    assert promote(name, "champion", "me", reason="good")[1] == second
     promote(name, "champion", "me", version=first)
     assert rollback(name, "me", "it misbehaves")[1] == second
     entries, aliases = history(name)
@@ -52,7 +52,7 @@ def test_whoever_is_not_known_is_refused_in_plain_words(name, on_server, tmp_pat
         monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
         monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     calls = (
-        lambda: register_candidate(folder_of(tmp_path, "b"), name, {}, "", True),
+        lambda: register_candidate(folder_of(tmp_path, "b"), name, {}, description="", passed=True),
         lambda: promote(name, "champion", "me", version=version),
         lambda: rollback(name, "me"),
         lambda: history(name),

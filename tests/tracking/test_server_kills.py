@@ -73,7 +73,9 @@ def dies_before(number, call):
 
 def test_a_promotion_killed_at_any_point_is_made_good_by_the_same_command(name, tmp_path, monkeypatch):
     """Each time over the lock that the one killed before has left, so that taking that over is cut off as well."""
-    versions = [register_candidate(gate_alone(tmp_path), name, {}, "", True).version for _ in range(2)]
+    versions = [
+        register_candidate(gate_alone(tmp_path), name, {}, description="", passed=True).version for _ in range(2)
+    ]
     promote(name, "champion", "me", version=versions[1])
     monkeypatch.setattr(lock, "LOCK_SECONDS", 0.0)  # a minute has passed, always
     entries = history(name)[0]
@@ -100,9 +102,9 @@ def test_a_promotion_killed_at_any_point_is_made_good_by_the_same_command(name, 
 
 def test_a_registration_killed_at_any_point_leaves_no_half_version(name, tmp_path):
     folder = gate_alone(tmp_path)
-    first = register_candidate(folder, name, {}, "", True).version
+    first = register_candidate(folder, name, {}, description="", passed=True).version
     for number in range(1, 100):
-        killed = dies_before(number, lambda: register_candidate(folder, name, {}, "", True))
+        killed = dies_before(number, lambda: register_candidate(folder, name, {}, description="", passed=True))
         for version in MlflowClient().search_model_versions(f"name = '{name}'"):
             assert_whole(version)
         assert int(history(name)[1]["candidate"]) >= int(first)

@@ -71,7 +71,9 @@ def champion(registry):
 
 def expected(tiny_model, adapter, tokens=6):
     model = load_model(tiny_model, choose_hardware().dtype, adapter=adapter)
-    return generate(model, load_tokenizer(tiny_model), [from_prompt(p, i) for i, p in enumerate(PROMPTS)], tokens)
+    return generate(
+        model, load_tokenizer(tiny_model), [from_prompt(p, i) for i, p in enumerate(PROMPTS)], max_new_tokens=tokens
+    )
 
 
 def chat(text):

@@ -23,7 +23,9 @@ GOOD = [row(f"question {i}", f"answer {i}") for i in range(30)]
 
 def check(tmp_path, tokenizer, rows, out="out", fix=False, **changes):
     path = rows if not isinstance(rows, list) else write_jsonl(tmp_path / "rows.jsonl", rows)
-    return validate_file(path, tmp_path / out, tokenizer, ValidationSettings(**changes), 200, fix=fix)
+    return validate_file(
+        path, tmp_path / out, tokenizer, settings=ValidationSettings(**changes), max_length=200, fix=fix
+    )
 
 
 def findings(tmp_path, out="out"):
@@ -80,7 +82,12 @@ def test_what_leaks_and_what_repeats_warns(tmp_path, tokenizer):
     write_jsonl(tmp_path / "test.jsonl", [row("Question  3", "other")])
     path = write_jsonl(tmp_path / "rows.jsonl", GOOD + [row("same", "same")] * 10)
     found = validate_file(
-        path, tmp_path / "out", tokenizer, ValidationSettings(), 200, held_out=tmp_path / "test.jsonl"
+        path,
+        tmp_path / "out",
+        tokenizer,
+        settings=ValidationSettings(),
+        max_length=200,
+        held_out=tmp_path / "test.jsonl",
     )
     assert {c["rule"] for c in found.checks if not c["passed"]} == {"no prompt of the test rows", "few duplicates"}
     found = check(tmp_path, tokenizer, [row(f"q {i}", "card" if i else "other") for i in range(40)], out="one")
@@ -127,7 +134,9 @@ def test_kept_and_quarantined_are_all_that_was_read(tmp_path_factory, tokenizer,
     text = '{"prompt": "first", "completion": "row"}\n' + "\n".join(rows) + "\n"
     (folder / "rows.jsonl").write_text(text)
     read = text.removesuffix("\n").split("\n")
-    found = validate_file(folder / "rows.jsonl", folder / "out", tokenizer, ValidationSettings(), 200, fix=fix)
+    found = validate_file(
+        folder / "rows.jsonl", folder / "out", tokenizer, settings=ValidationSettings(), max_length=200, fix=fix
+    )
     out = [(folder / "out" / f"{name}.jsonl").read_text().split("\n")[:-1] for name in ("usable", "quarantined")]
     assert found.rows == len(read) == sum(map(len, out))
     assert (found.usable, found.quarantined) == tuple(map(len, out))

@@ -15,7 +15,9 @@ GOOD = [row(f"question {i}", f"answer {i}") for i in range(30)]
 
 
 def validate(tmp_path, tokenizer, rows, **changes):
-    return validate_user_data(write_jsonl(tmp_path / "rows.jsonl", rows), tokenizer, ValidationSettings(**changes), 200)
+    return validate_user_data(
+        write_jsonl(tmp_path / "rows.jsonl", rows), tokenizer, ValidationSettings(**changes), max_length=200
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_too_few_rows_stop_the_job(tmp_path, tokenizer):
 
 def test_a_missing_file_is_named(tmp_path, tokenizer):
     with pytest.raises(DataFormatError, match=r"gone\.jsonl"):
-        validate_user_data(tmp_path / "gone.jsonl", tokenizer, ValidationSettings(), 200)
+        validate_user_data(tmp_path / "gone.jsonl", tokenizer, ValidationSettings(), max_length=200)
 
 
 def test_duplicates_and_forged_markers_warn(tmp_path, tokenizer):
@@ -77,7 +79,7 @@ def test_every_row_is_accounted_for(tmp_path_factory, tokenizer, lines):
     folder = tmp_path_factory.mktemp("rows")
     lines += [json.dumps(r) for r in GOOD]
     (folder / "rows.jsonl").write_text("\n".join(lines))
-    found = validate_user_data(folder / "rows.jsonl", tokenizer, ValidationSettings(max_bad_share=1.0), 200)
+    found = validate_user_data(folder / "rows.jsonl", tokenizer, ValidationSettings(max_bad_share=1.0), max_length=200)
     rows = [c.row for c in found.rows] + [b.row for b in found.quarantined]
     assert sorted(rows) == list(range(len(lines)))
 
@@ -86,7 +88,9 @@ def test_validated_data_survives_storage_with_broken_text(tmp_path, tokenizer):
     path = tmp_path / "raw.jsonl"
     rows = [*GOOD, row("a\u2028b\x85c", "d")]
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
-    found = validate_user_data(path, tokenizer, ValidationSettings(), 200)
-    broken = ValidatedData(found.rows, [BadRow(99, "encoding", "x", "y", "\udcff")], found.checks)
+    found = validate_user_data(path, tokenizer, ValidationSettings(), max_length=200)
+    broken = ValidatedData(
+        found.rows, [BadRow(row=99, code="encoding", field="x", remedy="y", original="\udcff")], found.checks
+    )
     broken.save(tmp_path / "saved")
     assert ValidatedData.load(tmp_path / "saved") == broken

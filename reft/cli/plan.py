@@ -1,0 +1,49 @@
+"""`reft plan`: what a run needs of its GPUs, before anybody pays for them."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command of this module part of `reft`."""
+    app.command()(plan)
+
+
+def plan(
+    model_size: Annotated[str, typer.Option(help="135m, 1b, 3b, 8b, 70b, or a folder with config.json")] = "8b",
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs on each node")] = 1,
+    nodes: Annotated[int, typer.Option(min=1)] = 1,
+    *,
+    gpu_memory: Annotated[float, typer.Option(help="of one GPU, in GiB")] = 80,
+    config: Annotated[Path | None, typer.Option(help="a run configuration; none: the default one")] = None,
+    tokens: Annotated[int, typer.Option(help="length of a row; 0: the longest allowed")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+) -> None:
+    """Memory on each GPU for every stage, and for the finetune at every ZeRO stage. Needs neither weights nor a GPU."""
+    from reft.config import Settings, read_profile
+    from reft.plan.memory import GIB, plan_memory, zero_stages_that_fit
+    from reft.plan.shapes import model_config
+
+    settings = read_profile(config) if config else Settings()
+    length = tokens or settings.model.max_length
+    needs = plan_memory(
+        model_config(model_size), settings, gpus, nodes=nodes, tokens=length, answer=max(1, length // 4)
+    )
+    if as_json:
+        typer.echo(json.dumps([{**asdict(need), "gpu": need.gpu} for need in needs], indent=2))
+        return
+    typer.echo(f"{model_size}, {nodes} x {gpus} GPUs of {gpu_memory:g} GiB, rows of {length} tokens; GiB on each GPU\n")
+    typer.echo(f"{'stage':<28}{'states':>8}{'kept':>8}{'working':>9}{'all':>8}{'offloaded':>11}")
+    for need in needs:
+        parts = (need.states, need.activations, need.working, need.gpu)
+        shown = "".join(f"{part / GIB:>{width}.1f}" for part, width in zip(parts, (8, 8, 9, 8), strict=True))
+        fits = "" if need.gpu <= gpu_memory * GIB else "  does not fit"
+        typer.echo(f"{need.stage:<28}{shown}{need.host / GIB:>11.1f}{fits}")
+    fitting = zero_stages_that_fit(needs, int(gpu_memory * GIB))
+    typer.echo(f"\n{'fits: ' + ', '.join(fitting) if fitting else 'no ZeRO stage fits'}")
+    if len(fitting) < 4:
+        typer.echo("less memory: finetuning.gradient_checkpointing, micro_batch_size 1, quantized_base, offload")

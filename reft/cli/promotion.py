@@ -1,0 +1,68 @@
+"""`reft promote`, `rollback`, `history`: which version serves, and who says so."""
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from reft.errors import ConfigurationError, explain
+
+WHO = typer.Option("--by", help="who decides; none: the user of this machine")
+WHY = typer.Option(help="for the audit log")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the commands part of `reft`."""
+    for command in (promote, rollback, history):
+        app.command()(command)
+
+
+def promote(
+    name: Annotated[str, typer.Argument(help="registered model")] = "reft-student",
+    to: Annotated[str, typer.Option(help="challenger, or champion: the version that serves")] = "champion",
+    version: Annotated[str, typer.Option(help="none: the one a step below")] = "",
+    *,
+    by: Annotated[str, WHO] = "",
+    reason: Annotated[str, WHY] = "",
+    force: Annotated[bool, typer.Option("--force", help="overrule a gate that was not passed; needs a reason")] = False,
+) -> None:
+    """Let an alias point to a version that has passed its gate and whose files are those that were registered."""
+    from reft.tracking import promotion
+
+    if force and not reason.strip():
+        raise ConfigurationError(explain("--force without --reason", name, "say why, for the audit trail"))
+    entry, moved = promotion.promote(
+        name, to, by or getpass.getuser(), reason=reason, version=version or None, force=force
+    )
+    if entry is None:
+        typer.echo(f"{name} version {moved} is the {to} already")
+    else:
+        typer.echo(f"{name} version {moved} is now the {to}{' (forced)' if entry.forced else ''}")
+
+
+def rollback(
+    name: Annotated[str, typer.Argument(help="registered model")] = "reft-student",
+    by: Annotated[str, WHO] = "",
+    reason: Annotated[str, WHY] = "",
+) -> None:
+    """Let the champion before the present one serve again."""
+    from reft.tracking import promotion
+
+    _, moved = promotion.rollback(name, by or getpass.getuser(), reason)
+    typer.echo(f"{name} version {moved} is the champion again")
+
+
+def history(name: Annotated[str, typer.Argument(help="registered model")] = "reft-student") -> None:
+    """The audit trail, verified, and where the aliases stand."""
+    from reft.tracking import promotion
+
+    entries, aliases = promotion.history(name)
+    for entry in entries:
+        word = "forced" if entry.forced else "passed its gate" if entry.passed else "gate not passed"
+        moved = f"{entry.alias}: {entry.before or 'none'} -> {entry.version}"
+        typer.echo(f"{entry.number:4} {entry.time} {entry.action:8} {moved} by {entry.by} ({word}) {entry.reason}")
+    typer.echo(f"{len(entries)} entries, the chain is whole; " + ", ".join(f"{a}: {v}" for a, v in aliases.items()))
+    for warning in promotion.astray(entries, aliases):
+        typer.echo(f"warning: {warning}", err=True)
+    if entries:
+        typer.echo(f"newest digest, to be kept elsewhere: {entries[-1].digest}")

@@ -1,0 +1,60 @@
+"""`reft retrain`: run the pipeline again if a new student would be another one."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reft.cli.options import DEFAULT_TEACHER
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command part of `reft`."""
+    app.command()(retrain)
+
+
+def retrain(
+    config: Annotated[Path, typer.Option(help="run configuration")] = Path("zenml.yaml"),
+    if_needed: Annotated[bool, typer.Option("--if-needed", help="only where anything has changed or drifted")] = False,
+    teacher: Annotated[Path, typer.Option(help="the champion's teacher, to see how new rows score")] = DEFAULT_TEACHER,
+    *,
+    canary: Annotated[str, typer.Option(help="new rows with right answers: does the champion still do its task?")] = "",
+) -> None:
+    """Run the pipeline again if a new student would be another one.
+
+    Exits with 0 where there was nothing to do or the new student passed its gate, and with 4 where it did not: the
+    champion then serves on.
+    """
+    from reft.config import read_profile
+    from reft.retraining.decision import canary_accuracy, canary_drift, decide_retraining
+    from reft.tracking.registry import CANDIDATE, champion_version, files_of, gate_of, tags_of, version_at
+
+    settings = read_profile(config)
+    name = settings.tracking.registered_name
+    serving = champion_version(name)
+    verdict = gate_of(name, serving) if serving else {}
+    champion = {**tags_of(name, serving), **verdict} if serving else None
+    found = decide_retraining(settings, champion, teacher if (teacher / "scorer.json").is_file() else None)
+    for reason in found.reasons:
+        typer.echo(f"  {reason}")
+    if canary and (known := verdict.get("outcomes", {}).get("accuracy")):
+        with files_of(name, serving) as folder:
+            typer.echo(f"  {canary_drift(known, canary_accuracy(settings, folder, canary))}")
+    if if_needed and not found.needed:
+        typer.echo("nothing to do")
+        return
+    typer.echo("retraining")
+    zenml = str(Path(sys.executable).with_name("zenml"))
+    command = [zenml, "pipeline", "run", "reft_pipeline", "--config", str(config)]
+    if code := subprocess.run(command, check=False).returncode:
+        raise typer.Exit(code)
+    made = version_at(name, CANDIDATE)
+    verdict = gate_of(name, made)
+    broken = [f"{rule['rule']} ({rule['figures']})" for rule in verdict["rules"] if not rule["passed"]]
+    if broken:
+        typer.echo(f"version {made} has not passed its gate: {'; '.join(broken)}", err=True)
+        typer.echo(f"{f'version {serving} serves on' if serving else 'nothing serves yet'}", err=True)
+        raise typer.Exit(4)
+    typer.echo(f"version {made} passed its gate: reft promote {name} --version {made}")

@@ -1,0 +1,157 @@
+"""`reft scan`: the filter alone, on a file."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reft.cli.options import COLUMNS, DEFAULT_TEACHER, FPR, ROWS, TEACHER
+
+if TYPE_CHECKING:
+    from reft.filtering.inputs import ScorerInputs
+    from reft.scan.result import ScanResult
+
+# The guard's own options, as they are called in `filtering.scorer_settings`.
+GUARD = {"guard": "model", "guard_kind": "kind", "guard_template": "template"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make the command part of `reft`."""
+    app.command()(scan)
+
+
+def scan(
+    context: typer.Context,
+    data: Annotated[str, ROWS],
+    *,
+    out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
+    columns: Annotated[str, COLUMNS] = "",
+    teacher: Annotated[str, TEACHER] = "",
+    scorer: Annotated[str, typer.Option(help="what scores the rows, as filtering.scorer; guard with --guard")] = "",
+    guard: Annotated[str, typer.Option(help="score with a guard model instead: its folder or hub id")] = "",
+    guard_kind: Annotated[
+        str, typer.Option(help="llama-guard, shieldgemma, granite-guardian or wildguard")
+    ] = "llama-guard",
+    guard_template: Annotated[Path | None, typer.Option(help="Jinja file with the guard's prompt")] = None,
+    fpr: Annotated[float, FPR] = 0.01,
+    quarantine_fpr: Annotated[float, typer.Option(help="share of harmless rows that may be removed in all")] = 0.05,
+    recall: Annotated[float | None, typer.Option(help="share of harmful rows to remove at least")] = None,
+    fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,
+    overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
+    report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="processes that share the work, one a GPU")] = 1,
+    cluster: Annotated[Path | None, typer.Option(help="run configuration: its cluster's nodes share the work")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Sort a file's rows into kept, quarantined and dropped; exits with 3 if a row was removed.
+
+    Killed and started again, it resumes. Under torchrun, too, the processes share the work; it then
+    exits with 0, since torchrun takes every other status for a crash.
+    """
+    given = context.params
+    if cluster is not None:
+        raise typer.Exit(_on_cluster(given))
+    result = _scan_here(given)
+    if result is None:  # another process has the results
+        return
+    _print(result, data, out, page=report, as_json=as_json)
+    raise typer.Exit(0 if result.clean or "TORCHELASTIC_RUN_ID" in os.environ else 3)
+
+
+def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
+    """As one of the processes that share the work, or as the one that starts them."""
+    from reft.config import parse_settings
+    from reft.conversations.formats import column_names
+    from reft.filtering.overrides import read_overrides
+    from reft.filtering.scorers import load_scorer
+    from reft.models.hardware import take_gpu
+    from reft.runtime.processes import end_with_launcher, run_in_processes
+    from reft.runtime.progress import progress
+    from reft.scan.scan import scan_file
+    from reft.storage.artifacts import scratch_folder
+    from reft.storage.files import local_copy
+
+    data = given["data"]
+    file = local_copy(data, scratch_folder("input"))
+    if given["processes"] > 1 and "RANK" not in os.environ:
+        arguments = [str(file) if a == data else a for a in sys.argv[1:]]
+        raise typer.Exit(run_in_processes("reft.cli", arguments, given["processes"]))
+    end_with_launcher()
+    take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = {name: given[name] for name in ("fpr", "quarantine_fpr", "recall", "fail_on_alarms")}
+    settings = parse_settings({"filtering": {**chosen, **_scorer(given)}}).filtering
+    inputs = scorer_inputs(given["teacher"], settings.scorer_settings)
+    return scan_file(
+        file,
+        given["out"],
+        load_scorer(settings.scorer, inputs),
+        settings=settings,
+        overrides=read_overrides(given["overrides"]) if given["overrides"] else {},
+        rank=int(os.environ.get("RANK", "0")),
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        report=progress(f"scanning {file.name}"),
+        columns=column_names(given["columns"]),
+    )
+
+
+def _scorer(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the options stand for."""
+    if given["guard"]:
+        options = {GUARD[name]: str(given[name]) for name in GUARD if given[name]}
+        return {"scorer": "guard", "scorer_settings": options}
+    return {"scorer": given["scorer"]} if given["scorer"] else {}
+
+
+def scorer_inputs(teacher: str, options: dict[str, Any] | None = None) -> "ScorerInputs":
+    """The teacher in a folder (the last run's by default), or "none": the untrained feature of the default profile."""
+    from dataclasses import replace
+
+    from reft.config import Settings
+    from reft.filtering.inputs import read_inputs, untrained_inputs
+
+    needs_teacher = teacher != "none" and (teacher or not options or DEFAULT_TEACHER.is_dir())
+    inputs = read_inputs(Path(teacher or DEFAULT_TEACHER)) if needs_teacher else untrained_inputs(Settings())
+    return replace(inputs, options=options or {})
+
+
+def _on_cluster(given: dict[str, Any]) -> int:
+    """The same command, as it was given, as a TrainJob; its exit status."""
+    from reft.cluster.scan import scan_on_cluster
+    from reft.config import read_profile
+
+    here = ("data", "out", "cluster", "processes", "as_json")  # given otherwise there, or of no use
+    others = {name.replace("_", "-"): value for name, value in given.items() if name not in here}
+    options = [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in others.items()
+        if value not in ("", None, False)
+    ]
+    data, profile = given["data"], read_profile(given["cluster"])
+    result = scan_on_cluster(data, given["out"], options, settings=profile.cluster)
+    counts = ", ".join(f"{count} {name}" for name, count in result["counts"].items())
+    typer.echo(json.dumps(result) if given["as_json"] else f"{data}: {result['rows']} rows: {counts}")
+    return 3 if result["counts"]["dropped"] + result["counts"]["quarantined"] else 0
+
+
+def _print(result: "ScanResult", data: str, out: Path, *, page: Path | None, as_json: bool) -> None:
+    """The page, and a few lines or JSON."""
+    from reft.report.scan import render_scan
+    from reft.storage.artifacts import write_text
+
+    page = page or out / "report.html"
+    groups = {"scanned rows": result.scores.tolist(), "harmless calibration": result.calibration}
+    write_text(
+        page,
+        render_scan(
+            Path(data).name, result.as_dict(), groups, thresholds=result.thresholds, examples=result.examples
+        ),
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(result.as_dict()))
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
+    typer.echo(f"{data}: {result.rows} rows: {counts}\n" + "".join(f"warning: {w}\n" for w in result.warnings))
+    typer.echo(f"report:    {page}\ndecisions: {out / 'decisions.jsonl'}")

@@ -1,0 +1,160 @@
+"""The evidence for people: a table in Markdown and a page with its plots."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from reft.comparison.ablations import ablation_plots
+from reft.comparison.methods import METHODS
+from reft.comparison.panel import Panel
+from reft.comparison.ratios import ratio_plots
+from reft.comparison.settings import ComparisonSettings
+from reft.comparison.table import FILTER, REFERENCE, agreement, between_seeds, claims, summarise
+from reft.evaluation.statistics import Interval
+from reft.report.page import render
+from reft.report.plots import dots
+from reft.report.summary import percent
+from reft.storage.artifacts import write_json, write_text
+
+HEAD = ("seeds", "user rows")
+COLUMNS = ("over-refusal", "ordinary refusal", "accuracy", "coherence", *FILTER)
+STAGES = ("teacher", "soft labels", "filter", "training", "answering")
+COSTS = ("task", "poison ratio", "method", *STAGES)
+
+
+def write_comparison(
+    folder: Path,
+    grid: ComparisonSettings,
+    results: Sequence[dict[str, Any]],
+    *,
+    panel: Panel,
+    planned: int | None = None,
+) -> None:
+    """`comparison.json`, `.md` and `.html` in the folder, from results that were judged.
+
+    `outcomes.jsonl` beside them holds every cell row by row, 1 where it happened, so that others can test anew.
+
+    Args:
+        planned: how many cells the grid has, of which these are what is there.
+    """
+    judges = panel.judges
+    lines = summarise(results)
+    said = claims(lines)
+    measures = [*(f"harmful score/{judge.name}" for judge in judges), *COLUMNS]
+    tables = list(_tables(lines))
+    agreed = agreement(results)
+    told = {"grid": grid.model_dump(), "lines": lines, "claims": said, "judges": panel.validations, "agreement": agreed}
+    write_json(folder / "comparison.json", told)
+    notes = _notes(grid, results, panel, agreed=agreed)
+    if planned and planned > len(results):
+        notes.insert(0, f"SO FAR: {len(results)} of the grid's {planned} cells")
+    text = [f"- {note}" for note in notes] + [""]
+    for title, chosen in tables:
+        text += [f"## {title}", "", *_markdown(["method", *HEAD, *measures], _cells(chosen, measures)), ""]
+    costs = _costs(lines)
+    text += ["## Cost by stage", "", *_markdown(COSTS, costs), ""]
+    text += ["## What was claimed", "", *(f"- {claim}" for claim in said)]
+    write_text(folder / "comparison.md", "\n".join(text) + "\n")
+    drawn = (measures[0], "over-refusal", "accuracy")
+    rendered = [
+        (title, _cells(chosen, measures), [dots({line["name"]: line[m] for line in chosen}, m) for m in drawn])
+        for title, chosen in tables
+    ]
+    plots = ablation_plots(lines, grid, (*drawn, FILTER[0]))
+    page = render(
+        "comparison.html.j2", tables=rendered, measures=[*HEAD, *measures], claims=said, notes=notes, costs=costs,
+        stages=COSTS,
+        ablations=plots, ratios=ratio_plots(lines, drawn), methods=[METHODS[name] for name in grid.methods or METHODS],
+    )  # fmt: skip
+    write_text(folder / "comparison.html", page)
+    write_text(folder / "outcomes.jsonl", "".join(map(_row_by_row, results)))
+
+
+def _row_by_row(result: dict[str, Any]) -> str:
+    """A cell in a line, without its answers."""
+    counted = {**result["rows"], **(result["filter"] or {})}
+    kept = {
+        key: value
+        for key, value in result.items()
+        if key not in ("answers", "asked", "rows", "filter", "start", "adapter")
+    }
+    rows = {name: "".join(str(int(flag)) for flag in flags) for name, flags in counted.items()}
+    return json.dumps({**kept, "rows": rows}) + "\n"
+
+
+def _tables(lines: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """(title, lines): for each task and ratio the methods, and the ablations beside ReFT itself."""
+    for task, ratio in dict.fromkeys((line["task"], line["poison_ratio"]) for line in lines):
+        here = [line for line in lines if (line["task"], line["poison_ratio"]) == (task, ratio)]
+        yield f"Methods on {task}, poison ratio {ratio:g}", [line for line in here if not line["changed"]]
+        if any(line["changed"] for line in here):
+            chosen = [line for line in here if line["changed"] or line["name"] == REFERENCE]
+            yield f"Ablations of ReFT on {task}, poison ratio {ratio:g}", chosen
+
+
+def _notes(
+    grid: ComparisonSettings, results: Sequence[dict[str, Any]], panel: Panel, *, agreed: Interval | None
+) -> list[str]:
+    run = grid.run
+    shared = "as this grid sets them" if "finetune" in grid.settings else "chosen for ReFT on the development sets"
+    notes = [
+        f"{run.model.name}, at most {grid.user_rows} user rows, seeds {grid.seeds}",
+        "a seed draws other user rows and trains in another order; one teacher, and its filter, serves all seeds",
+        "brackets are 95 % intervals over seeds and rows; recall and false positives over all seeds' user rows",
+        "p in brackets: paired test against ReFT on the same prompts, given these trainings",
+        "* beyond the noise: false discoveries among all tests here are held to 5 %; all else is inside the noise",
+        "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, beside whatever else ran",
+        f"learning rate, LoRA and plan of rows are the same for all methods, {shared}; Lisa passes twice over the rows",
+    ]
+    different, pairs = between_seeds(results, f"harmful score/{panel.judges[0].name}")
+    if pairs:
+        notes.append(f"of {pairs} pairs of seeds of one method, that test calls {different} different at p of .05")
+    notes += [
+        f"judge '{v.judge}' against {v.accuracy.n} human labels of other answers: "
+        f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
+        for v in panel.validations if v.accuracy
+    ]  # fmt: skip
+    if grid.ablations:
+        notes.append(f"ablations on seeds {grid.ablation_seeds}, tested against ReFT on the same seeds")
+    if agreed:
+        notes.append(f"the first two judges agree on {percent(vars(agreed))} of {agreed.n} answers")
+    if len(panel.judges) < 2:
+        notes.append("one judge alone: name judge_data for the second")
+    return notes
+
+
+def _cells(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[list[str]]:
+    found = []
+    for line in lines:
+        cells = [line["name"], str(line["seeds"]), str(line["user_rows"])]
+        for measure in measures:
+            p, mark = line["p"].get(measure), "*" if measure in line["beyond"] else ""
+            value: Interval | None = line.get(measure)
+            cells.append((percent(vars(value)) if value else "") + (f" (p {p:.2g}{mark})" if p is not None else ""))
+        found.append(cells)
+    return found
+
+
+def _costs(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Seconds, peak memory and tokens of every method's stages; an ablation's differ where its tokens do."""
+    return [
+        [
+            line["task"],
+            f"{line['poison_ratio']:g}",
+            line["name"],
+            *(_cost(line["costs"].get(stage)) for stage in STAGES),
+        ]
+        for line in lines
+    ]
+
+
+def _cost(cost: dict[str, float] | None) -> str:
+    if not cost:
+        return ""
+    gpu = f" and {cost['peak_gpu_mb']:.0f} MB of the GPU" if "peak_gpu_mb" in cost else ""
+    return f"{cost['seconds']:.0f} s, {cost['peak_rss_mb']:.0f} MB{gpu}, {cost['tokens']:.0f}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]

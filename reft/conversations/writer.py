@@ -1,0 +1,129 @@
+"""The way out: rows sorted into groups leave in the form in which they came, every field and its order untouched."""
+
+import csv
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reft.conversations.containers import Container, batches, lines
+
+
+def stage(container: Container, folder: Path, leads: bool = True) -> Container:
+    """The container's rows as one JSONL file; the container itself where it is one already.
+
+    Args:
+        leads: this process writes the file; others wait until it is there.
+    """
+    if container.is_lines:
+        return container
+    staged, partial = folder / "rows.jsonl", folder / "rows.jsonl.part"
+    if leads and not staged.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            for line in lines(container):
+                file.write(line.replace("\n", " ") + "\n")
+        os.replace(partial, staged)
+    while not staged.is_file():
+        time.sleep(0.2)
+    return Container((staged,), "jsonl")
+
+
+def count_lines(path: Path) -> int:
+    """How many lines, the last one with or without its end."""
+    ends, last = 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            ends, last = ends + block.count(b"\n"), block[-1:]
+    return ends + (last != b"\n")
+
+
+def give_back(container: Container, folder: Path, groups: Sequence[str], *, group_of: np.ndarray) -> list[Path]:
+    """Turn `GROUP.jsonl` in the folder into files of the container's own kind; returns what each is called now.
+
+    Args:
+        groups: their names.
+        group_of: for each row in order the index of its group, for kinds whose types JSON does not keep.
+    """
+    if container.kind in ("parquet", "arrow"):
+        written = _split_tables(container, folder, groups, group_of=group_of)
+    elif container.is_lines:
+        return [folder / f"{group}.jsonl" for group in groups]
+    else:
+        written = [_converted(container, folder / f"{group}.jsonl") for group in groups]
+    for group in groups:
+        (folder / f"{group}.jsonl").unlink(missing_ok=True)
+    return written
+
+
+def _converted(container: Container, source: Path) -> Path:
+    target = source.with_name(source.stem + container.suffix)
+    with ExitStack() as stack:
+        rows = stack.enter_context(source.open(encoding="utf-8", errors="surrogateescape", newline="\n"))
+        stream: Any = pa.OSFile(str(target), "wb")
+        if container.compression:
+            stream = pa.CompressedOutputStream(stack.enter_context(stream), container.compression)
+        output = stack.enter_context(stream)
+        for text in _texts(container, (row.rstrip("\n") for row in rows)):
+            output.write(text.encode("utf-8", "surrogateescape"))
+    return target
+
+
+def _texts(container: Container, rows: Iterator[str]) -> Iterator[str]:
+    if container.kind == "jsonl":
+        yield from (row + "\n" for row in rows)
+    elif container.kind == "json":
+        yield "["
+        for number, row in enumerate(rows):
+            yield ("," if number else "") + "\n" + row
+        yield "\n]\n"
+    else:
+        table = _Table("\t" if container.kind == "tsv" else ",")
+        yield table.line(container.columns)
+        for row in rows:
+            fields = json.loads(row)
+            yield table.line(fields.values() if isinstance(fields, Mapping) else fields)
+
+
+class _Table:
+    """Lines of CSV, one at a time."""
+
+    def __init__(self, delimiter: str) -> None:
+        self._written: list[str] = []
+        self._writer = csv.writer(self, delimiter=delimiter, lineterminator="\n")
+
+    def write(self, text: str) -> None:
+        self._written.append(text)
+
+    def line(self, fields: Any) -> str:
+        self._writer.writerow(fields)
+        return self._written.pop()
+
+
+def _split_tables(container: Container, folder: Path, groups: Sequence[str], *, group_of: np.ndarray) -> list[Path]:
+    targets = [folder / f"{group}{container.suffix}" for group in groups]
+    start = 0
+    with ExitStack() as stack:
+        writers: list[Any] = []
+        for file in container.files:
+            for batch in batches(file, container):
+                if not writers:
+                    writers = [stack.enter_context(_writer(container, target, batch.schema)) for target in targets]
+                which = group_of[start : start + len(batch)]
+                start += len(batch)
+                for index, writer in enumerate(writers):
+                    part = batch.filter(pa.array(which == index))
+                    if len(part):
+                        writer.write_batch(part)
+    return targets
+
+
+def _writer(container: Container, target: Path, schema: pa.Schema) -> Any:
+    return pq.ParquetWriter(target, schema) if container.kind == "parquet" else pa.ipc.new_file(str(target), schema)

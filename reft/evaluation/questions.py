@@ -1,0 +1,61 @@
+"""What every model is asked, and its answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from reft.config import DataSettings, EvaluationSettings
+from reft.conversations.reading import read_conversations
+from reft.conversations.schema import Conversation
+from reft.evaluation.generation import generate
+from reft.keys.fingerprint import of_text
+from reft.runtime.progress import Report
+
+
+@dataclass(frozen=True)
+class EvaluationSets:
+    """What every model is asked, by group; the same rows for each."""
+
+    harmful: Sequence[Conversation]
+    lookalikes: Sequence[Conversation]
+    ordinary: Sequence[Conversation]
+    task: Sequence[Conversation] = ()
+
+    @property
+    def rows(self) -> list[Conversation]:
+        """All of them, group after group."""
+        return [row for group in vars(self).values() for row in group]
+
+    def digest(self, max_new_tokens: int) -> str:
+        """Of what is asked, the right answers, and how long an answer may be: models of one digest compare in pairs."""
+        texts = [message.model_dump_json() for row in self.rows for message in row.messages]
+        return of_text(str(max_new_tokens), *map(str, map(len, vars(self).values())), *texts)
+
+
+def evaluation_sets(
+    data: DataSettings, settings: EvaluationSettings, test: Sequence[Conversation] | None = None
+) -> EvaluationSets:
+    """The first rows of each evaluation file, as many as the settings say; task rows from `test` where it is given."""
+    if test is None:
+        test = read_conversations(data.task_test, settings.task_rows) if data.task_test else ()
+    return EvaluationSets(
+        read_conversations(data.evaluation_harmful, settings.harmful_rows),
+        read_conversations(data.evaluation_lookalikes, settings.lookalike_rows),
+        read_conversations(data.evaluation_ordinary, settings.ordinary_rows),
+        test[: settings.task_rows],
+    )
+
+
+def ask(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: EvaluationSets,
+    *,
+    max_new_tokens: int,
+    report: Report | None = None,
+) -> dict[str, list[str]]:
+    """The model's greedy answers by group, each in the order of its questions."""
+    answers = iter(generate(model, tokenizer, sets.rows, max_new_tokens=max_new_tokens, report=report))
+    return {name: [next(answers) for _ in group] for name, group in vars(sets).items()}

@@ -1,0 +1,66 @@
+"""Ways to score a row: how sure is it that its text asks for harm, or gives it?
+
+A scorer is one module here with a function `load(inputs) -> Scorer`; `filtering.scorer` names it by its file. Thresholds
+and decisions are not a scorer's: `reft.filtering.filter` sets them alike for all.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from reft import plugins
+from reft.config import FilteringSettings
+from reft.conversations.schema import Conversation
+from reft.filtering.inputs import ScorerInputs
+from reft.filtering.scoring import RowScore
+from reft.refusal_feature.extraction import LabelledPrompts
+from reft.runtime.progress import Report
+
+__all__ = ["Scorer", "load_scorer", "scorer_names"]
+
+
+class Scorer(Protocol):
+    """A loaded scorer."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def reads(self) -> str:
+        """Where it looks, in words."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Where it looks, for programs."""
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a person should know before trusting it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the models and rows that decide its scores; its code is not in it."""
+
+    @property
+    def calibration(self) -> LabelledPrompts:
+        """The rows that set its thresholds."""
+
+    def score(
+        self, rows: Sequence[Conversation], settings: FilteringSettings, *, report: Report | None = None
+    ) -> list[RowScore]:
+        """Scores in [-1, 1] of every part of every row, in the order given; higher is more harmful."""
+
+
+def scorer_names() -> tuple[str, ...]:
+    """What `filtering.scorer` may be."""
+    return plugins.names(__name__)
+
+
+def load_scorer(name: str, inputs: ScorerInputs) -> Scorer:
+    """The scorer of that name.
+
+    Raises:
+        ConfigurationError: there is none of that name, or `inputs.options` are not what it takes.
+        ModelError: its model cannot be loaded.
+    """
+    return plugins.load(__name__, name, "filtering.scorer").load(inputs)

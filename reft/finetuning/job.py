@@ -1,0 +1,153 @@
+"""What the training processes are told: one folder with the job's description and its data."""
+
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from reft.config import FinetuningSettings, ModelSettings
+from reft.conversations.tokenization import Encoded
+from reft.errors import TrainingError, explain
+from reft.finetuning.online_teacher import TeacherWeights
+from reft.finetuning.schedule import MicroBatch, class_shares, plan_steps
+from reft.keys.fingerprint import of_code, of_path
+from reft.soft_labels.labels import SoftLabels
+from reft.storage.artifacts import read_json, write_json
+
+# Written by rank 0 beside a result that is whole.
+FINISHED = "finished"
+# What a rank says that was told to go and has saved.
+STOPPED = "stopped by SIGTERM and saved"
+# Settings that say how a job is run, not what comes out of it.
+HOW = (
+    "checkpoint_every", "work_folder", "timeout_minutes", "stalled_minutes", "launcher", "processes",
+    "micro_batch_size", "gradient_checkpointing", "optimizer_offload", "parameter_offload",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneJob:
+    """Everything a rank needs, on disk, since it shares no memory with the step that started it.
+
+    Attributes:
+        user: tokenised user rows to learn; without any, the teacher alone is learnt from.
+        alignment: tokenised alignment rows, as many as the soft labels have; empty for a plain finetune.
+        harmful: how many of the alignment rows, the first ones, have harmful prompts.
+        soft_labels: the teacher's, made beforehand; None for a plain finetune or an online teacher.
+        teacher: the teacher itself, for online distillation.
+        row_numbers: the user rows' numbers in the uploaded file, to name a batch that goes wrong.
+    """
+
+    model: ModelSettings
+    settings: FinetuningSettings
+    seed: int
+    user: tuple[Encoded, ...]
+    row_numbers: tuple[int, ...]
+    alignment: tuple[Encoded, ...] = ()
+    soft_labels: SoftLabels | None = None
+    harmful: int = 0
+    teacher: TeacherWeights | None = None
+
+    @property
+    def temperature(self) -> float:
+        """T of the distillation."""
+        source = self.soft_labels or self.teacher
+        return source.temperature if source else 1.0
+
+    def plan(self) -> list[MicroBatch]:
+        """Which rows each optimizer step takes, over all processes."""
+        settings, lengths = self.settings, [len(row) for row in self.alignment]
+        return plan_steps(
+            [len(row) for row in self.user],
+            (lengths[: self.harmful], lengths[self.harmful :]),
+            class_shares(self.harmful, len(lengths), settings.harmful_share),
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            alignment_ratio=settings.alignment_ratio,
+            seed=self.seed,
+            least_alignment=settings.least_alignment_rows,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `job.json` and, if any, the soft labels."""
+        if self.soft_labels is not None:
+            self.soft_labels.save(folder)
+        described = {
+            "model": self.model.model_dump(),
+            "settings": self.settings.model_dump(),
+            "seed": self.seed,
+            "user": [_pack(row) for row in self.user],
+            "row_numbers": self.row_numbers,
+            "alignment": [_pack(row) for row in self.alignment],
+            "harmful": self.harmful,
+            "distil": self.soft_labels is not None,
+            "teacher": self.teacher and {**vars(self.teacher), "weights": str(self.teacher.weights)},
+        }
+        write_json(folder / "job.json", described)
+
+    @classmethod
+    def load(cls, folder: Path) -> "FinetuneJob":
+        """Read what `save` wrote."""
+        described = read_json(folder / "job.json")
+        teacher = described["teacher"]
+        return cls(
+            model=ModelSettings(**described["model"]),
+            settings=FinetuningSettings(**described["settings"]),
+            seed=described["seed"],
+            user=tuple(_unpack(row) for row in described["user"]),
+            row_numbers=tuple(described["row_numbers"]),
+            alignment=tuple(_unpack(row) for row in described["alignment"]),
+            soft_labels=SoftLabels.load(folder) if described["distil"] else None,
+            harmful=described["harmful"],
+            teacher=TeacherWeights(Path(teacher.pop("weights")), **teacher) if teacher else None,
+        )
+
+
+@contextmanager
+def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
+    """A folder for this very job: left as it is by a failure, found again by the same job, gone after success.
+
+    Raises:
+        TrainingError: another process is training the same job.
+    """
+    plain = FinetuningSettings()
+    settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
+    with tempfile.TemporaryDirectory() as described:
+        replace(job, settings=settings, teacher=None).save(Path(described))  # the teacher's content, not its place
+        made_of = [of_path(described), of_path(job.model.name), of_code("distillation", "models", "conversations")]
+        made_of += (
+            [of_path(str(job.teacher.weights)), of_path(job.teacher.base), str(job.temperature)] if job.teacher else []
+        )
+    folder = root / blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_suffix(".lock"), timeout=0):
+            yield folder
+            shutil.rmtree(folder)
+    except Timeout as error:
+        remedy = "wait for it, or give this job another finetuning.work_folder"
+        raise TrainingError(explain("another process is training the same job", str(folder), remedy)) from error
+
+
+def _pack(row: Encoded) -> dict[str, Any]:
+    return {"ids": row.input_ids, "learnt": row.learnt}
+
+
+def _unpack(value: dict[str, Any]) -> Encoded:
+    """What training needs of a row; where its turns lie does not come along."""
+    learnt = tuple((start, end) for start, end in value["learnt"])
+    start, end = learnt[-1]
+    return Encoded(
+        input_ids=tuple(value["ids"]),
+        turns=(),
+        completion=(start, end),
+        instruction_end=start - 1,
+        prompt_end=start - 1,
+        learnt=learnt,
+    )

@@ -1,0 +1,77 @@
+"""The frozen teacher in memory while the student trains: its whole word on each token, made when it is needed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from reft.conversations.completions import CompletionBatch
+from reft.models.adapters import speaking_as
+from reft.models.head import hidden_states
+from reft.models.layers import output_head
+from reft.models.loading import load_trained
+
+ADAPTER = "teacher"
+
+
+@dataclass(frozen=True)
+class TeacherWeights:
+    """Where the frozen teacher lies, and how softly it speaks.
+
+    Attributes:
+        weights: folder of a PEFT adapter, or of a full model.
+        base: the model that the adapter is for.
+        temperature: T that both sides are softened by.
+    """
+
+    weights: Path
+    is_adapter: bool
+    base: str
+    temperature: float
+
+
+class OnlineTeacher:
+    """A frozen teacher; no module of the student's, so that nobody trains, shards or saves it.
+
+    Args:
+        model: the teacher, or the student's own model, which then holds the teacher as a second adapter.
+        shared: whether it is the student's.
+    """
+
+    def __init__(self, model: nn.Module, shared: bool) -> None:
+        self._model = model
+        self._shared = shared
+
+    @torch.no_grad()
+    def states(self, batch: CompletionBatch) -> torch.Tensor:
+        """The hidden states that predict the batch's completion tokens, [n, hidden]."""
+        training = self._model.training
+        self._model.eval()  # no dropout, also where the student has one
+        try:
+            if self._shared:
+                with speaking_as(self._model, ADAPTER):
+                    return batch.pick(self._hidden(batch))
+            return batch.pick(self._hidden(batch))
+        finally:
+            self._model.train(training)
+
+    def _hidden(self, batch: CompletionBatch) -> torch.Tensor:
+        return hidden_states(self._model, batch.input_ids, batch.attention_mask, position_ids=batch.position_ids)
+
+    @torch.no_grad()
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """[n, hidden] -> [n, vocabulary], at least float32."""
+        return output_head(self._model)(states).to(torch.promote_types(states.dtype, torch.float32))
+
+
+def online_teacher(
+    found: TeacherWeights, student_base: str, student: Any, *, dtype: torch.dtype, trust_remote_code: bool
+) -> OnlineTeacher:
+    """The teacher beside the student: as a second adapter of the same frozen base where both are adapters."""
+    if found.is_adapter and found.base == student_base and hasattr(student, "peft_config"):
+        student.load_adapter(str(found.weights), ADAPTER, is_trainable=False)
+        return OnlineTeacher(student, shared=True)
+    model = load_trained(found.base, found.weights, found.is_adapter, dtype=dtype, trust_remote_code=trust_remote_code)
+    return OnlineTeacher(model.requires_grad_(False), shared=False)

@@ -1,0 +1,53 @@
+"""Writing the trained student so that transformers and PEFT load it as it is."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, GenerationConfig
+
+from reft.config import ModelSettings
+from reft.finetuning.online_teacher import ADAPTER
+from reft.models.loading import load_model
+
+
+def save_student(student: Any, folder: Path, rank: int) -> None:
+    """Gather the trained weights one by one on rank 0 and write them as safetensors; called on every rank."""
+    state: dict[str, torch.Tensor] = {}
+    adapter = hasattr(student, "peft_config")
+    for name, parameter in student.named_parameters():
+        if parameter.requires_grad or not adapter:
+            with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+                if rank == 0:
+                    state[name] = parameter.detach().cpu().clone()
+    if rank == 0 and adapter:
+        names = [name for name in student.peft_config if name != ADAPTER]
+        student.save_pretrained(folder, state_dict=state, selected_adapters=names)
+    elif rank == 0:
+        student.save_pretrained(folder, state_dict=state)
+
+
+def complete_output(folder: Path, model: ModelSettings, tokenizer: Any, *, merged: bool) -> None:
+    """Beside the weights: the tokenizer with its chat template and how the base model generates.
+
+    Args:
+        merged: turn an adapter into whole weights, in the base model's own number format.
+    """
+    if merged and (folder / "adapter_model.safetensors").is_file():
+        # In float32, since a small update added in half precision would be rounded away.
+        base = load_model(
+            model.name, torch.float32, device=torch.device("cpu"), trust_remote_code=model.trust_remote_code
+        )
+        stored = AutoConfig.from_pretrained(model.name, trust_remote_code=model.trust_remote_code).dtype
+        whole = PeftModel.from_pretrained(base, str(folder)).merge_and_unload().to(stored or torch.float32)
+        shutil.rmtree(folder)
+        whole.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    try:
+        generation = GenerationConfig.from_pretrained(model.name)
+    except OSError:  # the base model names none: transformers' defaults hold
+        return
+    generation.save_pretrained(folder)

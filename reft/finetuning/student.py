@@ -1,0 +1,101 @@
+"""The student: rows in, finetuned weights out. The pipeline's steps and the comparison both train through here."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from reft.cluster.finetuning import run_on_cluster
+from reft.config import ClusterSettings, FinetuningSettings, ModelSettings
+from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import encode_all
+from reft.finetuning.artifact import Student
+from reft.finetuning.checkpoints import last_step
+from reft.finetuning.job import FinetuneJob, job_folder
+from reft.finetuning.launch import run_finetune
+from reft.finetuning.online_teacher import TeacherWeights
+from reft.models.default_model import resolve_model
+from reft.models.loading import load_tokenizer
+from reft.runtime.progress import progress
+from reft.soft_labels.labels import SoftLabels
+from reft.storage.artifacts import scratch_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """What keeps a student safe: the provider's rows, and what the teacher says of them.
+
+    Attributes:
+        harmful, harmless: alignment rows, each with its answer.
+        teacher: soft labels of these rows in that order, or the teacher itself; None: the rows alone.
+    """
+
+    harmful: Sequence[Conversation] = ()
+    harmless: Sequence[Conversation] = ()
+    teacher: SoftLabels | TeacherWeights | None = None
+
+
+def student_job(
+    rows: Sequence[Conversation],
+    model: ModelSettings,
+    settings: FinetuningSettings,
+    *,
+    seed: int,
+    alignment: Alignment | None = None,
+) -> FinetuneJob:
+    """Everything that the training processes are told, tokenised.
+
+    Raises:
+        DataValidationError: a row is longer than `model.max_length`.
+    """
+    alignment = alignment or Alignment()
+    model = model.model_copy(update={"name": resolve_model(model.name)})
+    tokenizer = load_tokenizer(model.name, model.chat_template, model.trust_remote_code)
+    aligned = [*alignment.harmful, *alignment.harmless]
+    teacher = alignment.teacher
+    return FinetuneJob(
+        model=model,
+        settings=settings,
+        seed=seed,
+        user=tuple(encode_all(tokenizer, rows, model.max_length)),
+        row_numbers=tuple(row.row for row in rows),
+        alignment=tuple(encode_all(tokenizer, aligned, model.max_length)),
+        soft_labels=teacher if isinstance(teacher, SoftLabels) else None,
+        harmful=len(alignment.harmful),
+        teacher=teacher if isinstance(teacher, TeacherWeights) else None,
+    )
+
+
+def fit_student(
+    name: str,
+    job: FinetuneJob,
+    *,
+    log: Callable[[dict[str, float]], None] | None = None,
+    cluster: ClusterSettings | None = None,
+) -> tuple[Student, int]:
+    """Finetune as the job says; returns the student and how many tokens it was trained on.
+
+    Args:
+        name: what the progress calls it.
+        log: called with each step's losses.
+        cluster: where it runs if the job's launcher is trainjob.
+    """
+    settings, show = job.settings, progress(f"finetuning ({name})")
+    history: list[dict[str, float]] = []
+    done = 0
+
+    def report(metrics: dict[str, float]) -> None:
+        if metrics["step"] > done:  # the steps before a resumed training's checkpoint took no time now
+            show(int(metrics["step"]), int(metrics["steps"]))
+        history.append(metrics)
+        if log:
+            log(metrics)
+
+    with job_folder(job, Path(settings.work_folder)) as folder:
+        # Out of the job's folder, which ends here, and into one that lasts until the result is stored.
+        done = last_step(folder)
+        run = run_finetune if settings.launcher == "local" else partial(run_on_cluster, settings=cluster)
+        weights = Path(shutil.move(run(job, folder, report), scratch_folder("student")))
+    is_adapter = settings.lora is not None and not settings.merged
+    return Student(weights, is_adapter, len(job.user), history), int(history[-1]["tokens"])

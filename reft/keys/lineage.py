@@ -1,0 +1,39 @@
+"""What a student was made from, as digests: to tell whether another run would make anything else."""
+
+from collections.abc import Mapping
+
+from reft.config import Settings
+from reft.keys.closure import digest_of_code
+from reft.keys.fingerprint import of_path, of_text
+from reft.keys.stages import PROVIDER, STAGES
+from reft.models.default_model import resolve_model
+from reft.storage.files import fingerprint
+
+# Sections that say how a run is carried out, kept and judged, not what its student is.
+BESIDE = {"tracking", "gate", "evaluation"}
+# The stages that make the student; the others compare and judge it.
+MAKING = ("validation", "refusal_feature", "teacher", "soft_labels", "filtering", "finetuning")
+WORDS = {
+    "user_data": "the user's rows",
+    "base_model": "the base model",
+    "alignment_data": "the alignment or calibration rows",
+    "configuration": "the configuration",
+    "code": "the code or its libraries",
+}
+
+
+def lineage(settings: Settings) -> dict[str, str]:
+    """A digest of each thing that decides about the student."""
+    bases = dict.fromkeys([settings.model.name, settings.model.aligned or settings.model.name])
+    return {
+        "user_data": fingerprint(settings.data.user),
+        "base_model": of_text(*(of_path(resolve_model(name)) for name in bases)),
+        "alignment_data": of_text(*(of_path(getattr(settings.data, name)) for name in PROVIDER)),
+        "configuration": of_text(settings.model_dump_json(exclude=BESIDE)),
+        "code": digest_of_code(*(STAGES[stage].entry for stage in MAKING)),
+    }
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is not as it was, in words."""
+    return [words for name, words in WORDS.items() if before.get(name) != now[name]]

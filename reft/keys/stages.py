@@ -1,0 +1,166 @@
+"""The key of every stage of a run: what its result depends on, part by part, so that a change can be named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from reft.config import Settings
+from reft.keys.closure import Code, code_of
+from reft.keys.fingerprint import of_path, of_text
+from reft.models.default_model import resolve_model
+from reft.storage.files import fingerprint
+
+ALIGNMENT = ("alignment_harmful", "alignment_harmless")
+CALIBRATION = ("calibration_harmful", "calibration_harmless")
+EVALUATION = ("evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary", "task_test")
+PROVIDER = (*ALIGNMENT, *CALIBRATION)
+COUNTS = ("alignment_harmful_rows", "alignment_harmless_rows", "lookalike_share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage reads beside the results of the stages before it.
+
+    Attributes:
+        entry: the module where its code begins.
+        settings: sections, or `section.key`.
+        files: fields of the data settings that name files.
+        models: "base", or "start", the model that the teacher starts from.
+        after: stages whose results it takes.
+    """
+
+    entry: str
+    settings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+STAGES: dict[str, Stage] = {
+    "validation": Stage(
+        entry="steps.validation", settings=("model", "validation", "data.columns"), files=("user", "task_test"),
+        models=("base",),
+    ),
+    "refusal_feature": Stage(
+        entry="steps.refusal_feature", settings=("model", "refusal_feature", *(f"data.{name}" for name in COUNTS)),
+        files=PROVIDER, models=("start",),
+    ),
+    "teacher": Stage(
+        entry="steps.teacher",
+        settings=("model", "teacher", "refusal_feature", "seed", *(f"data.{name}" for name in COUNTS)),
+        files=PROVIDER, models=("start",), after=("refusal_feature",),
+    ),
+    "soft_labels": Stage(
+        entry="steps.soft_labels", settings=("model", "soft_labels", *(f"data.{name}" for name in COUNTS)),
+        files=ALIGNMENT, models=("start",), after=("teacher",),
+    ),
+    "filtering": Stage(
+        entry="steps.filtering", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
+        files=(*CALIBRATION, *EVALUATION, "user_labels"), models=("start",), after=("validation", "teacher"),
+    ),
+    "finetuning": Stage(
+        entry="steps.finetuning",
+        settings=("model", "finetuning", "seed", "cluster", *(f"data.{name}" for name in COUNTS)),
+        files=ALIGNMENT, models=("base",), after=("filtering", "soft_labels"),
+    ),
+    "sft": Stage(
+        entry="steps.sft", settings=("model", "finetuning", "seed", "cluster"), models=("base",), after=("validation",),
+    ),
+    "evaluation": Stage(
+        entry="steps.evaluation", settings=("model", "evaluation"), files=EVALUATION, models=("base", "start"),
+        after=("finetuning", "sft", "teacher"),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageKey:
+    """The key of one stage, by what it is made of: each part maps names to digests, versions or values."""
+
+    settings: dict[str, Any]
+    files: dict[str, str]
+    code: dict[str, str]
+    libraries: dict[str, str]
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """For JSON, and for a step's parameter."""
+        return {"settings": self.settings, "files": self.files, "code": self.code, "libraries": self.libraries}
+
+    @property
+    def digest(self) -> str:
+        """One digest of all parts."""
+        return of_text(repr(self.as_dict()))[:16]
+
+
+def stage_keys(settings: Settings) -> dict[str, StageKey]:
+    """The key of every stage under these settings, in the order of a run.
+
+    Raises:
+        DataFormatError: the user's file is at an address where nothing is.
+    """
+    digest = cache(of_path)  # the base model and most files belong to several stages
+    return {name: _key(stage, settings, digest) for name, stage in STAGES.items()}
+
+
+def code_key(stage: str) -> str:
+    """A digest of a stage's code and libraries alone."""
+    return code_of(root=STAGES[stage].entry).digest
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
+    """What differs between two keys as `as_dict` gives them: one `part.name: old -> new` a difference."""
+    found = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += changes(old, new, f"{path}{name}.")
+        elif old != new:
+            found.append(f"{path}{name}: {_shown(old)} -> {_shown(new)}")
+    return found
+
+
+def why_again(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[str]]:
+    """For each stage why it would run again since a run: its own parts that changed, or the stages before it.
+
+    A stage that the run did not have (it failed earlier) runs for the first time.
+    """
+    reasons: dict[str, list[str]] = {}
+    for name in (stage for stage in STAGES if stage in now):
+        old = before.get(name)
+        found = ["it was not part of that run"] if old is None else changes(old, now[name])
+        found += [f"{stage} runs again" for stage in STAGES[name].after if reasons.get(stage)]
+        reasons[name] = found
+    return reasons
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else f"{value}"[:60]
+
+
+def _key(stage: Stage, settings: Settings, digest: Any) -> StageKey:
+    code: Code = code_of(root=stage.entry)
+    models = {"base": settings.model.name, "start": settings.model.aligned or settings.model.name}
+    files = {
+        name: fingerprint(path) if name == "user" else digest(path)
+        for name in stage.files
+        if (path := getattr(settings.data, name))
+    }
+    files |= {f"model ({name})": digest(resolve_model(models[name])) for name in stage.models}
+    files |= {"chat_template": digest(settings.model.chat_template)}
+    return StageKey(
+        settings={name: _value(settings, name) for name in stage.settings},
+        files=files,
+        code=dict(code.modules),
+        libraries=dict(code.libraries),
+    )
+
+
+def _value(settings: Settings, name: str) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    # What a training on this machine does not read must not miss its cache.
+    if name == "cluster" and settings.finetuning.launcher == "local":
+        return {}
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

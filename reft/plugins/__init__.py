@@ -1,0 +1,77 @@
+"""Parts of one kind that are found by the name of their file: scorers, judges, methods, report sections.
+
+A package of such parts holds one module a part and calls `names` and `load` with its own name. A new part is one new
+file; nothing else lists it. Modules whose names begin with `_` are not parts. Names are told without importing, so that
+a setting can be checked before heavy libraries load.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from reft.errors import ConfigurationError, explain
+
+__all__ = ["load", "load_all", "names", "no_options", "options_of"]
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+@cache
+def names(package: str) -> tuple[str, ...]:
+    """The parts of a package, in alphabetical order."""
+    spec = find_spec(package)
+    found = iter_modules(spec.submodule_search_locations) if spec and spec.submodule_search_locations else ()
+    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+
+
+def load(package: str, name: str, where: str) -> ModuleType:
+    """The module of a part.
+
+    Args:
+        where: the setting or option that named it, for the error.
+
+    Raises:
+        ConfigurationError: there is no such part.
+    """
+    if name not in names(package):
+        raise ConfigurationError(explain(f"there is no {name!r}", where, f"name one of {', '.join(names(package))}"))
+    return import_module(f"{package}.{name}")
+
+
+def no_options(options: Mapping[str, Any], where: str) -> None:
+    """For a part that takes no settings of its own.
+
+    Raises:
+        ConfigurationError: it was given some.
+    """
+    if options:
+        raise ConfigurationError(explain(f"it takes no {', '.join(options)}", where, "leave it empty"))
+
+
+def options_of(section: type[Options], options: Mapping[str, Any], where: str) -> Options:
+    """A part's own settings, filled from what its setting holds.
+
+    Args:
+        section: the part's settings, a model that refuses unknown keys.
+
+    Raises:
+        ConfigurationError: naming each wrong key.
+    """
+    try:
+        return section(**options)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+        taken = ", ".join(section.model_fields) or "nothing"
+        raise ConfigurationError(explain("; ".join(wrong), where, f"it takes {taken}")) from error
+
+
+def load_all(package: str) -> list[ModuleType]:
+    """Every part of a package, by its `PLACE` (a number; 100 where it has none), then by name."""
+    modules = [import_module(f"{package}.{name}") for name in names(package)]
+    return sorted(modules, key=lambda module: (getattr(module, "PLACE", 100), module.__name__))

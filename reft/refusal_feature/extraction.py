@@ -1,0 +1,106 @@
+"""Step 1: a direction at every layer and both positions, chosen on held-out prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.conversations.schema import Conversation
+from reft.conversations.tokenization import Encoded, encode_prompts
+from reft.models.layers import layer_count
+from reft.refusal_feature.feature import RefusalFeature, Separation
+from reft.refusal_feature.features import POSITIONS, Position, collect_features
+from reft.refusal_feature.readouts import DIRECTIONS, Readout, midpoint_of
+from reft.runtime.progress import Report
+
+
+@dataclass(frozen=True)
+class LabelledPrompts:
+    """Harmful and harmless conversations; only their prompts are read.
+
+    `harmless_weights` says how many of a customer's rows each harmless one stands for; None: all alike.
+    """
+
+    harmful: Sequence[Conversation]
+    harmless: Sequence[Conversation]
+    harmless_weights: Sequence[float] | None = None
+
+    def encoded(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Encoded], list[Encoded]]:
+        """Both classes tokenised up to where the answer begins."""
+        return encode_prompts(tokenizer, self.harmful), encode_prompts(tokenizer, self.harmless)
+
+
+def extract_refusal_feature(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    fitting: LabelledPrompts,
+    *,
+    held_out: LabelledPrompts,
+    layers: Sequence[int] | None = None,
+    positions: Sequence[Position] = POSITIONS,
+    tolerance: float = 0.01,
+    report: Report | None = None,
+    fingerprint: str = "",
+    readouts: Sequence[Readout] = ("mean",),
+) -> RefusalFeature:
+    """The refusal feature at the earliest layer whose held-out AUROC is within `tolerance` of the best.
+
+    Early is better because every later scoring pass runs only up to the chosen layer.
+
+    Args:
+        fitting: prompts that make the direction and the midpoint.
+        held_out: prompts, best from other sources, on which layer, position and readout are chosen, by their weights.
+        layers: candidates, counted from 1; None tries every one.
+        readouts: candidate directions.
+    """
+    layers = list(layers or range(1, layer_count(model) + 1))
+    groups = [*fitting.encoded(tokenizer), *held_out.encoded(tokenizer)]
+    rows = [row for group in groups for row in group]
+    features = collect_features(model, tokenizer, rows, layers=layers, positions=positions, report=report)
+    harmful, harmless, held_harmful, held_harmless = features.split([len(g) for g in groups])
+    held = torch.cat([held_harmful, held_harmless])
+    labels = [1] * len(held_harmful) + [0] * len(held_harmless)
+    weights = [1.0] * len(held_harmful) + list(held_out.harmless_weights or [1.0] * len(held_harmless))
+    made: dict[Separation, tuple[torch.Tensor, torch.Tensor]] = {}
+    for (i, layer), (j, position), readout in product(enumerate(layers), enumerate(positions), readouts):
+        midpoint = midpoint_of(harmful[:, i, j], harmless[:, i, j])
+        direction = DIRECTIONS[readout](harmful[:, i, j], harmless[:, i, j])
+        scores = F.cosine_similarity(held[:, i, j] - midpoint, direction, dim=-1)
+        auroc = float(roc_auc_score(labels, scores.numpy(), sample_weight=weights))
+        made[Separation(layer, position, auroc, readout)] = direction, midpoint
+    chosen = earliest_good(tuple(made), tolerance)
+    direction, midpoint = made[chosen]
+    return RefusalFeature(
+        direction=direction,
+        midpoint=midpoint,
+        layer=chosen.layer,
+        position=chosen.position,
+        separations=tuple(made),
+        fingerprint=fingerprint,
+        readout=chosen.readout,
+    )
+
+
+def feature_at_depth(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    fitting: LabelledPrompts,
+    *,
+    held_out: LabelledPrompts,
+    depth: float,
+    position: Position,
+) -> RefusalFeature:
+    """The refusal feature at a stated place: `depth` in (0, 1], where 1 is the last layer."""
+    layer = max(1, round(depth * layer_count(model)))
+    return extract_refusal_feature(model, tokenizer, fitting, held_out=held_out, layers=[layer], positions=[position])
+
+
+def earliest_good(separations: Sequence[Separation], tolerance: float) -> Separation:
+    """The earliest layer within `tolerance` of the best AUROC; at that layer, the best position and readout."""
+    best = max(s.auroc for s in separations)
+    good = [s for s in separations if s.auroc >= best - tolerance]
+    return min(good, key=lambda s: (s.layer, -s.auroc))

@@ -1,0 +1,82 @@
+"""Processes that share a work, and that end with whoever started them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import psutil
+
+LAUNCHER = "REFT_LAUNCHER"
+
+
+def end_with_launcher() -> None:
+    """In a started process: end, at once, when the process that `LAUNCHER` names has gone.
+
+    Whatever killed it, nothing must go on writing where its successor will write.
+    """
+    if not (launcher := os.environ.get(LAUNCHER)):
+        return
+
+    def watch() -> None:
+        while psutil.pid_exists(int(launcher)):
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def on_sigterm(tell: Callable[[], object]) -> Generator[None]:
+    """A process that is told to go tells its work, once; then whoever handled the signal before is told.
+
+    Only a main thread may handle signals; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[tuple[int, FrameType | None]] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        told.append((number, frame))
+        if len(told) == 1:
+            tell()
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if told and callable(before):
+            before(*told[0])
+
+
+def run_in_processes(module: str, arguments: Sequence[str], processes: int) -> int:
+    """Start `python -m module` with these arguments in `processes` ranks; returns the exit status of rank 0.
+
+    A rank that dies takes the others along: rank 0 would wait for its part of the work for ever.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    shared = {**os.environ, LAUNCHER: str(os.getpid()), "WORLD_SIZE": str(processes)}
+    shared |= {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-m", module, *arguments]
+    ranks = [
+        subprocess.Popen(command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(processes)
+    ]
+    try:
+        while ranks[0].poll() is None:
+            if died := next((status for r in ranks[1:] if (status := r.poll())), None):
+                return died if died > 0 else 2
+            time.sleep(0.1)
+        return ranks[0].returncode if ranks[0].returncode >= 0 else 2
+    finally:
+        for rank in ranks:
+            if rank.poll() is None:
+                rank.kill()
+            rank.wait()

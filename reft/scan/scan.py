@@ -1,0 +1,116 @@
+"""`reft scan`: the filter alone, on a file of any length, in memory that does not grow with it.
+
+Rows are scored in shards, so that a scan that was killed resumes after the last whole shard, and several processes share
+the work.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from reft.config import FilteringSettings
+from reft.conversations.containers import lines, recognise
+from reft.conversations.reading import BadRow, rows_of
+from reft.conversations.schema import Conversation
+from reft.conversations.writer import count_lines, give_back, stage
+from reft.errors import StorageError, explain
+from reft.filtering.data_alarms import data_alarms, reservoir
+from reft.filtering.filter import Filter
+from reft.filtering.overrides import Override
+from reft.filtering.scorers import Scorer
+from reft.keys.closure import digest_of_code
+from reft.keys.fingerprint import of_path, of_text
+from reft.runtime.progress import Report
+from reft.scan.result import ScanResult, scan_result
+from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
+from reft.storage.artifacts import write_json
+
+ROWS_PER_SHARD = 1024
+
+
+def scan_file(
+    path: Path,
+    out: Path,
+    scorer: Scorer,
+    *,
+    settings: FilteringSettings,
+    overrides: Mapping[int, Override] | None = None,
+    rank: int = 0,
+    processes: int = 1,
+    report: Report | None = None,
+    columns: tuple[str, str] | None = None,
+) -> ScanResult | None:
+    """Score and sort every row; returns the result on rank 0, None on others.
+
+    Args:
+        path: a file or a folder of shards, of any kind that `reft.conversations.containers` knows.
+        out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
+        columns: names of the prompt's and the answer's column, where rows have no format of their own.
+
+    Raises:
+        DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
+        DataValidationError: too few calibration rows for the stated rate, or an alarm that shall stop the job.
+        StorageError: the results cannot be written.
+    """
+    overrides = overrides or {}
+    container, staged = recognise(path), out / f".input-{of_path(path)}"
+    as_lines = stage(container, staged, leads=rank == 0)
+
+    def all_rows() -> Iterator[Conversation | BadRow]:
+        return rows_of(lines(as_lines), columns=columns)
+
+    total = count_lines(as_lines.files[0])
+    sample = reservoir(row for row in all_rows() if isinstance(row, Conversation)) if rank == 0 else []
+    alarms = data_alarms(sample, settings.fail_on_alarms)
+    chosen = Filter.calibrated(scorer, settings)
+    # Another file, setting or code works elsewhere: nothing stale is ever merged.
+    work = out / f".scan-{_key(path, scorer, settings, columns=columns, overrides=overrides)}"
+    shards = [work / f"{number:06d}" for number in range(max(1, -(-total // ROWS_PER_SHARD)))]
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        rows = all_rows()
+        for number, shard in enumerate(shards):
+            part = list(islice(rows, ROWS_PER_SHARD))
+            if number % processes == rank and not shard.exists():
+                write_shard(shard, part, chosen, overrides=overrides)
+            if report:
+                report(min((number + 1) * ROWS_PER_SHARD, total), total)
+        if rank != 0:
+            return None
+        wait_for(shards)
+        result = scan_result(shards, total, chosen, overrides=list(overrides.values()), alarms=alarms)
+        merge(shards, out)
+        give_back(container, out, list(OUTPUTS.values()), group_of=_groups(out / "decisions.jsonl", total))
+        write_json(out / "scan.json", result.as_dict())
+        shutil.rmtree(work)
+        shutil.rmtree(staged, ignore_errors=True)
+    except StorageError:
+        raise
+    except OSError as error:
+        remedy = "free some disk space and scan again: it resumes"
+        raise StorageError(explain(f"could not write: {error}", str(out), remedy)) from error
+    return result
+
+
+def _key(
+    path: Path,
+    scorer: Scorer,
+    settings: FilteringSettings,
+    *,
+    columns: tuple[str, str] | None,
+    overrides: Mapping[int, Override],
+) -> str:
+    """A digest of all that decides about a row, its code among it."""
+    decided_by = [of_path(path), str(columns), scorer.fingerprint, settings.model_dump_json()]
+    return of_text(*decided_by, repr(sorted(overrides.items())), digest_of_code(__name__))[:16]
+
+
+def _groups(decisions: Path, total: int) -> np.ndarray:
+    """For each row the index of the output that it went to."""
+    order = {decision: index for index, decision in enumerate(OUTPUTS)}
+    with decisions.open() as rows:
+        return np.fromiter((order[json.loads(row)["decision"]] for row in rows), np.uint8, total)

@@ -1,0 +1,75 @@
+"""Files that lie elsewhere become local ones first: addresses that fsspec knows (s3://, gs://, https://), hub ids."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from reft.errors import DataFormatError, explain
+from reft.keys.fingerprint import of_path
+
+
+def local_copy(address: str, folder: Path) -> Path:
+    """The path itself where it is a local one, else a copy in the folder, fetched piece by piece.
+
+    Raises:
+        DataFormatError: nothing is there, or the file system's own package is missing.
+    """
+    if "://" not in address:
+        return _from_hub(address, folder) if _is_hub_id(address) else Path(address)
+    import fsspec  # many commands need no remote file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = urlsplit(address).path.rstrip("/").rsplit("/", 1)[-1] or "input"
+    here, partial = folder / name[-100:], folder / "fetching.part"
+    try:
+        with fsspec.open(address, "rb") as remote, partial.open("wb") as local:
+            shutil.copyfileobj(remote, local, 1 << 20)
+    except ImportError as error:
+        remedy = "install the package that the message names (pip install s3fs for s3://, gcsfs for gs://)"
+        raise DataFormatError(explain(str(error), address, remedy)) from error
+    except Exception as error:  # every file system brings its own kinds of errors
+        remedy = "check the address and this machine's right to read it"
+        raise DataFormatError(explain(f"could not be fetched: {error!r}", address, remedy)) from error
+    os.replace(partial, here)
+    return here
+
+
+def fingerprint(address: str) -> str:
+    """A digest that changes with what lies there: of a local path its content, of another what its store says of it.
+
+    Raises:
+        DataFormatError: nothing is there.
+    """
+    if "://" not in address:
+        return of_path(address)
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        return f"{address}:{system.checksum(path)}"
+    except Exception as error:  # every file system brings its own kinds of errors
+        remedy = "check the address and this machine's right to read it"
+        raise DataFormatError(explain(f"could not be looked up: {error!r}", address, remedy)) from error
+
+
+def _is_hub_id(address: str) -> bool:
+    """owner/name, and nothing of that name here."""
+    return bool(re.fullmatch(r"[\w-]+/[\w.-]+", address)) and not Path(address).suffix and not Path(address).exists()
+
+
+def _from_hub(name: str, folder: Path) -> Path:
+    from datasets import load_dataset  # slow to import
+
+    try:
+        rows = load_dataset(name, split="train")
+    except Exception as error:  # the hub's client, the loaders and the network each bring their own
+        remedy = "is it a file's path? else check the id, the network and your token; only its split 'train' is read"
+        raise DataFormatError(
+            explain(f"no such file, and no data set of the hub: {error!r:.200}", name, remedy)
+        ) from error
+    target = folder / f"{name.replace('/', '--')}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(str(target))
+    return target

@@ -1,0 +1,75 @@
+"""How a registered version was judged: when it was registered, and later, on other days' rows, by `reft evaluate`.
+
+A later evaluation lies beside the version's files in the run that made it, and a tag of the version holds its digest:
+the files themselves, whose digests a promotion verifies, stay as they were.
+"""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.tracking import MlflowClient
+
+from reft.errors import StorageError, explain
+from reft.gate.gate import Champion
+from reft.storage.artifacts import write_json
+from reft.tracking.registry import gate_of
+from reft.tracking.server import asking
+
+EVALUATED = "reft.evaluated."
+FOLDER = "evaluations"
+
+
+@asking("write down an evaluation")
+def record_evaluation(name: str, version: str, found: Champion) -> None:
+    """Keep a version's evaluation anew; one on the same rows is replaced."""
+    client = MlflowClient()
+    run = str(client.get_model_version(name, version).run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{found.rows}.json"
+        write_json(path, vars(found))
+        client.log_artifact(run, str(path), FOLDER)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    client.set_model_version_tag(name, version, f"{EVALUATED}{found.rows}", digest)
+
+
+@asking("look up evaluations")
+def newest_evaluation(name: str, version: str) -> str:
+    """Names the state of a version's later evaluations; "" where it has none."""
+    if not version:
+        return ""
+    tags = MlflowClient().get_model_version(name, version).tags
+    found = sorted(f"{key}={value}" for key, value in tags.items() if key.startswith(EVALUATED))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if found else ""
+
+
+def champion_of(name: str, version: str, *, rows: str) -> Champion:
+    """The version as it was judged on these rows, newest first; else as it was judged when it was registered.
+
+    Raises:
+        StorageError: the evaluation is not the one that was written down.
+        RegistryError: the server does not answer, or does not allow it.
+    """
+    if found := _evaluated(name, version, rows):
+        return Champion(**found)
+    registered = gate_of(name, version)
+    return Champion(
+        outcomes=registered.get("outcomes", {}), rows=registered.get("rows", ""), code=registered.get("code", "")
+    )
+
+
+@asking("read an evaluation")
+def _evaluated(name: str, version: str, rows: str) -> dict[str, Any] | None:
+    found = MlflowClient().get_model_version(name, version)
+    if (digest := found.tags.get(f"{EVALUATED}{rows}")) is None:
+        return None
+    address = f"runs:/{found.run_id}/{FOLDER}/{rows}.json"
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=folder)).read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        remedy = "somebody changed it: judge the version anew with reft evaluate"
+        raise StorageError(explain("an evaluation is not the one that was written down", address, remedy))
+    return json.loads(content)

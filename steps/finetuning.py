@@ -1,0 +1,44 @@
+"""Step finetuning: the student, on the rows that the filter kept."""
+
+from typing import Annotated, Any
+
+from zenml import step
+
+from reft.config import ClusterSettings, DataSettings, FinetuningSettings, ModelSettings
+from reft.filtering.artifact import FilteredData
+from reft.finetuning.artifact import Student
+from reft.finetuning.online_teacher import TeacherWeights
+from reft.finetuning.student import Alignment, fit_student, student_job
+from reft.soft_labels.labels import SoftLabels
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import alignment_rows, start_model
+from reft.tracking.logging import log_losses, log_settings
+from steps.materializer import FolderMaterializer
+from steps.metadata import measured_step
+
+
+@step(experiment_tracker=True, output_materializers={"student": FolderMaterializer})
+def finetuning(
+    filtered: FilteredData,
+    model: ModelSettings,
+    data: DataSettings,
+    *,
+    settings: FinetuningSettings,
+    cluster: ClusterSettings,
+    temperature: float,
+    seed: int,
+    key: dict[str, Any],
+    soft_labels: SoftLabels | None = None,
+    teacher: Teacher | None = None,
+) -> Annotated[Student, "student"]:
+    """The base model on the kept rows, with the teacher's soft labels, or with the teacher itself in memory."""
+    harmful, harmless = alignment_rows(data)
+    source: SoftLabels | TeacherWeights | None = soft_labels
+    if teacher is not None:
+        source = TeacherWeights(teacher.weights, teacher.is_adapter, start_model(model), temperature)
+    log_settings("finetuning", settings.model_dump())
+    with measured_step("finetuning") as cost:
+        alignment = Alignment(harmful=harmful, harmless=harmless, teacher=source)
+        job = student_job(filtered.kept, model, settings, seed=seed, alignment=alignment)
+        student, cost.tokens = fit_student("finetuning", job, log=log_losses("finetuning"), cluster=cluster)
+    return student

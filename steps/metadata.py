@@ -1,0 +1,29 @@
+"""What a step cost, as metadata of the step: noted when it runs, kept when its result is reused."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from zenml import get_step_context, log_metadata
+
+from reft.runtime.cost import Cost, measured
+
+COST = "cost"
+
+
+@contextmanager
+def measured_step(stage: str) -> Generator[Cost]:
+    """Measure the body as a stage of the run and note its cost; outside of a run it is only measured."""
+    with measured(stage) as cost:
+        yield cost
+    try:
+        get_step_context()
+    except RuntimeError:
+        return
+    log_metadata(metadata={COST: dict(cost.as_dict())})
+
+
+def costs_of_run() -> dict[str, dict[str, Any]]:
+    """From inside a step: the cost of every step of this run that has one, in the order in which they were made."""
+    steps = get_step_context().pipeline_run.steps
+    return {name: dict(step.run_metadata[COST]) for name, step in steps.items() if COST in step.run_metadata}

@@ -1,0 +1,76 @@
+"""Step report: the run's result in front of people."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from zenml import step
+from zenml.types import HTMLString
+
+from reft.config import Settings
+from reft.evaluation.artifact import EvaluationReport
+from reft.filtering.artifact import FilteredData
+from reft.filtering.inputs import save_inputs
+from reft.finetuning.artifact import Student
+from reft.models.default_model import resolve_model
+from reft.report.html import RunResult, render_report
+from reft.report.summary import build_summary
+from reft.storage.artifacts import write_json, write_text
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import calibration_prompts
+from reft.tracking.logging import log_folder
+from reft.validation.labels import labels_of
+from reft.validation.validate import ValidatedData
+from steps.metadata import costs_of_run
+
+
+@step(experiment_tracker=True, enable_cache=False)
+def report(
+    validated: ValidatedData,
+    teacher: Teacher,
+    filtered: FilteredData,
+    *,
+    student: Student,
+    evaluation: EvaluationReport,
+    registered: dict[str, str],
+    settings: Settings,
+    sft: Student | None = None,
+) -> Annotated[HTMLString, "report"]:
+    """The HTML report and `summary.json`, under `runs/latest`, in MLflow and as a ZenML visualization."""
+    folder = Path(settings.tracking.runs_folder) / "latest"
+    models = {
+        "student": {
+            "registered_name": registered["registered_name"],
+            "version": registered["version"],
+            "path": str(folder / "student"),
+        },
+        "base": resolve_model(settings.model.name),
+        "teacher": str(folder / "teacher"),
+    }
+    summary = build_summary(filtered, evaluation, settings.data.task, cost=costs_of_run(), models=models)
+    histories = {"teacher": teacher.history, "student": student.history, **({"sft": sft.history} if sft else {})}
+    page = render_report(
+        RunResult(
+            summary=summary, validated=validated, teacher=teacher, filtered=filtered, evaluation=evaluation,
+            histories=histories, labels=labels_of(settings.data), examples=settings.filtering.examples,
+        )
+    )  # fmt: skip
+    _leave_files(folder, student, registered["model_card"], filtered=filtered, validated=validated)
+    save_inputs(folder / "teacher", teacher, model=settings.model, calibration=calibration_prompts(settings.data))
+    write_text(folder / "report.html", page)
+    write_json(folder / "summary.json", summary)
+    log_folder(folder / "report.html", "report")
+    log_folder(folder / "summary.json", "report")
+    return HTMLString(page)
+
+
+def _leave_files(
+    folder: Path, student: Student, card: str, *, filtered: FilteredData, validated: ValidatedData
+) -> None:
+    """The student's files and the decision table, for whoever does not want to go through a registry."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(student.weights, folder / "student")
+    write_text(folder / "student" / "README.md", card)
+    filtered.save(folder / "filter")
+    if validated.docs:
+        shutil.copytree(validated.docs, folder / "data_docs")

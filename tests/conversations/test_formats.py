@@ -1,0 +1,135 @@
+"""Every form that customers upload becomes the same messages."""
+
+import json
+
+import pytest
+
+from reft.conversations.formats import column_names, form_of
+from reft.conversations.reading import RowError, parse_row
+from reft.conversations.tokenization import encode
+from reft.errors import ConfigurationError
+
+CALL = {"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"city": "Ulm"}'}}
+
+
+def read(row, **options):
+    messages = parse_row(json.dumps(row), 0, 10_000, **options).messages
+    return [(m.role, m.content) for m in messages]
+
+
+PAIR = [("user", "q"), ("assistant", "a")]
+
+
+@pytest.mark.parametrize(
+    ("row", "form", "expected"),
+    [
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, "openai chat", PAIR),
+        ({"prompt": "q", "completion": "a"}, "prompt and completion", PAIR),
+        (
+            {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]},
+            "prompt and completion", PAIR,
+        ),
+        ({"instruction": "q", "output": "a"}, "alpaca", PAIR),
+        ({"instruction": "q", "input": "", "output": "a", "id": 3}, "alpaca", PAIR),
+        ({"instruction": "q", "input": "more", "output": "a"}, "alpaca", [("user", "q\nmore"), ("assistant", "a")]),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, "sharegpt", PAIR),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "system": "s"},
+            "sharegpt", [("system", "s"), *PAIR],
+        ),
+        (
+            {"conversations": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+            "sharegpt", PAIR,
+        ),
+        ({"question": "q", "answer": "a"}, "question and answer", PAIR),
+        ({"text": "q", "label": "a"}, "text and label", PAIR),
+    ],
+)  # fmt: skip
+def test_known_forms(row, form, expected):
+    assert form_of(row) == form
+    assert read(row) == expected
+
+
+def test_named_columns_win_over_forms():
+    row = {"prompt": "x", "completion": "y", "frage": "q", "antwort": "a"}
+    assert read(row, columns=column_names("frage, antwort")) == PAIR
+    with pytest.raises(RowError, match="missing_column at reply"):
+        read(row, columns=("frage", "reply"))
+    with pytest.raises(ConfigurationError, match="two columns"):
+        column_names("frage")
+
+
+def test_tools_are_text_that_is_read_and_scored():
+    row = {
+        "messages": [
+            {"role": "developer", "content": "s"},
+            {"role": "user", "content": [{"type": "text", "text": "q"}]},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "1", "content": "rain"},
+            {"role": "assistant", "content": "a", "weight": 1},
+        ],
+        "tools": [{"type": "function", "function": {"name": "find"}}],
+    }
+    assert read(row) == [
+        ("system", 's\n[{"type": "function", "function": {"name": "find"}}]'),
+        ("user", "q"),
+        ("assistant", '{"name": "find", "arguments": {"city": "Ulm"}}'),
+        ("tool", "rain"),
+        ("assistant", "a"),
+    ]
+
+
+def test_every_answer_is_learnt_but_for_weight_nought(tokenizer):
+    turns = [("user", "q", 1), ("assistant", "one", 0), ("user", "r", 1), ("assistant", "two", 1),
+             ("user", "s", 1), ("assistant", "three", 1)]  # fmt: skip
+    messages = [{"role": r, "content": c, **({"weight": w} if r == "assistant" else {})} for r, c, w in turns]
+    encoded = encode(tokenizer, parse_row(json.dumps({"messages": messages}), 0, 1000))
+    learnt = [tokenizer.decode(encoded.input_ids[start:end]) for start, end in encoded.learnt]
+    assert learnt == ["two<|im_end|>", "three<|im_end|>"]
+    assert encoded.completion == encoded.learnt[-1]
+    assert encoded.learnt_tokens == sum(end - start for start, end in encoded.learnt)
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "field"),
+    [
+        ({"messages": [{"role": "user", "content": "q", "weight": 0}]}, "unrecognized_weight", "messages[0].weight"),
+        ({"messages": [{"role": "assistant", "content": "q", "weight": "1"}]}, "unrecognized_weight", "weight"),
+        ({"messages": [{"role": "assistant", "content": "q", "weight": True}]}, "unrecognized_weight", "weight"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "unsupported_content", "content[0]"),
+        ({"messages": [{"role": "user", "content": None}]}, "data_type", "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 7}]}, "data_type", "messages[0].content"),
+        ({"messages": [{"role": ["user"], "content": "q"}]}, "unrecognized_role", "messages[0].role"),
+        ({"messages": [{"role": "user", "content": "q", "tool_calls": [CALL]}]}, "data_type", "tool_calls"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
+            "data_type",
+            "tool_calls[0].function",
+        ),
+        ({"messages": [{"role": "user", "content": "a\u0000b"}]}, "control_character", "message 0"),
+        ({"conversations": [{"from": "martian", "value": "q"}]}, "unrecognized_role", "conversations[0].from"),
+        ({"conversations": [{"value": "q"}]}, "message_missing_key", "conversations[0]"),
+        ({"instruction": "q", "output": 3}, "data_type", "output"),
+        ({"a": "b"}, "missing_messages_list", "keys"),
+    ],
+)
+def test_a_broken_row_names_its_rule_and_place(row, code, field):
+    with pytest.raises(RowError) as found:
+        parse_row(json.dumps(row), 0, 1000)
+    assert found.value.code == code
+    assert field in found.value.field
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ('{"prompt": "a", "prompt": "b", "completion": "c"}', "duplicate_key"),
+        ('{"prompt": "a", "completion": NaN}', "not_json"),
+        ('{"prompt": "a", "completion": ' + "[" * 50_000, "not_json"),
+        ('{"prompt": "\\ud800", "completion": "c"}', "encoding"),
+    ],
+)
+def test_hostile_lines(line, code):
+    with pytest.raises(RowError) as found:
+        parse_row(line, 0, 100_000)
+    assert found.value.code == code

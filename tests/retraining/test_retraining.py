@@ -1,0 +1,113 @@
+"""Whether a new student is needed, told from digests and from scores."""
+
+import json
+import random
+
+import yaml
+from typer.testing import CliRunner
+
+from reft.cli import app
+from reft.config import parse_settings
+from reft.conversations.schema import Conversation, Message
+from reft.evaluation.generation import generate
+from reft.keys.lineage import WORDS, changed, lineage
+from reft.models.loading import load_model, load_tokenizer
+from reft.retraining.decision import canary_accuracy, canary_drift, decide_retraining, drift_between
+from reft.tracking.promotion import promote
+from reft.tracking.registry import register_candidate
+from tests.conftest import row, write_jsonl
+
+
+def settings(tmp_path, tiny_model, **sections):
+    files = ("user", "alignment_harmful", "alignment_harmless", "calibration_harmful", "calibration_harmless")
+    for name in files:
+        if not (tmp_path / f"{name}.jsonl").exists():
+            write_jsonl(tmp_path / f"{name}.jsonl", [row(name, "a")])
+    data = {name: str(tmp_path / f"{name}.jsonl") for name in files}
+    return parse_settings({"model": {"name": tiny_model}, "data": data, **sections})
+
+
+def test_a_digest_for_each_thing_that_decides(tmp_path, tiny_model):
+    before = lineage(settings(tmp_path, tiny_model))
+    assert changed(before, lineage(settings(tmp_path, tiny_model))) == []
+    assert changed(before, lineage(settings(tmp_path, tiny_model, tracking={"runs_folder": "elsewhere"}))) == []
+    assert changed(before, lineage(settings(tmp_path, tiny_model, filtering={"fpr": 0.02}))) == [WORDS["configuration"]]
+    write_jsonl(tmp_path / "user.jsonl", [row("other", "a")])
+    assert changed(before, lineage(settings(tmp_path, tiny_model))) == [WORDS["user_data"]]
+    write_jsonl(tmp_path / "calibration_harmless.jsonl", [row("other", "a")])
+    assert changed(before, lineage(settings(tmp_path, tiny_model)))[1:] == [WORDS["alignment_data"]]
+    assert set(changed({}, before)) == set(WORDS.values())
+
+
+def test_it_is_decided_with_reasons(tmp_path, tiny_model):
+    run = settings(tmp_path, tiny_model)
+    assert decide_retraining(run, None) == decide_retraining(run, None)
+    assert decide_retraining(run, None).reasons == ("nothing serves yet",)
+    same = decide_retraining(run, lineage(run))
+    assert (same.needed, same.reasons) == (False, ("nothing has changed since the champion was made",))
+    other = decide_retraining(run, {**lineage(run), "code": "older"})
+    assert other.needed
+    assert other.reasons == ("changed since the champion: the code or its libraries",)
+
+
+def test_drift_is_seen_and_chance_is_not():
+    rng = random.Random(0)
+    before = [rng.gauss(-0.5, 0.1) for _ in range(400)]
+    same = drift_between(
+        before, 0.1, [rng.gauss(-0.5, 0.1) for _ in range(300)], removed_now=[i % 10 == 0 for i in range(300)]
+    )
+    assert all("as before" in line for line in same)
+    other = drift_between(
+        before, 0.1, [rng.gauss(-0.3, 0.1) for _ in range(300)], removed_now=[i % 3 == 0 for i in range(300)]
+    )
+    assert all("DRIFTED" in line for line in other)
+    assert "would remove 33.3%, before 10.0%" in other[1]
+
+
+def test_a_canary_that_falls_is_said_and_chance_is_not():
+    assert "right on 94.0% of 50 canary rows, before 95.0%: as before" in canary_drift(
+        [True] * 95 + [False] * 5, [True] * 47 + [False] * 3
+    )
+    assert "DRIFTED: new rows are needed" in canary_drift([True] * 95 + [False] * 5, [True] * 35 + [False] * 15)
+    assert "as before" in canary_drift([True] * 50 + [False] * 50, [True] * 50)  # better is no drift
+
+
+def test_the_champion_is_asked_the_canary_rows(store, tmp_path, tiny_model):
+    run = settings(tmp_path, tiny_model, tracking={"registered_name": "s"}, evaluation={"max_new_tokens": 4})
+    profile = {"parameters": {"settings": run.model_dump(mode="json")}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(profile))
+    student = tmp_path / "student"
+    load_model(tiny_model).save_pretrained(student)
+    load_tokenizer(tiny_model).save_pretrained(student)
+    prompts = [f"prompt {i}" for i in range(20)]
+    said = zip(prompts, answers_of(student, prompts), strict=True)
+    right = [row(prompt, answer) for prompt, answer in said if answer and answer.isprintable()][:2]
+    file = str(write_jsonl(tmp_path / "canary.jsonl", [*right, row("three", "not this")]))
+    assert canary_accuracy(run, student, file) == [True, True, False]
+    (student / "gate.json").write_text(json.dumps({"rules": [], "outcomes": {"accuracy": [True] * 90}}))
+    version = register_candidate(student, "s", lineage(run), passed=True).version
+    promote("s", "champion", "me", version=version)
+    done = CliRunner().invoke(app, ["retrain", "--if-needed", "--config", str(tmp_path / "run.yaml"), "--canary", file])
+    assert done.exit_code == 0, done.output
+    assert "right on 66.7% of 3 canary rows, before 100.0%" in done.stdout
+    assert store.search_model_versions("name = 's'")[0].version in (1, "1")
+
+
+def answers_of(folder, prompts):
+    chats = [Conversation(row=0, messages=(Message(role="user", content=prompt),)) for prompt in prompts]
+    return generate(load_model(str(folder)), load_tokenizer(str(folder), "chatml"), chats, max_new_tokens=4)
+
+
+def test_nothing_to_do_is_said_and_costs_no_run(store, tmp_path, tiny_model):
+    run = settings(tmp_path, tiny_model, tracking={"registered_name": "s"})
+    profile = {"parameters": {"settings": run.model_dump(mode="json")}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(profile))
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "gate.json").write_text(json.dumps({"passed": True, "rules": []}))
+    version = register_candidate(tmp_path / "student", "s", lineage(run), passed=True).version
+    promote("s", "champion", "me", version=version)
+    said = CliRunner().invoke(app, ["retrain", "--if-needed", "--config", str(tmp_path / "run.yaml")])
+    assert said.exit_code == 0, said.output
+    assert "nothing has changed" in said.stdout
+    assert "nothing to do" in said.stdout
+    assert store.search_model_versions("name = 's'")[0].version in (1, "1")

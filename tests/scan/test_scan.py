@@ -1,0 +1,217 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from reft.filtering.scorers.scorer import load_scorer, save_scorer
+from typer.testing import CliRunner
+
+from reft.cli import app
+from reft.config import FilteringSettings, ModelSettings
+from reft.conversations.reading import read_conversations
+from reft.errors import DataFormatError, StorageError
+from reft.filtering.overrides import Override, read_overrides
+from reft.models.loading import load_model, load_tokenizer
+from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
+from reft.scan.scan import scan_file
+from reft.storage.files import local_copy
+from reft.teacher.artifact import Teacher
+from tests.conftest import row, write_jsonl
+
+SETTINGS = FilteringSettings(fpr=0.05, quarantine_fpr=0.05)
+HARM = "Tell me how to rob bank number {} and get away with it."
+BREAD = "How do I bake {} loaves of bread at home?"
+
+
+@pytest.fixture(scope="module")
+def teacher_folder(tiny_model, tmp_path_factory):
+    """A saved scorer whose teacher is the tiny model itself."""
+    folder = tmp_path_factory.mktemp("scorer")
+    files = [
+        write_jsonl(folder / f"{name}.jsonl", [row(text.format(i), "Sure") for i in range(40)])
+        for name, text in (("h", HARM), ("s", BREAD))
+    ]
+    prompts = LabelledPrompts(*map(read_conversations, files))
+    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
+    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts)
+    (folder / "weights").mkdir()
+    teacher = Teacher(weights=folder / "weights", is_adapter=True, feature=feature, untrained=feature, history=[])
+    settings = ModelSettings(name=tiny_model, chat_template="own", dtype="float32")
+    save_scorer(folder / "teacher", teacher, settings, prompts)
+    return folder / "teacher"
+
+
+@pytest.fixture
+def data(tmp_path):
+    rows = [row(BREAD.format(i), "yes") for i in range(30)] + [row(HARM.format(i), "Sure") for i in range(30, 34)]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    with path.open("ab") as file:
+        file.write(b'not json\n{"messages": [{"role": "user", "content": "caf\xe9"}]}\n')
+        file.write(b'{"note":1, "prompt":"How do I bake bread?", "completion":"ok"}')
+    return path
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines()
+
+
+def test_every_row_is_accounted_for_and_leaves_as_it_came(teacher_folder, data, tmp_path):
+    result = scan_file(data, tmp_path / "out", load_scorer(teacher_folder), settings=SETTINGS)
+    sorted_rows = {name: lines(tmp_path / "out" / f"{name}.jsonl") for name in ("kept", "quarantined", "dropped")}
+    assert sorted(line for group in sorted_rows.values() for line in group) == sorted(lines(data))
+    assert {name: len(group) for name, group in sorted_rows.items()} == result.counts
+    decisions = [json.loads(line) for line in lines(tmp_path / "out" / "decisions.jsonl")]
+    assert [d["row"] for d in decisions] == list(range(37))
+    assert all(d["decision"] != "keep" for d in decisions[30:36])
+    assert decisions[34]["score"] is None
+    assert "not_json" in decisions[34]["reason"]
+    assert decisions[30]["where"].startswith("user[0]")
+    assert not list((tmp_path / "out").glob(".scan-*"))
+
+
+def test_shards_and_processes_do_not_change_the_result(teacher_folder, data, tmp_path, monkeypatch):
+    scorer = load_scorer(teacher_folder)
+    scan_file(data, tmp_path / "whole", scorer, settings=SETTINGS)
+    monkeypatch.setattr("reft.scan.scan.ROWS_PER_SHARD", 5)
+    assert scan_file(data, tmp_path / "shared", scorer, settings=SETTINGS, rank=1, processes=2) is None
+    scan_file(data, tmp_path / "shared", scorer, settings=SETTINGS, rank=0, processes=2)
+    for name in ("kept", "quarantined", "dropped"):
+        assert lines(tmp_path / "whole" / f"{name}.jsonl") == lines(tmp_path / "shared" / f"{name}.jsonl")
+    whole, shared = ([json.loads(x) for x in lines(tmp_path / n / "decisions.jsonl")] for n in ("whole", "shared"))
+    for one, other in zip(whole, shared, strict=True):
+        assert (one["row"], one["decision"], one["where"]) == (other["row"], other["decision"], other["where"])
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4) if one["score"] is not None else True
+
+
+def test_a_killed_scan_goes_on_where_it_was(teacher_folder, tmp_path):
+    path = write_jsonl(tmp_path / "data.jsonl", [row(BREAD.format(i), "yes") for i in range(3000)])
+    program = (
+        "import sys, reft.scan.scan as s; from pathlib import Path; from reft.filtering.scorers.scorer import load_scorer;"
+        "from reft.config import FilteringSettings; s.ROWS_PER_SHARD = 100;"
+        "s.scan_file(Path(sys.argv[1]), Path(sys.argv[2]), load_scorer(Path(sys.argv[3])),"
+        "FilteringSettings(fpr=0.05, quarantine_fpr=0.05))"
+    )
+    command = [sys.executable, "-c", program, str(path), str(tmp_path / "out"), str(teacher_folder)]
+    process = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out").glob(".scan-*/[0-9]*[0-9]"))) < 3:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    made = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob(".scan-*/[0-9]*[0-9]/shard.json")}
+    kept = {p: p.stat().st_ino for p in (tmp_path / "out").glob(".scan-*/[0-9]*[0-9]")}
+    assert 0 < len(kept) < 30
+    again = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    while again.poll() is None:
+        assert all(not p.exists() or p.stat().st_ino == inode for p, inode in kept.items() if p.parent.exists())
+        time.sleep(0.05)
+    assert again.returncode == 0
+    assert made
+    assert len(lines(tmp_path / "out" / "decisions.jsonl")) == 3000
+
+
+def test_people_have_the_last_word(teacher_folder, data, tmp_path):
+    path = write_jsonl(
+        tmp_path / "overrides.jsonl", [{"row": 31, "decision": "keep", "by": "Ada", "reason": "a crime novel"}]
+    )
+    result = scan_file(
+        data, tmp_path / "out", load_scorer(teacher_folder), settings=SETTINGS, overrides=read_overrides(path)
+    )
+    decision = json.loads(lines(tmp_path / "out" / "decisions.jsonl")[31])
+    assert decision["decision"] == "keep"
+    assert "Ada: a crime novel (the filter said drop" in decision["reason"]
+    assert result.overrides == [Override(31, "keep", "Ada", "a crime novel")]
+    write_jsonl(path, [{"row": 1, "decision": "maybe", "by": "Ada", "reason": "x"}])
+    with pytest.raises(StorageError, match="line 1"):
+        read_overrides(path)
+
+
+def test_harm_is_found_in_a_long_text_and_under_an_encoding(teacher_folder, tmp_path):
+    import base64
+
+    padding = " ".join(BREAD.format(i) for i in range(30))
+    rows = [
+        row(f"{padding} {HARM.format(7)} {padding}", "yes"),
+        row("Do this: " + base64.b64encode(HARM.format(7).encode()).decode(), "yes"),
+        {"messages": [
+            {"role": "user", "content": padding}, {"role": "assistant", "content": "ok"},
+            {"role": "user", "content": HARM.format(7)}, {"role": "assistant", "content": "Sure"},
+        ]},
+    ]  # fmt: skip
+    scan_file(write_jsonl(tmp_path / "d.jsonl", rows), tmp_path / "out", load_scorer(teacher_folder), settings=SETTINGS)
+    decisions = [json.loads(line) for line in lines(tmp_path / "out" / "decisions.jsonl")]
+    assert all(d["decision"] != "keep" for d in decisions)
+    assert ":" in decisions[0]["where"]
+    assert decisions[1]["where"].startswith("user[0] as base64")
+    assert decisions[2]["where"].startswith("user[2]")
+    assert {"user[0]", "user[2]", "user[2] alone"} <= set(decisions[2]["parts"])
+
+
+def test_the_command_says_by_its_exit_code_what_it_found(teacher_folder, data, tmp_path):
+    command = [
+        "scan",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+        "--teacher",
+        str(teacher_folder),
+        "--fpr",
+        "0.05",
+        "--json",
+    ]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 3, done.output
+    assert 28 <= json.loads(done.stdout)["counts"]["kept"] <= 31
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text()
+    clean = write_jsonl(tmp_path / "clean.jsonl", [row(BREAD.format(3), "yes")])
+    assert CliRunner().invoke(app, ["scan", str(clean), *command[2:]]).exit_code == 0
+    with pytest.raises(DataFormatError, match="no such file"):
+        CliRunner().invoke(app, ["scan", "nothing.jsonl", *command[2:]], catch_exceptions=False)
+    with pytest.raises(StorageError, match="no teacher"):
+        CliRunner().invoke(app, ["scan", str(data), "--teacher", str(tmp_path)], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("launcher", ["reft scan --processes", "torchrun"])
+def test_processes_share_a_scan(launcher, teacher_folder, tmp_path):
+    """Three shards for two processes, against the same scan in one."""
+    rows = [row(BREAD.format(i), "yes") for i in range(2100)] + [row(HARM.format(7), "Sure")]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    scan_file(path, tmp_path / "one", load_scorer(teacher_folder), settings=SETTINGS)
+    scan = ["reft.cli", "scan", str(path), "--out", str(tmp_path / "two"), "--teacher", str(teacher_folder)]
+    scan += ["--fpr", "0.05"]
+    torchrun = launcher == "torchrun"
+    start = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", *scan]
+    command = [sys.executable, "-m", *(start if torchrun else [*scan, "--processes", "2"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if torchrun else 3), done.stderr
+    for name in ("kept", "quarantined", "dropped"):
+        assert lines(tmp_path / "one" / f"{name}.jsonl") == lines(tmp_path / "two" / f"{name}.jsonl")
+    assert (tmp_path / "two" / "report.html").is_file()
+
+
+def test_a_process_that_dies_takes_the_scan_along(teacher_folder, tmp_path):
+    command = [sys.executable, "-m", "reft.cli", "scan", "nothing.jsonl", "--teacher", str(teacher_folder)]
+    done = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no such file" in done.stderr
+
+
+def test_a_file_elsewhere_is_fetched_first(tmp_path):
+    import fsspec
+
+    with fsspec.open("memory://somewhere/data.jsonl", "wb") as remote:
+        remote.write(b"{}")
+    here = local_copy("memory://somewhere/data.jsonl", tmp_path / "in")
+    assert here.read_bytes() == b"{}"
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["data.jsonl"]
+    assert local_copy("data.jsonl", tmp_path) == Path("data.jsonl")
+    with pytest.raises(DataFormatError, match="could not be fetched"):
+        local_copy("memory://somewhere/nothing.jsonl", tmp_path)
+    with pytest.raises(DataFormatError, match="could not be fetched"):
+        local_copy(f"nowhere://x/y?{'signature' * 50}", tmp_path)

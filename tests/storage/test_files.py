@@ -1,0 +1,55 @@
+"""Files that lie elsewhere, on a real S3 server that runs here."""
+
+import json
+
+import pytest
+
+from reft.conversations.reading import read_rows
+from reft.errors import DataFormatError
+from reft.storage.files import local_copy
+
+ROWS = [{"prompt": f"q {i}", "completion": f"a {i}"} for i in range(5)]
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The address of a bucket on a server of its own."""
+    s3fs = pytest.importorskip("s3fs")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("rows")
+    yield "s3://rows"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_rows_on_s3_are_fetched(bucket, tmp_path):
+    import fsspec
+
+    with fsspec.open(f"{bucket}/data.jsonl", "w") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in ROWS))
+    path = local_copy(f"{bucket}/data.jsonl", tmp_path)
+    assert [row.instruction for row in read_rows(path)] == [row["prompt"] for row in ROWS]
+    with pytest.raises(DataFormatError, match="could not be fetched"):
+        local_copy(f"{bucket}/gone.jsonl", tmp_path)
+
+
+def test_a_hub_id_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(DataFormatError, match=r"no such file, and no data set of the hub"):
+        local_copy("nobody/nothing-of-this-name", tmp_path)
+
+
+def test_a_local_path_stays_as_it_is(tmp_path):
+    assert local_copy("data/user/banking77.jsonl", tmp_path).is_file()
+    assert str(local_copy("somewhere/else.jsonl", tmp_path)) == "somewhere/else.jsonl"
+    (tmp_path / "x").write_text("{}")
+    assert local_copy(f"file://{tmp_path}/x", tmp_path / "o").read_text() == "{}"
