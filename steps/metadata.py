@@ -26,4 +26,5 @@ def measured_step(stage: str) -> Generator[Cost]:
 def costs_of_run() -> dict[str, dict[str, Any]]:
     """From inside a step: the cost of every step of this run that has one, in the order in which they were made."""
     steps = get_step_context().pipeline_run.steps
-    return {name: dict(step.run_metadata[COST]) for name, step in steps.items() if COST in step.run_metadata}
+    found: dict[str, Any] = {name: step.run_metadata.get(COST) for name, step in steps.items()}
+    return {name: dict(cost) for name, cost in found.items() if cost}

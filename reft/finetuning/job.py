@@ -16,7 +16,8 @@ from reft.conversations.tokenization import Encoded
 from reft.errors import TrainingError, explain
 from reft.finetuning.online_teacher import TeacherWeights
 from reft.finetuning.schedule import MicroBatch, class_shares, plan_steps
-from reft.keys.fingerprint import of_code, of_path
+from reft.keys.closure import digest_of_code
+from reft.keys.fingerprint import of_path
 from reft.soft_labels.labels import SoftLabels
 from reft.storage.artifacts import read_json, write_json
 
@@ -120,7 +121,7 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
     settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
     with tempfile.TemporaryDirectory() as described:
         replace(job, settings=settings, teacher=None).save(Path(described))  # the teacher's content, not its place
-        made_of = [of_path(described), of_path(job.model.name), of_code("distillation", "models", "conversations")]
+        made_of = [of_path(described), of_path(job.model.name), digest_of_code("reft.finetuning.worker")]
         made_of += (
             [of_path(str(job.teacher.weights)), of_path(job.teacher.base), str(job.temperature)] if job.teacher else []
         )

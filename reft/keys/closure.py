@@ -34,7 +34,9 @@ LEFT_OUT = {
     "steps.notify": "tells people",
 }
 # Libraries that start, store or show the work; their versions decide no number.
-LEFT_OUT_LIBRARIES = frozenset({"filelock", "fsspec", "kubernetes", "matplotlib", "mlflow", "psutil", "typer", "zenml"})
+LEFT_OUT_LIBRARIES = frozenset(
+    {"filelock", "fsspec", "kubernetes", "lazy-loader", "matplotlib", "mlflow", "psutil", "typer", "urllib3", "zenml"}
+)
 # Libraries that work behind another one.
 BEHIND = {"transformers": ("tokenizers",)}
 

@@ -139,7 +139,7 @@ def _shown(value: Any) -> str:
 
 
 def _key(stage: Stage, settings: Settings, digest: Any) -> StageKey:
-    code: Code = code_of(root=stage.entry)
+    code: Code = code_of(stage.entry)
     models = {"base": settings.model.name, "start": settings.model.aligned or settings.model.name}
     files = {
         name: fingerprint(path) if name == "user" else digest(path)

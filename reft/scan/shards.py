@@ -71,7 +71,7 @@ def merge(shards: Sequence[Path], out: Path) -> None:
         os.replace(partial, into)
 
 
-def by_score(example: Mapping[str, Any]) -> float:
+def by_score(example: dict[str, Any]) -> float:
     """Sorts the highest scores first, rows without one last."""
     return math.inf if example["score"] is None else -example["score"]
 

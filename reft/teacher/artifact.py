@@ -43,5 +43,10 @@ class Teacher:
     def load(cls, folder: Path) -> "Teacher":
         """Read what `save` wrote; the weights stay in this folder."""
         described: dict[str, Any] = read_json(folder / "teacher.json")
-        features = RefusalFeature.load(folder / "feature"), RefusalFeature.load(folder / "untrained")
-        return cls(folder / "weights", described["is_adapter"], *features, described["history"])
+        return cls(
+            weights=folder / "weights",
+            is_adapter=described["is_adapter"],
+            feature=RefusalFeature.load(folder / "feature"),
+            untrained=RefusalFeature.load(folder / "untrained"),
+            history=described["history"],
+        )

@@ -14,7 +14,7 @@ from reft.plan.shapes import model_config
 from tests.deploy import lint, schemas
 
 RUNS = sorted(map(str, Path("configs/k8s").glob("*.yaml")))
-ON_A_GPU = {"extract_refusal_feature", "train_teacher", "distill_soft_labels", "filter_data", "evaluate"}
+ON_A_GPU = {"refusal_feature", "teacher", "soft_labels", "filtering", "evaluation"}
 GPUS = {"8b-one-gpu": 1, "8b-eight-gpus": 8, "8b-two-nodes": 0}  # of the finetune step's own pod
 
 
@@ -62,11 +62,11 @@ def test_every_job_is_what_kubernetes_takes_and_keeps_the_houses_rules(jobs):
 
 def test_each_step_is_on_the_pool_and_in_the_image_that_it_needs(jobs):
     path, found = jobs
-    gpus_of_finetune = GPUS[Path(path).stem]
+    gpus_of_finetuning = GPUS[Path(path).stem]
     for name, job in found.items():
         spec = job["spec"]["template"]["spec"]
         (container,) = spec["containers"]
-        gpus = 1 if name in ON_A_GPU else gpus_of_finetune if name.startswith("finetune") else 0
+        gpus = 1 if name in ON_A_GPU else gpus_of_finetuning if name in ("finetuning", "sft") else 0
         assert container["resources"]["limits"].get("nvidia.com/gpu", "0") == str(gpus), name
         assert container["image"].endswith("cuda-1" if gpus else "cpu-1"), name
         assert spec["nodeSelector"]["reft.io/pool"] == {0: "cpu", 1: "gpu", 8: "train"}[gpus], name
@@ -76,14 +76,14 @@ def test_each_step_is_on_the_pool_and_in_the_image_that_it_needs(jobs):
         if name not in ("orchestrator",):
             rules = job["spec"]["podFailurePolicy"]["rules"]
             assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    account = found["finetune"]["spec"]["template"]["spec"]["serviceAccountName"]
-    assert account == ("reft-finetune" if gpus_of_finetune == 0 else "reft-step")
+    account = found["finetuning"]["spec"]["template"]["spec"]["serviceAccountName"]
+    assert account == ("reft-finetune" if gpus_of_finetuning == 0 else "reft-step")
 
 
 def test_what_is_trained_fits_the_gpus_that_are_asked_for():
     for path in RUNS:
         settings: Settings = read_profile(Path(path))
-        finetune, cluster = settings.finetuning, settings.cluster
+        finetuning, cluster = settings.finetuning, settings.cluster
         gpus, nodes = finetuning.processes, 1
         if finetuning.launcher == "trainjob":
             gpus, nodes = cluster.gpus_per_node, cluster.nodes
@@ -92,7 +92,7 @@ def test_what_is_trained_fits_the_gpus_that_are_asked_for():
             model_config("8b"), settings, gpus, nodes=nodes, tokens=settings.model.max_length, answer=128
         )
         chosen = [
-            n for n in needs if not n.stage.startswith("finetune") or n.stage.endswith(f"ZeRO {finetune.zero_stage}")
+            n for n in needs if not n.stage.startswith("finetune") or n.stage.endswith(f"ZeRO {finetuning.zero_stage}")
         ]
         assert len(chosen) == 6
         assert max(n.gpu for n in chosen) < 80 * GIB, path
