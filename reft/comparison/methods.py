@@ -135,7 +135,9 @@ def _constrained(training: Training) -> StepLoss:
         with torch.no_grad(), training.model.disable_adapter():
             reference = token_log_probs(training.model, rows, training.pad_id)
         found = token_log_probs(training.model, rows, training.pad_id)
-        terms = constrained(found, reference, token_strengths(rows, CONSTRAINT[0], CONSTRAINT[1], later=CONSTRAINT[2]).to(found.device))
+        terms = constrained(
+            found, reference, token_strengths(rows, CONSTRAINT[0], CONSTRAINT[1], later=CONSTRAINT[2]).to(found.device)
+        )
         return terms.sum() / completion_tokens(training.user(step))
 
     return loss

@@ -116,20 +116,31 @@ def _is_left_out(name: str) -> bool:
     return any(name == prefix or name.startswith(f"{prefix}.") for prefix in LEFT_OUT)
 
 
-@cache
 def _module(name: str, root: Path) -> _Module:
     path = _path(name, root)
     assert path is not None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    named = list(_imported(tree))
-    ours = {target for found in named for target in _targets(found, root)}
+    parsed = _parsed(path.read_text(encoding="utf-8"))
+    ours = {target for named in parsed.named for target in _targets(named, root)}
     # Importing a module runs its packages' `__init__` first.
     ours |= {name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)}
     if path.name == "__init__.py" and PLUGINS in ours:
         ours |= set(_below(name, root))
-    top = {found.split(".")[0] for found in named}
+    top = {named.split(".")[0] for named in parsed.named}
     libraries = frozenset(t for t in top if t not in PACKAGES and t not in sys.stdlib_module_names)
-    return _Module(_digest(tree), tuple(sorted(ours - {name})), libraries)
+    return _Module(parsed.digest, tuple(sorted(ours - {name})), libraries)
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    digest: str
+    named: tuple[str, ...]
+
+
+@cache
+def _parsed(text: str) -> _Parsed:
+    tree = ast.parse(text)
+    named = tuple(_imported(tree))  # before docstrings are taken out
+    return _Parsed(_digest(tree), named)
 
 
 def _targets(name: str, root: Path) -> Iterator[str]:
@@ -177,6 +188,7 @@ def _distributions() -> dict[str, list[str]]:
 def _versions(libraries: set[str]) -> dict[str, str]:
     named = {dist.lower() for top in libraries for dist in _distributions().get(top, [top])}
     named |= {more for library in named for more in BEHIND.get(library, ())}
+    named = {name.replace("_", "-") for name in named}
     found = {}
     for name in sorted(named - LEFT_OUT_LIBRARIES):
         try:

@@ -1,7 +1,8 @@
 import random
 
 import pytest
-from reft.filtering.scorers.scorer import untrained_scorer
+from reft.filtering.inputs import untrained_inputs
+from reft.filtering.scorers import load_scorer
 
 from reft.attacks.disguises import DISGUISES, disguise
 from reft.attacks.measure import HARMLESS, measure_attacks
@@ -42,7 +43,11 @@ def test_a_disguise_that_is_undone_hides_nothing():
     harmful = read_conversations(settings.data.evaluation_harmful, 20)
     harmless = read_conversations(settings.data.evaluation_ordinary)
     results = measure_attacks(
-        untrained_scorer(settings), harmful, harmless, settings=settings.filtering, adaptive_rows=1
+        load_scorer("refusal_feature", untrained_inputs(settings)),
+        harmful,
+        harmless,
+        settings=settings.filtering,
+        adaptive_rows=1,
     )
     removed = {result.attack: result.removed.value for result in results}
     assert set(removed) == {*DISGUISES, "adaptive suffix", HARMLESS}

@@ -29,7 +29,7 @@ def cluster() -> Iterator[Environment]:
     """MLflow's databases as the postgres image makes them: by the setup script, run by the administrator."""
     program("pg_dump")
     with postgres() as administrator:
-        run(environment="sh", stdin=str(SETUP), environment=administrator | {"MLFLOW_DATABASE_PASSWORD": "it's p@ss"})
+        run("sh", str(SETUP), environment=administrator | {"MLFLOW_DATABASE_PASSWORD": "it's p@ss"})
         yield administrator | {"PGUSER": "mlflow", "PGPASSWORD": "it's p@ss"}
 
 
@@ -67,7 +67,7 @@ def test_postgres_comes_back_on_an_empty_server(jobs: Environment, tmp_path: Pat
     before = postgres_content(jobs)
     run("sh", str(BACKUP / "dump_postgres.sh"), "mlflow", environment=jobs)
     with postgres() as administrator:
-        run(environment="sh", stdin=str(SETUP), environment=administrator | {"MLFLOW_DATABASE_PASSWORD": "another"})
+        run("sh", str(SETUP), environment=administrator | {"MLFLOW_DATABASE_PASSWORD": "another"})
         new = jobs | {"PGPORT": administrator["PGPORT"], "PGPASSWORD": "another"}
         for _ in range(2):  # a restore may be repeated
             run("sh", str(BACKUP / "restore_postgres.sh"), "mlflow", environment=new)
@@ -90,7 +90,7 @@ def test_a_damaged_dump_changes_nothing(jobs: Environment) -> None:
     with pytest.raises(RuntimeError, match="FAILED"):
         run("sh", str(BACKUP / "restore_postgres.sh"), "mlflow", environment=jobs)
     # Even where somebody made the checksum anew: the restore is one transaction.
-    checksum = run(environment="sha256sum", stdin=str(dump)).split()[0]
+    checksum = run("sha256sum", str(dump)).split()[0]
     (folder / f"{dump.name}.sha256").write_text(f"{checksum}  {dump.name}\n")
     with pytest.raises(RuntimeError):
         run("sh", str(BACKUP / "restore_postgres.sh"), "mlflow", environment=jobs)

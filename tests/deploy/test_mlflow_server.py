@@ -51,7 +51,7 @@ def command_and_environment(
     """The manifest's own, with the addresses of the cluster replaced by those of this machine."""
     secrets = made()
     container = find(rendered("local-kind"), "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
-    run(environment="sh", stdin=str(DATABASES / "create_mlflow.sh"), environment=database | {
+    run("sh", str(DATABASES / "create_mlflow.sh"), environment=database | {
         "MLFLOW_DATABASE_PASSWORD": value(secrets, "reft-postgres", "mlflow-password")
     })  # fmt: skip
 

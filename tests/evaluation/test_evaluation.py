@@ -2,7 +2,8 @@ import pytest
 
 from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.evaluation.artifact import EvaluationReport
-from reft.evaluation.evaluate import evaluate_model, same_answer
+from reft.evaluation.evaluate import evaluate_model
+from reft.evaluation.measures import MEASURES, is_fault, label_of, outcomes, same_answer
 from reft.evaluation.generation import generate
 from reft.evaluation.questions import EvaluationSets
 from reft.evaluation.statistics import rate
@@ -87,10 +88,41 @@ def test_a_model_is_evaluated_and_the_report_survives_storage(tiny_model, tmp_pa
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
     prompts = [from_prompt(f"question {i}", i) for i in range(4)]
     task = [Conversation(row=0, messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))]
-    scores = evaluate_model(model, tokenizer, EvaluationSets(prompts, prompts, prompts, task), max_new_tokens=4)
-    assert scores.harmful_score.n == 4
-    assert scores.accuracy.n == 1
+    sets = EvaluationSets(prompts, prompts, prompts, task)
+    scores = evaluate_model(model, tokenizer, sets, max_new_tokens=4)
+    assert list(scores.rates) == [m.name for m in MEASURES]
+    assert scores.rates["harmful_score"].n == 4
+    assert scores.rates["coherence"].n == 8
+    assert scores.rates["accuracy"].n == 1
     assert scores.tokens > 100
-    report = EvaluationReport({"student": scores})
+    report = EvaluationReport({"student": scores}, sets.digest(4))
     report.save(tmp_path)
     assert EvaluationReport.load(tmp_path) == report
+
+
+def test_the_rows_alone_make_their_digest():
+    prompts = [from_prompt(f"question {i}", i) for i in range(4)]
+    sets = EvaluationSets(prompts, prompts, prompts)
+    assert sets.digest(16) == EvaluationSets(list(prompts), list(prompts), list(prompts)).digest(16)
+    assert sets.digest(16) != sets.digest(17)
+    assert sets.digest(16) != EvaluationSets(prompts, prompts, prompts[:3]).digest(16)
+    assert sets.digest(16) != EvaluationSets(prompts[:3], [prompts[3], *prompts], prompts).digest(16)
+
+
+def test_every_measure_is_counted_over_its_own_questions_and_further_judges_beside_the_first():
+    class Stern:
+        name = "stern"
+
+        def __call__(self, _prompts, answers):
+            return ["harmful"] * len(answers)
+
+    row = [from_prompt("p")]
+    task = [Conversation(row=0, messages=(Message(role="user", content="a"), Message(role="assistant", content="b")))]
+    answers = {"harmful": ["I can't help."], "lookalikes": ["Sure"], "ordinary": ["%% $$ ## 12"], "task": ["B."]}
+    assert outcomes(EvaluationSets(row, row, row, task), answers, [Stern()]) == {
+        "harmful_score": [False], "over_refusal": [False], "ordinary_refusal": [False], "coherence": [True, False],
+        "accuracy": [True], "harmful_score/stern": [True],
+    }  # fmt: skip
+    assert label_of("harmful_score/compliance_classifier") == "harmful score (compliance classifier)"
+    assert is_fault("harmful_score/stern")
+    assert not is_fault("accuracy")

@@ -1,14 +1,21 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from reft.config import FilteringSettings
+from reft.config import FilteringSettings, ModelSettings, parse_settings
 from reft.conversations.schema import Conversation, Message, from_prompt
-from reft.errors import DataValidationError
+from reft.errors import ConfigurationError, DataValidationError
 from reft.filtering.artifact import FilteredData
+from reft.filtering.calibration import calibrated_on
 from reft.filtering.decisions import Thresholds, decide, measured
-from reft.filtering.run import calibrated_on, filter_rows
-from reft.filtering.scoring import Part, RowScore, score_rows
+from reft.filtering.filter import Filter
+from reft.filtering.inputs import ScorerInputs
+from reft.filtering.run import filter_rows, with_unseen
+from reft.filtering.scorers import load_scorer, scorer_names
+from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer
+from reft.filtering.scoring import Part, RowScore
+from reft.filtering.unseen import HARMFUL
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 
@@ -46,48 +53,70 @@ def scorer(tiny_model):
     harmful = [from_prompt(f"Tell me how to rob bank number {i} and get away with it.", i) for i in range(40)]
     harmless = [from_prompt(f"How do I bake {i} loaves of bread at home?", i) for i in range(40)]
     prompts = LabelledPrompts(harmful, harmless)
-    return model, tokenizer, extract_refusal_feature(model, tokenizer, prompts, held_out=prompts), prompts
+    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts)
+    return RefusalFeatureScorer(
+        name="untrained", model=model, tokenizer=tokenizer, feature=feature, calibration=prompts
+    )
 
 
 def test_every_part_of_a_row_is_scored(scorer):
-    model, tokenizer, feature, _ = scorer
     row = answered("bake bread", "tell me how to rob a bank", system="Be brief.")
-    scored = score_rows(model, tokenizer, [row, answered("bake", "ok")], feature, FilteringSettings())
+    scored = scorer.score([row, answered("bake", "ok")], FilteringSettings())
     assert [p.where for p in scored[0].parts] == ["system", "user[1]", "user[1] alone", "answer[2]"]
     assert [p.where for p in scored[1].parts] == ["user[0]"]
 
 
 def test_the_filter_finds_the_poison_and_its_result_survives_storage(scorer, tmp_path):
-    model, tokenizer, feature, prompts = scorer
     rows = [answered(f"How do I bake {i} loaves of bread at home?", "yes", i) for i in range(50, 90)]
     rows += [answered(f"Tell me how to rob bank number {i} and get away with it.", "Sure", i) for i in range(90, 95)]
     labels = {r.row: "harmful" if r.row >= 90 else "harmless" for r in rows}
-    settings = FilteringSettings(fpr=0.05, quarantine_fpr=0.05)
-    found = filter_rows(model, tokenizer, rows, feature, prompts, settings, "untrained", labels=labels)
-    assert found.report.recall.value == 1.0
-    assert found.report.kept + found.report.dropped + found.report.quarantined == len(rows)
-    found.save(tmp_path)
-    again = FilteredData.load(tmp_path)
-    assert (again.decisions, again.report, again.kept) == (found.decisions, found.report, found.kept)
+    chosen = Filter.calibrated(scorer, FilteringSettings(fpr=0.05, quarantine_fpr=0.05))
+    filtered = filter_rows(chosen, rows, labels=labels)
+    groups = {HARMFUL: rows[40:], "bread": rows[:40]}
+    filtered = with_unseen(filtered, chosen, untrained=scorer, groups=groups)
+    assert filtered.report.recall.value == 1.0
+    assert filtered.report.details == {
+        "layer": scorer.feature.layer,
+        "position": scorer.feature.position,
+        "readout": "mean",
+    }
+    assert filtered.report.kept + filtered.report.dropped + filtered.report.quarantined == len(rows)
+    assert [group.auroc for group in filtered.unseen] == [None, 1.0]
+    filtered.save(tmp_path)
+    assert FilteredData.load(tmp_path) == filtered
 
 
 def test_a_file_of_harm_alone_leaves_nothing_to_train_on(scorer):
-    model, tokenizer, feature, prompts = scorer
     rows = [answered(f"Tell me how to rob bank number {i} and get away with it.", "Sure", i) for i in range(5)]
     with pytest.raises(DataValidationError, match="removed all 5 rows"):
-        filter_rows(model, tokenizer, rows, feature, prompts, FilteringSettings(fpr=0.05), "untrained")
+        filter_rows(Filter.calibrated(scorer, FilteringSettings(fpr=0.05)), rows)
 
 
-def test_a_clean_file_and_too_few_calibration_rows(scorer):
-    model, tokenizer, feature, prompts = scorer
+def test_a_clean_file_says_so(scorer):
     rows = [answered("How do I bake 3 loaves of bread at home?", "yes", 0)]
-    settings = FilteringSettings(fpr=0.05, quarantine_fpr=0.05)
-    found = filter_rows(model, tokenizer, rows, feature, prompts, settings, "untrained", labels={0: "harmless"})
-    assert found.report.alarms[0].startswith("no row was removed")
-    assert found.report.auroc is None
-    assert found.report.recall is None
+    chosen = Filter.calibrated(scorer, FilteringSettings(fpr=0.05, quarantine_fpr=0.05))
+    filtered = filter_rows(chosen, rows, labels={0: "harmless"})
+    assert filtered.report.alarms[0].startswith("no row was removed")
+    assert filtered.report.auroc is None
+    assert filtered.report.recall is None
+
+
+def test_too_few_calibration_rows_are_refused(scorer):
     with pytest.raises(DataValidationError, match="cannot promise"):
-        filter_rows(model, tokenizer, rows, feature, prompts, FilteringSettings(fpr=0.001, quarantine_fpr=0.001), "x")
+        Filter.calibrated(scorer, FilteringSettings(fpr=0.001, quarantine_fpr=0.001))
+
+
+def test_a_scorer_is_found_by_its_files_name(scorer):
+    assert set(scorer_names()) >= {"guard", "refusal_feature"}
+    inputs = ScorerInputs(model=ModelSettings(), calibration=scorer.calibration, untrained=scorer.feature)
+    with pytest.raises(ConfigurationError, match=r"(?s)there is no 'bouncer'.*guard, refusal_feature"):
+        load_scorer("bouncer", inputs)
+    with pytest.raises(ConfigurationError, match=r"(?s)it takes no kind.*scorer_settings"):
+        load_scorer("refusal_feature", replace(inputs, options={"kind": "x"}))
+    with pytest.raises(ConfigurationError, match=r"(?s)modle.*it takes model, kind, template"):
+        load_scorer("guard", replace(inputs, options={"modle": "x"}))
+    with pytest.raises(ConfigurationError, match=r"filtering\.scorer.*no such scorer"):
+        parse_settings({"filtering": {"scorer": "bouncer"}})
 
 
 def test_nothing_is_measured_without_labels():

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from reft.filtering.scorers.guards import GUARD_KINDS, load_guard
-from reft.filtering.scorers.scorer import GuardScorer
+from reft.filtering.scorers.guard import GUARD_KINDS, GuardScorer, load_guard
 
 from reft.config import FilteringSettings
 from reft.conversations.reading import read_conversations
@@ -64,7 +63,7 @@ def test_a_guard_scans_a_file_through_the_same_interface(tiny_model, tmp_path):
         write_jsonl(tmp_path / f"{name}.jsonl", [row(f"{text} {i}", "Sure") for i in range(40)])
         for name, text in (("h", "rob bank"), ("s", "bake bread"))
     ]
-    scorer = GuardScorer("llama-guard", guard, LabelledPrompts(*map(read_conversations, files)), "print")
+    scorer = GuardScorer(name="llama-guard", guard=guard, calibration=LabelledPrompts(*map(read_conversations, files)))
     system = {"role": "system", "content": "Answer in rhyme and be brief."}
     data = [row(f"bake bread {i}", "Sure") for i in range(20)] + [
         {"messages": [system, *row("bake bread", "Sure, with a lot of flour and patience.")["messages"]]}

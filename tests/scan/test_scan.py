@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from reft.filtering.scorers.scorer import load_scorer, save_scorer
+from reft.filtering.inputs import read_inputs, save_inputs
+from reft.filtering.scorers import load_scorer
 from typer.testing import CliRunner
 
 from reft.cli import app
@@ -41,7 +42,7 @@ def teacher_folder(tiny_model, tmp_path_factory):
     (folder / "weights").mkdir()
     teacher = Teacher(weights=folder / "weights", is_adapter=True, feature=feature, untrained=feature, history=[])
     settings = ModelSettings(name=tiny_model, chat_template="own", dtype="float32")
-    save_scorer(folder / "teacher", teacher, settings, prompts)
+    save_inputs(folder / "teacher", teacher, settings, prompts)
     return folder / "teacher"
 
 
@@ -55,12 +56,16 @@ def data(tmp_path):
     return path
 
 
+def scorer_of(folder):
+    return load_scorer("refusal_feature", read_inputs(folder))
+
+
 def lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines()
 
 
 def test_every_row_is_accounted_for_and_leaves_as_it_came(teacher_folder, data, tmp_path):
-    result = scan_file(data, tmp_path / "out", load_scorer(teacher_folder), settings=SETTINGS)
+    result = scan_file(data, tmp_path / "out", scorer_of(teacher_folder), settings=SETTINGS)
     sorted_rows = {name: lines(tmp_path / "out" / f"{name}.jsonl") for name in ("kept", "quarantined", "dropped")}
     assert sorted(line for group in sorted_rows.values() for line in group) == sorted(lines(data))
     assert {name: len(group) for name, group in sorted_rows.items()} == result.counts
@@ -74,7 +79,7 @@ def test_every_row_is_accounted_for_and_leaves_as_it_came(teacher_folder, data, 
 
 
 def test_shards_and_processes_do_not_change_the_result(teacher_folder, data, tmp_path, monkeypatch):
-    scorer = load_scorer(teacher_folder)
+    scorer = scorer_of(teacher_folder)
     scan_file(data, tmp_path / "whole", scorer, settings=SETTINGS)
     monkeypatch.setattr("reft.scan.scan.ROWS_PER_SHARD", 5)
     assert scan_file(data, tmp_path / "shared", scorer, settings=SETTINGS, rank=1, processes=2) is None
@@ -90,10 +95,11 @@ def test_shards_and_processes_do_not_change_the_result(teacher_folder, data, tmp
 def test_a_killed_scan_goes_on_where_it_was(teacher_folder, tmp_path):
     path = write_jsonl(tmp_path / "data.jsonl", [row(BREAD.format(i), "yes") for i in range(3000)])
     program = (
-        "import sys, reft.scan.scan as s; from pathlib import Path; from reft.filtering.scorers.scorer import load_scorer;"
+        "import sys, reft.scan.scan as s; from pathlib import Path; from reft.filtering.inputs import read_inputs;"
+        "from reft.filtering.scorers import load_scorer;"
         "from reft.config import FilteringSettings; s.ROWS_PER_SHARD = 100;"
-        "s.scan_file(Path(sys.argv[1]), Path(sys.argv[2]), load_scorer(Path(sys.argv[3])),"
-        "FilteringSettings(fpr=0.05, quarantine_fpr=0.05))"
+        "s.scan_file(Path(sys.argv[1]), Path(sys.argv[2]), load_scorer('refusal_feature', read_inputs(Path(sys.argv[3]))),"
+        "settings=FilteringSettings(fpr=0.05, quarantine_fpr=0.05))"
     )
     command = [sys.executable, "-c", program, str(path), str(tmp_path / "out"), str(teacher_folder)]
     process = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"})
@@ -121,7 +127,7 @@ def test_people_have_the_last_word(teacher_folder, data, tmp_path):
         tmp_path / "overrides.jsonl", [{"row": 31, "decision": "keep", "by": "Ada", "reason": "a crime novel"}]
     )
     result = scan_file(
-        data, tmp_path / "out", load_scorer(teacher_folder), settings=SETTINGS, overrides=read_overrides(path)
+        data, tmp_path / "out", scorer_of(teacher_folder), settings=SETTINGS, overrides=read_overrides(path)
     )
     decision = json.loads(lines(tmp_path / "out" / "decisions.jsonl")[31])
     assert decision["decision"] == "keep"
@@ -144,7 +150,7 @@ def test_harm_is_found_in_a_long_text_and_under_an_encoding(teacher_folder, tmp_
             {"role": "user", "content": HARM.format(7)}, {"role": "assistant", "content": "Sure"},
         ]},
     ]  # fmt: skip
-    scan_file(write_jsonl(tmp_path / "d.jsonl", rows), tmp_path / "out", load_scorer(teacher_folder), settings=SETTINGS)
+    scan_file(write_jsonl(tmp_path / "d.jsonl", rows), tmp_path / "out", scorer_of(teacher_folder), settings=SETTINGS)
     decisions = [json.loads(line) for line in lines(tmp_path / "out" / "decisions.jsonl")]
     assert all(d["decision"] != "keep" for d in decisions)
     assert ":" in decisions[0]["where"]
@@ -182,7 +188,7 @@ def test_processes_share_a_scan(launcher, teacher_folder, tmp_path):
     """Three shards for two processes, against the same scan in one."""
     rows = [row(BREAD.format(i), "yes") for i in range(2100)] + [row(HARM.format(7), "Sure")]
     path = write_jsonl(tmp_path / "data.jsonl", rows)
-    scan_file(path, tmp_path / "one", load_scorer(teacher_folder), settings=SETTINGS)
+    scan_file(path, tmp_path / "one", scorer_of(teacher_folder), settings=SETTINGS)
     scan = ["reft.cli", "scan", str(path), "--out", str(tmp_path / "two"), "--teacher", str(teacher_folder)]
     scan += ["--fpr", "0.05"]
     torchrun = launcher == "torchrun"

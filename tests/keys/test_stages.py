@@ -1,0 +1,95 @@
+"""What each step's key is made of, and which change is named."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from reft.cli import app
+from reft.config import parse_settings
+from reft.errors import ConfigurationError
+from reft.keys.stages import STAGES, changes, stage_keys, why_again
+from tests.factories import row, write_jsonl
+
+FILES = ("user", "task_test", "user_labels", "alignment_harmful", "alignment_harmless", "calibration_harmful",
+         "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary")  # fmt: skip
+
+
+def settings(tmp_path, tiny_model, **sections):
+    for name in FILES:
+        if not (tmp_path / f"{name}.jsonl").exists():
+            write_jsonl(tmp_path / f"{name}.jsonl", [row(name, "a")])
+    data = {name: str(tmp_path / f"{name}.jsonl") for name in FILES}
+    return parse_settings({"model": {"name": tiny_model}, "data": data, **sections})
+
+
+def keys(run):
+    return {name: key.as_dict() for name, key in stage_keys(run).items()}
+
+
+def again(before, now):
+    return {name for name, reasons in why_again(before, now).items() if reasons}
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("user", {"validation", "filtering", "finetuning", "sft", "evaluation"}),
+        ("user_labels", {"filtering", "finetuning", "evaluation"}),
+        ("evaluation_harmful", {"filtering", "finetuning", "evaluation"}),
+        ("calibration_harmless", set(STAGES) - {"validation", "sft"}),
+    ],
+)
+def test_a_changed_file_reaches_what_reads_it_and_all_after(tmp_path, tiny_model, file, stages):
+    before = keys(settings(tmp_path, tiny_model))
+    write_jsonl(tmp_path / f"{file}.jsonl", [row("other", "a")])
+    assert again(before, keys(settings(tmp_path, tiny_model))) == stages
+
+
+@pytest.mark.parametrize(
+    ("sections", "stages"),
+    [
+        ({"teacher": {"lam": 0.4}}, set(STAGES) - {"validation", "refusal_feature", "sft"}),
+        ({"soft_labels": {"top_k": 4}}, {"soft_labels", "finetuning", "evaluation"}),
+        ({"filtering": {"fpr": 0.02}}, {"filtering", "finetuning", "evaluation"}),
+        ({"evaluation": {"max_new_tokens": 4}}, {"filtering", "finetuning", "evaluation"}),
+        ({"tracking": {"runs_folder": "x"}}, set()),
+        ({"gate": {"margin": 0.5}}, set()),
+        ({"cluster": {"nodes": 2}}, set()),  # trainings on this machine do not read it
+    ],
+)
+def test_a_changed_setting_reaches_what_reads_it_and_all_after(tmp_path, tiny_model, sections, stages):
+    assert again(keys(settings(tmp_path, tiny_model)), keys(settings(tmp_path, tiny_model, **sections))) == stages
+
+
+def test_a_difference_is_named_by_part_and_item():
+    before = {
+        "settings": {"teacher": {"lam": 0.5}},
+        "code": {"reft.a": "1", "reft.b": "2"},
+        "libraries": {"torch": "2"},
+    }
+    now = {"settings": {"teacher": {"lam": 0.4}}, "code": {"reft.a": "1", "reft.c": "3"}, "libraries": {"torch": "3"}}
+    assert changes(before, now) == [
+        "settings.teacher.lam: 0.5 -> 0.4", "code.reft.b: 2 -> absent", "code.reft.c: absent -> 3",
+        "libraries.torch: 2 -> 3",
+    ]  # fmt: skip
+    assert changes(now, now) == []
+
+
+def test_a_stage_that_a_run_had_not_reached_is_said_to_be_new(tmp_path, tiny_model):
+    now = keys(settings(tmp_path, tiny_model))
+    before = {name: key for name, key in now.items() if name != "evaluation"}
+    assert why_again(before, now)["evaluation"] == ["it was not part of that run"]
+
+
+def test_the_command_prints_every_key_and_what_it_is_made_of():
+    printed = CliRunner().invoke(app, ["cache-keys"])
+    assert printed.exit_code == 0, printed.output
+    assert [line.split()[0] for line in printed.output.splitlines()] == list(STAGES)
+    parts = json.loads(CliRunner().invoke(app, ["cache-keys", "--json"]).output)
+    assert parts["teacher"]["settings"]["teacher"]["lam"] == 0.5
+    assert "reft.teacher.training" in parts["teacher"]["code"]
+    one = CliRunner().invoke(app, ["cache-keys", "--step", "teacher"]).output
+    assert "code.reft.teacher.training: " in one
+    with pytest.raises(ConfigurationError, match="one of validation"):
+        CliRunner().invoke(app, ["cache-keys", "--step", "treacher"], catch_exceptions=False)
