@@ -42,7 +42,7 @@ def teacher_folder(tiny_model, tmp_path_factory):
     (folder / "weights").mkdir()
     teacher = Teacher(weights=folder / "weights", is_adapter=True, feature=feature, untrained=feature, history=[])
     settings = ModelSettings(name=tiny_model, chat_template="own", dtype="float32")
-    save_inputs(folder / "teacher", teacher, settings, prompts)
+    save_inputs(folder / "teacher", teacher, model=settings, calibration=prompts)
     return folder / "teacher"
 
 

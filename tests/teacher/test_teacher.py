@@ -23,6 +23,11 @@ def rows(tmp_path):
     )
 
 
+def fit(model, tokenizer, rows, **more):
+    harmful, harmless = rows
+    return train_teacher(model, tokenizer, harmful, harmless=harmless, seed=0, max_length=200, **more)
+
+
 def test_the_regulariser_is_the_formula():
     scores, harmful = torch.tensor([0.5, 0.0, -0.5]), torch.tensor([True, True, False])
     expected = ((1 - 0.5) ** 2 + (1 - 0.0) ** 2) / 2 + (-1 + 0.5) ** 2
@@ -47,7 +52,7 @@ def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
     feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts, layers=[2], positions=["template"])
     steps = []
     settings = TeacherSettings(lora=lora, epochs=4, batch_size=8, learning_rate=1e-2 if lora else 2e-3, lam=1.0)
-    trained = train_teacher(model, tokenizer, *rows, feature, settings, 0, 200, lambda *s: steps.append(s))
+    trained = fit(model, tokenizer, rows, feature=feature, settings=settings, report=lambda *s: steps.append(s))
     for term in ("ce", "regulariser"):  # means over an epoch: the same rows, whatever their batches
         values = [losses[term] for _, _, losses in steps]
         assert sum(values[-3:]) < sum(values[:3])
@@ -75,7 +80,7 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_model, rows):
     with torch.no_grad():
         model.get_output_embeddings().weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not a number"):
-        train_teacher(model, tokenizer, *rows, feature, TeacherSettings(), 0, 200)
+        fit(model, tokenizer, rows, feature=feature, settings=TeacherSettings())
 
 
 def test_a_regulariser_below_all_adapters_is_refused(tiny_model, rows):
@@ -84,9 +89,9 @@ def test_a_regulariser_below_all_adapters_is_refused(tiny_model, rows):
     feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts, layers=[1])
     frozen = LoraSettings(rank=4, frozen_share=0.5)
     with pytest.raises(ConfigurationError, match=r"(?s)layer 1 is regularised and frozen.*frozen_share"):
-        train_teacher(model, tokenizer, *rows, feature, TeacherSettings(lora=frozen, depth=None), 0, 200)
+        fit(model, tokenizer, rows, feature=feature, settings=TeacherSettings(lora=frozen, depth=None))
     free = TeacherSettings(lora=frozen, depth=None, lam=0.0)  # without a regulariser there is nothing to refuse
-    train_teacher(model, tokenizer, *rows, feature, free, 0, 200)
+    fit(model, tokenizer, rows, feature=feature, settings=free)
 
 
 def test_batches_hold_every_row_once_and_both_classes(tokenizer):
