@@ -16,7 +16,8 @@ from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.evaluation.evaluate import evaluate_model
 from reft.evaluation.questions import EvaluationSets
-from reft.keys.fingerprint import of_code, of_path
+from reft.keys.closure import digest_of_code
+from reft.keys.fingerprint import of_path
 from reft.models.hardware import choose_hardware
 from reft.runtime.progress import progress
 
@@ -80,7 +81,7 @@ def record(name: str, section: str, description: str | None, measure: Callable[[
         section: getattr(settings, section).model_dump(),
         "seed": settings.seed,
         "hardware": choose_hardware(settings.model.dtype).reason,
-        "code": of_code("."),
+        "code": digest_of_code("reft"),
         "data": of_path("data/alignment"),
         **measure(settings),
     }

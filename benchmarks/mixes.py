@@ -9,12 +9,13 @@ import argparse
 import json
 from pathlib import Path
 
-from reft.filtering.scorers.scorer import DEFAULT_TEACHER, load_scorer
-
 from benchmarks.development import RESULTS
 from reft.config import Settings
 from reft.conversations.schema import Conversation, Message
-from reft.filtering.decisions import decide, measured
+from reft.filtering.decisions import Decision, measured
+from reft.filtering.filter import Filter
+from reft.filtering.inputs import DEFAULT_TEACHER, read_inputs
+from reft.filtering.scorers import load_scorer
 from reft.report.summary import percent
 from reft.runtime.progress import progress
 
@@ -40,16 +41,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the public sets")
     folder, settings = parser.parse_args().folder, Settings().filtering
-    scorer = load_scorer(DEFAULT_TEACHER)
-    thresholds = scorer.calibrate(settings).thresholds
+    chosen = Filter.calibrated(load_scorer(settings.scorer, read_inputs(DEFAULT_TEACHER)), settings)
     lines = ["| set | harmful rows | AUROC | recall | false positives |", "| --- | --- | --- | --- | --- |"]
     for name in (BEAVERTAILS, ALPACA):
         rows, labels = labelled(folder, name)
-        show, scores = progress(name), []
+        show, decisions = progress(name), list[Decision]()
         for start in range(0, len(rows), 250):
-            scores += scorer.score(rows[start : start + 250], settings)
-            show(len(scores), len(rows))
-        auroc, recall, fpr = measured(decide(rows, scores, thresholds=thresholds, settings=settings), labels)
+            decisions += chosen.judge(rows[start : start + 250])[1]
+            show(len(decisions), len(rows))
+        auroc, recall, fpr = measured(decisions, labels)
         harmful = sum(label == "harmful" for label in labels.values())
         cells = [f"{harmful} of {len(rows)}", f"{auroc:.3f}", percent(vars(recall)), percent(vars(fpr))]
         lines.append(f"| {name.split('/')[0]} | {' | '.join(cells)} |")

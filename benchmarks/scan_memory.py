@@ -19,15 +19,14 @@ from benchmarks.development import append
 
 def scan(rows: int, folder: Path) -> dict[str, float]:
     """Write that many rows, scan them in this process, and say what it took."""
-    from reft.filtering.scorers.scorer import Scorer
-
     from reft.config import FilteringSettings
     from reft.conversations.reading import read_conversations
+    from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer
     from reft.models.loading import load_model, load_tokenizer
     from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
     from reft.runtime.progress import progress
     from reft.scan.scan import scan_file
-    from tests.conftest import build_model, row, write_jsonl
+    from tests.factories import build_model, row, write_jsonl
 
     name = str(build_model(folder / "model", "llama"))
     model, tokenizer = load_model(name), load_tokenizer(name)
@@ -38,7 +37,9 @@ def scan(rows: int, folder: Path) -> dict[str, float]:
     ]
     prompts = LabelledPrompts(*map(read_conversations, files))
     feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts)
-    scorer = Scorer("untrained", model, tokenizer, feature, prompts, "benchmark")
+    scorer = RefusalFeatureScorer(
+        name="untrained", model=model, tokenizer=tokenizer, feature=feature, calibration=prompts
+    )
     data = folder / "data.jsonl"
     with data.open("w") as file:
         for number in range(rows):

@@ -7,19 +7,17 @@ over all harmless rows together, and writes it to `results/sources.md`. Seeds fi
 prompts of were trained on is marked.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-from reft.filtering.scorers.scorer import DEFAULT_TEACHER, Scorer, load_scorer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.development import RESULTS
 from benchmarks.public_sets import TRAINED_SOURCES, asked_for
 from benchmarks.rivals import Rival, rivals
 from reft.config import Settings
-from reft.conversations.schema import Conversation
 from reft.evaluation.statistics import auroc, rate
-from reft.filtering.scoring import score_rows
+from reft.filtering.inputs import DEFAULT_TEACHER, read_inputs
+from reft.filtering.scorers import Scorer, load_scorer
+from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.refusal_feature.feature import RefusalFeature
 from reft.report.summary import percent
@@ -36,13 +34,13 @@ def main() -> None:
     rows, harmful, harmless = asked_for(__doc__, rows=100)
     settings = Settings()
     model, tokenizer = load_start(settings.model)
-    teacher = Teacher.load(DEFAULT_TEACHER)
+    teacher, inputs = Teacher.load(DEFAULT_TEACHER), read_inputs(DEFAULT_TEACHER)
     fitting, held_out = LabelledPrompts(*alignment_rows(settings.data)), calibration_prompts(settings.data)
     methods = {
-        "ReFT teacher": _scores_of(load_scorer(DEFAULT_TEACHER)),
-        "untrained difference of means": _scores_of(load_scorer(DEFAULT_TEACHER, untrained=True)),
-        "linear probe on the teacher": _probe(*load_teacher(teacher, settings.model), fitting, held_out),
-        "linear probe on the untrained model": _probe(model, tokenizer, fitting, held_out),
+        "ReFT teacher": scores_of(load_scorer("refusal_feature", inputs)),
+        "untrained difference of means": scores_of(load_scorer("refusal_feature", inputs.without_training())),
+        "linear probe on the teacher": _probe(*load_teacher(teacher, settings.model), fitting, held_out=held_out),
+        "linear probe on the untrained model": _probe(model, tokenizer, fitting, held_out=held_out),
         **rivals(model, tokenizer, fitting),
     }
     scores: dict[str, tuple[Scores, Scores]] = {}
@@ -64,12 +62,14 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def _scores_of(scorer: Scorer) -> Rival:
-    return feature_scores(scorer.model, scorer.tokenizer, scorer.feature)
+def scores_of(scorer: Scorer) -> Rival:
+    """The deciding scores."""
+    settings = Settings().filtering
+    return lambda rows: [row.deciding.score for row in scorer.score(rows, settings)]
 
 
 def _probe(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fitting: LabelledPrompts, held_out: LabelledPrompts
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fitting: LabelledPrompts, *, held_out: LabelledPrompts
 ) -> Rival:
     """A logistic regression on the features of all alignment rows, at the layer that the calibration rows choose."""
     feature = extract_refusal_feature(model, tokenizer, fitting, held_out=held_out, readouts=["probe"])
@@ -78,12 +78,9 @@ def _probe(
 
 def feature_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, feature: RefusalFeature) -> Rival:
     """The deciding scores under a feature."""
-    settings = Settings().filtering
-
-    def scores(rows: Sequence[Conversation]) -> list[float]:
-        return [row.deciding.score for row in score_rows(model, tokenizer, rows, feature, settings)]
-
-    return scores
+    nobody = LabelledPrompts([], [])  # scores alone are read, no threshold
+    scorer = RefusalFeatureScorer(name="teacher", model=model, tokenizer=tokenizer, feature=feature, calibration=nobody)
+    return scores_of(scorer)
 
 
 def header(first: str) -> list[str]:

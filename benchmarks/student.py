@@ -16,20 +16,21 @@ from benchmarks.development import rates, record
 from reft.config import Settings
 from reft.conversations.reading import read_conversations
 from reft.filtering.artifact import FilteredData
+from reft.finetuning.student import Alignment, fit_student, student_job
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_tokenizer, load_trained
+from reft.runtime.cost import measured
 from reft.soft_labels.labels import SoftLabels
 from reft.teacher.preparation import alignment_rows
-from steps.finetuning import fit_student
 
 
 def last_run(rows: int) -> tuple[FilteredData, SoftLabels]:
     """What the newest run with soft labels for this many alignment rows left."""
     for run in Client().list_pipeline_runs(pipeline="reft_pipeline", status="completed", sort_by="desc:created"):
-        soft_labels: SoftLabels = run.steps["distill_soft_labels"].outputs["soft_labels"][0].load()
+        soft_labels: SoftLabels = run.steps["soft_labels"].outputs["soft_labels"][0].load()
         if len(soft_labels.rows) == rows:
-            return run.steps["filter_data"].outputs["filtered"][0].load(), soft_labels
+            return run.steps["filtering"].outputs["filtered"][0].load(), soft_labels
     raise SystemExit(f"no run has soft labels for {rows} alignment rows: make run first, with the same data settings")
 
 
@@ -37,10 +38,10 @@ def measure(settings: Settings) -> dict[str, Any]:
     """Finetune one student with what the last run's teacher left, and measure it."""
     harmful, harmless = alignment_rows(settings.data)
     filtered, soft_labels = last_run(len(harmful) + len(harmless))
-    student, cost = fit_student(
-        "student", filtered.kept, settings.model, settings.finetuning, settings.seed,
-        (harmful, harmless), soft_labels,
-    )  # fmt: skip
+    alignment = Alignment(harmful=harmful, harmless=harmless, teacher=soft_labels)
+    with measured("finetuning") as cost:
+        job = student_job(filtered.kept, settings.model, settings.finetuning, seed=settings.seed, alignment=alignment)
+        student, cost.tokens = fit_student("student", job)
     base, trust = resolve_model(settings.model.name), settings.model.trust_remote_code
     dtype = choose_hardware(settings.model.dtype).dtype
     model = load_trained(base, student.weights, student.is_adapter, dtype=dtype, trust_remote_code=trust)
@@ -52,4 +53,4 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    record("student", "finetune", __doc__, measure)
+    record("student", "finetuning", __doc__, measure=measure)
