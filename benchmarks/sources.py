@@ -37,8 +37,8 @@ def main() -> None:
     teacher, inputs = Teacher.load(DEFAULT_TEACHER), read_inputs(DEFAULT_TEACHER)
     fitting, held_out = LabelledPrompts(*alignment_rows(settings.data)), calibration_prompts(settings.data)
     methods = {
-        "ReFT teacher": scores_of(load_scorer("refusal_feature", inputs)),
-        "untrained difference of means": scores_of(load_scorer("refusal_feature", inputs.without_training())),
+        "ReFT teacher": deciding_scores(load_scorer("refusal_feature", inputs)),
+        "untrained difference of means": deciding_scores(load_scorer("refusal_feature", inputs.without_training())),
         "linear probe on the teacher": _probe(*load_teacher(teacher, settings.model), fitting, held_out=held_out),
         "linear probe on the untrained model": _probe(model, tokenizer, fitting, held_out=held_out),
         **rivals(model, tokenizer, fitting),
@@ -62,7 +62,7 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def scores_of(scorer: Scorer) -> Rival:
+def deciding_scores(scorer: Scorer) -> Rival:
     """The deciding scores."""
     settings = Settings().filtering
     return lambda rows: [row.deciding.score for row in scorer.score(rows, settings)]
@@ -80,7 +80,7 @@ def feature_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, f
     """The deciding scores under a feature."""
     nobody = LabelledPrompts([], [])  # scores alone are read, no threshold
     scorer = RefusalFeatureScorer(name="teacher", model=model, tokenizer=tokenizer, feature=feature, calibration=nobody)
-    return scores_of(scorer)
+    return deciding_scores(scorer)
 
 
 def header(first: str) -> list[str]:

@@ -23,9 +23,14 @@ def measure(settings: Settings) -> dict[str, Any]:
     untrained, *_ = untrained_feature(settings.model, settings.data, settings.refusal_feature)
     show, started = progress("training the teacher"), time.monotonic()
     teacher, tokenizer, own = fit_teacher(
-        untrained, settings.model, settings.data, settings=settings.teacher, selection=settings.refusal_feature, seed=settings.seed,
+        untrained,
+        settings.model,
+        settings.data,
+        settings=settings.teacher,
+        selection=settings.refusal_feature,
+        seed=settings.seed,
         report=lambda step, steps, _: show(step, steps),
-    )  # fmt: skip
+    )
     seconds = time.monotonic() - started
     teacher = teacher.to(choose_hardware(settings.model.dtype).dtype)
     feature = {"layer": own.layer, "position": own.position, "calibration_auroc": own.auroc()}
