@@ -41,8 +41,8 @@ class ScorerInputs:
     identity: str = ""
 
     def without_training(self) -> "ScorerInputs":
-        """The same, with the untrained feature chosen."""
-        return replace(self, prefers_untrained=True)
+        """For the refusal feature's scorer: the untrained feature, whatever scorer and options were chosen."""
+        return replace(self, prefers_untrained=True, options={})
 
 
 def save_inputs(folder: Path, teacher: Teacher, *, model: ModelSettings, calibration: LabelledPrompts) -> None:

@@ -10,6 +10,8 @@ import mlflow
 import pytest
 import yaml
 
+from reft.evaluation.measures import MEASURES
+from reft.keys.stages import STAGES
 from reft.models.default_model import cache_folder
 
 pytestmark = pytest.mark.slow
@@ -34,28 +36,75 @@ def run(tmp_path: Path, data: dict, **sections: dict) -> dict:
     return json.loads((tmp_path / "runs" / "latest" / "summary.json").read_text())
 
 
-def test_the_pipeline_runs_end_to_end(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run on sixty rows: its folder and its summary."""
+    folder = tmp_path_factory.mktemp("run")
     lines = Path("data/user/banking77.jsonl").read_text().splitlines()[:60]
-    (tmp_path / "user.jsonl").write_text("\n".join(lines) + "\n")
-    summary = run(tmp_path, {"user": str(tmp_path / "user.jsonl")})
+    (folder / "user.jsonl").write_text("\n".join(lines) + "\n")
+    return folder, run(folder, {"user": str(folder / "user.jsonl")})
+
+
+def test_every_row_is_accounted_for(finished):
+    folder, summary = finished
     counts = summary["filter"]
     assert counts["rows"] == 59  # one of the sixty cannot be used
     assert counts["kept"] + counts["dropped"] + counts["quarantined"] == 59
-    assert set(summary["safety"]["harmful_score"]) == {"student", "plain_sft", "base", "aligned"}
+    assert len((folder / "runs" / "latest" / "filter" / "decisions.jsonl").read_text().splitlines()) == 59
+
+
+def test_every_model_is_measured_and_every_step_has_its_cost(finished):
+    _, summary = finished
+    assert set(summary["safety"]["harmful_score"]) == {"student", "sft", "base", "aligned"}
+    assert set(summary["safety"]) | {"accuracy"} == {m.name for m in MEASURES}
+    assert set(summary["cost"]) == set(STAGES)
     assert all(cost["seconds"] > 0 for cost in summary["cost"].values())
-    latest = tmp_path / "runs" / "latest"
+
+
+def test_the_run_leaves_a_report_the_student_and_its_card(finished):
+    folder, summary = finished
+    latest = folder / "runs" / "latest"
     assert "<svg" in (latest / "report.html").read_text()
     assert (latest / "student" / "adapter_model.safetensors").is_file()
     card = (latest / "student" / "README.md").read_text()
-    assert f"59 usable rows; {counts['kept']} were kept" in card
+    assert f"59 usable rows; {summary['filter']['kept']} were kept" in card
     assert "| ReFT student | " in card
-    assert len((latest / "filter" / "decisions.jsonl").read_text().splitlines()) == 59
+
+
+def test_the_student_is_registered_with_its_losses_and_data(finished):
+    _, summary = finished
     student = summary["models"]["student"]
     client = mlflow.MlflowClient(f"sqlite:///{Path.cwd()}/.reft/mlflow.db")
     version = client.get_model_version_by_alias(student["registered_name"], "candidate")
     assert str(version.version) == student["version"]
-    assert client.get_metric_history(version.run_id, "finetune/loss")
+    assert client.get_metric_history(version.run_id, "finetuning/loss")
+    assert client.get_metric_history(version.run_id, "evaluation/student/coherence")
     assert client.get_run(version.run_id).inputs.dataset_inputs
+
+
+def test_what_changed_since_a_run_is_named(finished):
+    folder, _ = finished
+    profile = yaml.safe_load((folder / "profile.yaml").read_text())
+    profile["parameters"]["settings"]["soft_labels"] = {"top_k": 4}
+    (folder / "changed.yaml").write_text(yaml.safe_dump(profile))
+
+    def why(config):
+        command = [ZENML.with_name("reft"), "cache-keys", "--config", folder / config, "--why", "latest", "--json"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert why("profile.yaml") == {stage: [] for stage in STAGES}
+    changed = why("changed.yaml")
+    assert changed["soft_labels"] == ["settings.soft_labels.top_k: 32 -> 4"]
+    assert changed["finetuning"] == ["soft_labels runs again"]
+    assert changed["sft"] == changed["teacher"] == []
+
+
+def test_a_run_that_is_not_there_is_named():
+    command = [ZENML.with_name("reft"), "cache-keys", "--why", "no-such-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no-such-run" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_bad_setting_stops_the_run_before_it_starts(tmp_path):
@@ -78,8 +127,8 @@ def test_a_poisoned_mix_of_another_project_is_filtered(tmp_path, record_property
         tmp_path,
         {"user": str(user), "user_labels": str(labels), "task_test": None}
         | {"alignment_harmful_rows": 64, "alignment_harmless_rows": 128},  # fewer know nothing of reviews
-        feature={"rows": 64, "layers": [14, 20]},
-        evaluation={"plain_sft": False, "base": False, "aligned": False},
+        refusal_feature={"rows": 64, "layers": [14, 20]},
+        evaluation={"sft": False, "base": False, "aligned": False},
     )
     record_property("filter", summary["filter"])
     print("beavertails_mix:", json.dumps(summary["filter"]))
