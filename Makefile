@@ -5,7 +5,7 @@ CONFIG ?= zenml.yaml
 OVERLAY ?= local-kind
 RUN ?= configs/k8s/8b-one-gpu.yaml
 
-.PHONY: setup run test check mlflow zenml k8s-up k8s-check k8s-run clean
+.PHONY: setup run test test-fast check mlflow zenml k8s-up k8s-check k8s-run clean
 
 setup: .venv/.ready
 
@@ -24,6 +24,10 @@ run: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ty check reft steps pipelines
+
+# Seconds: no processes, no training.  A test that needs either is marked slow.
+test-fast: setup
+	$(BIN)/python -m pytest -q -m "not slow"
 
 test: check
 	$(BIN)/python -m pytest --cov=reft --cov-report=term:skip-covered --cov-fail-under=85

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tiers import pytest_runtest_call, pytest_runtest_setup  # noqa: F401 (hooks)
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 torch.set_num_threads(2)
 

@@ -46,6 +46,8 @@ def test_actions_are_pinned_and_rights_are_few(path):
         assert "${{" not in step.get("run", "")
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("auditor", [["zizmor", "--offline"], ["actionlint"]], ids=lambda a: a[0])
 def test_an_auditor_finds_nothing(auditor):
     program = PROGRAMS / auditor[0]
@@ -67,6 +69,7 @@ def test_the_second_auditor_would_find_something(tmp_path):
     assert "gone" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -82,6 +85,7 @@ def test_the_version_is_read_from_what_retraining_said(runner, said, expected):
     assert runner.output.read_text() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["ci/retrain", "ci/promote", ".ci/run"])
 def test_the_scripts_are_bash(script):
     subprocess.run(["bash", "-n", script], check=True)
@@ -151,6 +155,7 @@ def values(store, tmp_path):  # noqa: ARG001
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def register(tmp_path, tags):
     (tmp_path / "student").mkdir(exist_ok=True)
     (tmp_path / "student" / "gate.json").write_text(json.dumps({"passed": True, "rules": []}))
@@ -176,6 +181,8 @@ def test_the_job_that_retrains_finds_nothing_to_do(runner, job, values, tmp_path
     assert job["promote"][0]["if"] == "${{ needs.retrain.outputs.version != '' }}"  # so that nothing is promoted
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_the_job_that_retrains_fails_where_retraining_does(runner, job, values, tmp_path):
     """Its output passes through a pipe, which must not swallow the exit status."""
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"parameters": {"settings": {"model": {"nmae": "x"}}}}))
@@ -186,6 +193,7 @@ def test_the_job_that_retrains_fails_where_retraining_does(runner, job, values, 
     assert (runner.clone / "retrain.txt").read_text() == ""
 
 
+@pytest.mark.slow
 def test_the_job_that_promotes_does_so_in_the_reviewers_name(runner, job, values, tmp_path):
     register(tmp_path, {})
     second = register(tmp_path, {})

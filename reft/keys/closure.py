@@ -120,7 +120,7 @@ def _module(name: str, root: Path) -> _Module:
     path = _path(name, root)
     assert path is not None
     parsed = _parsed(path.read_text(encoding="utf-8"))
-    ours = {target for named in parsed.named for target in _targets(named, root)}
+    ours = {target for named in parsed.named if (target := _target(named, root))}
     # Importing a module runs its packages' `__init__` first.
     ours |= {name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)}
     if path.name == "__init__.py" and PLUGINS in ours:
@@ -143,13 +143,12 @@ def _parsed(text: str) -> _Parsed:
     return _Parsed(_digest(tree), named)
 
 
-def _targets(name: str, root: Path) -> Iterator[str]:
+@cache
+def _target(name: str, root: Path) -> str | None:
     """The module of ours that a dotted name stands for, if any: itself, or the one that it is an attribute of."""
-    while name:
-        if _path(name, root):
-            yield name
-            return
+    while name and not _path(name, root):
         name = name.rpartition(".")[0]
+    return name or None
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

@@ -82,7 +82,7 @@ RIGHT = {"finetuning": {"launcher": "trainjob", "batch_size": 8, "work_folder": 
 
 
 @pytest.mark.parametrize(
-    ("finetune", "cluster", "words"),
+    ("finetuning", "cluster", "words"),
     [
         ({"processes": 4}, {"nodes": 2}, r"finetuning\.processes is 4.*is 2"),
         ({}, {"nodes": 3}, r"batch_size must be a multiple of the 3 processes"),
@@ -92,7 +92,7 @@ RIGHT = {"finetuning": {"launcher": "trainjob", "batch_size": 8, "work_folder": 
         ({}, {"tolerations": [{"effect": "Sometimes"}]}, r"cluster\.tolerations\.0\.effect"),
     ],
 )
-def test_settings_that_no_trainjob_can_have(finetune, cluster, words):
+def test_settings_that_no_trainjob_can_have(finetuning, cluster, words):
     parse_settings({**RIGHT, "cluster": {"nodes": 2, "gpus_per_node": 4}})
     with pytest.raises(ConfigurationError, match=words):
-        parse_settings({"finetuning": {**RIGHT["finetune"], **finetune}, "cluster": cluster})
+        parse_settings({"finetuning": {**RIGHT["finetuning"], **finetuning}, "cluster": cluster})

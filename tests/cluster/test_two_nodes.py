@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from reft.cluster.finetuning import run_on_cluster
 from reft.finetuning.checkpoints import last_step
@@ -16,6 +17,8 @@ from reft.finetuning.launch import run_finetune
 from reft.models.loading import load_model
 from tests.cluster.conftest import ended, folder_of
 from tests.finetuning.conftest import change, make_job
+
+pytestmark = pytest.mark.slow
 
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}]
 

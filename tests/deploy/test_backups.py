@@ -8,6 +8,8 @@ import pytest
 from tests.deploy.databases import mysql, postgres, program, run
 from tests.deploy.rendering import DEPLOY
 
+pytestmark = pytest.mark.slow
+
 BACKUP = DEPLOY / "base" / "backup"
 SETUP = DEPLOY / "base" / "databases" / "create_mlflow.sh"
 Environment = dict[str, str]

@@ -9,6 +9,8 @@ import pytest
 from tests.deploy import lint, schemas
 from tests.deploy.rendering import DEPLOY, OVERLAYS, Manifest, find, named, pods, rendered
 
+pytestmark = pytest.mark.slow
+
 ALL = (*OVERLAYS, "with-queues")
 FULL = "with-queues"  # the overlay that has every kind of object
 

@@ -1,5 +1,7 @@
 """MLflow's pod for real: its manifest's command and environment on a PostgreSQL set up by the image's own script.
 
+pytestmark = pytest.mark.slow
+
 The store behind it is a folder here; tests/tracking has the server on an S3 store.
 """
 

@@ -5,6 +5,8 @@ import pytest
 from tests.deploy.reachability import Labels, reaches
 from tests.deploy.rendering import OVERLAYS, find, rendered
 
+pytestmark = pytest.mark.slow
+
 ISOLATED: Labels = {"reft.io/network": "isolated"}
 HUB: Labels = {"reft.io/network": "hub"}
 CALLER: Labels = ISOLATED | {"reft.io/kube-api": "true"}

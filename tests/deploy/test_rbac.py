@@ -5,6 +5,8 @@ import pytest
 from tests.deploy.api_calls import Right, methods_of, right_of
 from tests.deploy.rendering import OVERLAYS, Manifest, find, rendered
 
+pytestmark = pytest.mark.slow
+
 CLIENT = "orchestrators/kubernetes_orchestrator.py"
 ORCHESTRATOR = "orchestrators/kubernetes_orchestrator_entrypoint.py"
 TOKEN = "the token's Secret is made only with `pass_zenml_token_as_secret`, which is off"

@@ -9,6 +9,8 @@ from tests.deploy.environment import environment_of, made, value
 from tests.deploy.lint import SECRETS
 from tests.deploy.rendering import OVERLAYS, Manifest, find, pods, rendered
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, Manifest]:

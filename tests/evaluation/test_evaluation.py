@@ -3,8 +3,8 @@ import pytest
 from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.evaluate import evaluate_model
-from reft.evaluation.measures import MEASURES, is_fault, label_of, outcomes, same_answer
 from reft.evaluation.generation import generate
+from reft.evaluation.measures import MEASURES, is_fault, label_of, outcomes, same_answer
 from reft.evaluation.questions import EvaluationSets
 from reft.evaluation.statistics import rate
 from reft.judges.refusal_matcher import complies, is_gibberish, is_refusal

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from reft.filtering.scorers.guard import GUARD_KINDS, GuardScorer, load_guard
 
 from reft.config import FilteringSettings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import from_prompt
 from reft.conversations.tokenization import encode_prompts
 from reft.errors import ModelError
+from reft.filtering.scorers.guard import GUARD_KINDS, GuardScorer, load_guard
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.scan.scan import scan_file

@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from reft.filtering.inputs import read_inputs, save_inputs
-from reft.filtering.scorers import load_scorer
 from typer.testing import CliRunner
 
 from reft.cli import app
 from reft.config import FilteringSettings, ModelSettings
 from reft.conversations.reading import read_conversations
 from reft.errors import DataFormatError, StorageError
+from reft.filtering.inputs import read_inputs, save_inputs
 from reft.filtering.overrides import Override, read_overrides
+from reft.filtering.scorers import load_scorer
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.scan.scan import scan_file
@@ -78,6 +78,7 @@ def test_every_row_is_accounted_for_and_leaves_as_it_came(teacher_folder, data, 
     assert not list((tmp_path / "out").glob(".scan-*"))
 
 
+@pytest.mark.slow
 def test_shards_and_processes_do_not_change_the_result(teacher_folder, data, tmp_path, monkeypatch):
     scorer = scorer_of(teacher_folder)
     scan_file(data, tmp_path / "whole", scorer, settings=SETTINGS)
@@ -98,7 +99,8 @@ def test_a_killed_scan_goes_on_where_it_was(teacher_folder, tmp_path):
         "import sys, reft.scan.scan as s; from pathlib import Path; from reft.filtering.inputs import read_inputs;"
         "from reft.filtering.scorers import load_scorer;"
         "from reft.config import FilteringSettings; s.ROWS_PER_SHARD = 100;"
-        "s.scan_file(Path(sys.argv[1]), Path(sys.argv[2]), load_scorer('refusal_feature', read_inputs(Path(sys.argv[3]))),"
+        "scorer = load_scorer('refusal_feature', read_inputs(Path(sys.argv[3])));"
+        "s.scan_file(Path(sys.argv[1]), Path(sys.argv[2]), scorer,"
         "settings=FilteringSettings(fpr=0.05, quarantine_fpr=0.05))"
     )
     command = [sys.executable, "-c", program, str(path), str(tmp_path / "out"), str(teacher_folder)]
@@ -183,6 +185,8 @@ def test_the_command_says_by_its_exit_code_what_it_found(teacher_folder, data, t
         CliRunner().invoke(app, ["scan", str(data), "--teacher", str(tmp_path)], catch_exceptions=False)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["reft scan --processes", "torchrun"])
 def test_processes_share_a_scan(launcher, teacher_folder, tmp_path):
     """Three shards for two processes, against the same scan in one."""

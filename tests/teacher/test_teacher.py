@@ -45,6 +45,7 @@ def test_the_running_feature_follows_the_batch_and_carries_no_gradient():
     assert running.scores(features).requires_grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [LoraSettings(rank=4, alpha=8), None])
 def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
     model, tokenizer = load_model(any_model), load_tokenizer(any_model)
@@ -73,6 +74,7 @@ def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
         load_model(any_model, adapter=again.weights)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_training(tiny_model, rows):
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
     prompts = LabelledPrompts(*rows)

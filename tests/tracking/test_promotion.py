@@ -105,6 +105,7 @@ def test_a_kill_between_writing_down_and_moving_is_made_good(student, monkeypatc
     assert len(history("s")[0]) == 1
 
 
+@pytest.mark.slow
 def _promote(address, version, results):
     mlflow.set_tracking_uri(address)
     try:

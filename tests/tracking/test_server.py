@@ -16,6 +16,8 @@ from reft.tracking.registry import champion_version, gate_of, register_candidate
 from tests.tracking.conftest import folder_of, leave_a_lock, log_in
 from tests.tracking.server import ADMIN, OTHER, OTHER_PASSWORD, PASSWORD, USER, USER_PASSWORD, bucket_of
 
+pytestmark = pytest.mark.slow
+
 FORK = multiprocessing.get_context("fork")
 
 

@@ -20,6 +20,8 @@ from reft.tracking import lock
 from reft.tracking.promotion import FILES, astray, digest_of_files, history, promote
 from reft.tracking.registry import gate_of, register_candidate
 
+pytestmark = pytest.mark.slow
+
 FORK = multiprocessing.get_context("fork")
 
 

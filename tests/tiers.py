@@ -1,0 +1,69 @@
+"""Two tiers of tests: `make test-fast` runs those that start no process and train nothing, `make test` all.
+
+A test that starts a process or takes an optimizer's step without being marked slow fails and says so: the fast tier
+stays fast by itself.
+"""
+
+import multiprocessing.process
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# What libraries ask the system by themselves, in milliseconds.
+ASKED_BY_LIBRARIES = frozenset({"git", "ldconfig", "gcc", "cc", "ld", "objdump", "uname", "lscpu", "nvidia-smi"})
+REMEDY = "mark it with @pytest.mark.slow, or test a part that needs none"
+
+
+class NotFast(AssertionError):
+    """A test of the fast tier did what belongs to the slow one."""
+
+
+@contextmanager
+def fast_tier() -> Generator[None]:
+    """Refuse processes and training within the block."""
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    def no_process(started: Any, args: Any, *rest: Any, **options: Any) -> None:
+        program = args if isinstance(args, str | Path) else args[0]
+        if Path(str(program).split()[0]).name not in ASKED_BY_LIBRARIES:
+            raise NotFast(f"it starts a process ({args}): {REMEDY}")
+        start(started, args, *rest, **options)
+
+    def no_child(_process: Any) -> None:
+        raise NotFast(f"it starts a process: {REMEDY}")
+
+    def no_training(*_: Any) -> None:
+        raise NotFast(f"it trains: {REMEDY}")
+
+    start = subprocess.Popen.__init__
+    hook = register_optimizer_step_pre_hook(no_training)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", no_process)
+        patch.setattr(multiprocessing.process.BaseProcess, "start", no_child)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fixtures belong to their test's tier."""
+    return (yield from _guarded(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """The test itself."""
+    return (yield from _guarded(item))
+
+
+def _guarded(item: pytest.Item) -> Generator[None, Any, Any]:
+    if item.get_closest_marker("slow"):
+        return (yield)
+    with fast_tier():
+        return (yield)
