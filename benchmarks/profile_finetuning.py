@@ -30,7 +30,7 @@ def main() -> None:
     attend_for_training(model, 200)
     # DeepSpeed computes with adapters in the model's own format, beside float32 copies that the optimizer keeps.
     student = wrap_lora(model, job.settings.lora).to(hardware.dtype).train()
-    loss = StudentLoss(student, job, int(tokenizer.pad_token_id))
+    loss = StudentLoss(student, job, pad_id=int(tokenizer.pad_token_id))
     steps = job.plan()[: STEPS + 2]
 
     def run(some: list) -> None:

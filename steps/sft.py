@@ -25,6 +25,6 @@ def sft(
 ) -> Annotated[Student, "sft"]:
     """What the customer would get from plain supervised finetuning on the unfiltered rows."""
     with measured_step("sft") as cost:
-        job = student_job(validated.rows, model, settings, seed=seed)
+        job = student_job(validated.rows, model, settings.for_method("sft"), seed=seed)
         student, cost.tokens = fit_student("sft", job, log=log_losses("sft"), cluster=cluster)
     return student

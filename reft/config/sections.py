@@ -17,6 +17,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+def known_part(name: str, package: str, kind: str) -> str:
+    """The name, if it is one of the package's parts (see `reft.plugins`)."""
+    if name not in (there := plugins.names(package)):
+        raise ValueError(f"there is no such {kind}; name one of {', '.join(there)}")
+    return name
+
+
 class ModelSettings(Section):
     """The base model and how it is loaded."""
 
@@ -138,9 +145,7 @@ class FilteringSettings(Section):
     @field_validator("scorer")
     @classmethod
     def _is_there(cls, scorer: str) -> str:
-        if scorer not in (there := plugins.names("reft.filtering.scorers")):
-            raise ValueError(f"there is no such scorer; name one of {', '.join(there)}")
-        return scorer
+        return known_part(scorer, "reft.filtering.scorers", "scorer")
 
     @model_validator(mode="after")
     def _windows_move_on(self) -> "FilteringSettings":

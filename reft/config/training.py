@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from reft.config.sections import Count, Section, Share
+from reft.config.sections import Count, Section, Share, known_part
 
 
 class LoraSettings(Section):
@@ -57,8 +57,12 @@ class SoftLabelSettings(Section):
 
 
 class FinetuningSettings(Section):
-    """Distilled finetuning on DeepSpeed."""
+    """Finetuning of the student on DeepSpeed."""
 
+    method: str = Field(
+        "reft", description="how it learns: reft, sft, lisa, or any file of reft/finetuning/methods that trains"
+    )
+    method_settings: dict[str, Any] = Field({}, description="what that method takes; lisa: steps, rho")
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
     alignment_ratio: float = Field(5.0, ge=0, description="alignment rows per user row in every optimizer step")
@@ -98,6 +102,15 @@ class FinetuningSettings(Section):
     work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
     stalled_minutes: float = Field(30, gt=0, description="a training without a step for so long is ended as hung")
     timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")
+
+    def for_method(self, method: str, method_settings: dict[str, Any] | None = None) -> "FinetuningSettings":
+        """The same for another method, with settings of its own."""
+        return self.model_copy(update={"method": method, "method_settings": method_settings or {}})
+
+    @field_validator("method")
+    @classmethod
+    def _is_there(cls, method: str) -> str:
+        return known_part(method, "reft.finetuning.methods", "method")
 
     @field_validator("deepspeed", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What the training processes are told: one folder with the job's description and its data."""
+"""What the training processes read: one folder with the job's description and its data."""
 
 import shutil
 import tempfile
@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from reft.config import FinetuningSettings, ModelSettings
 from reft.conversations.tokenization import Encoded
 from reft.errors import TrainingError, explain
+from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import TeacherWeights
 from reft.finetuning.schedule import MicroBatch, class_shares, plan_steps
 from reft.keys.closure import digest_of_code
@@ -62,15 +63,16 @@ class FinetuneJob:
         return source.temperature if source else 1.0
 
     def plan(self) -> list[MicroBatch]:
-        """Which rows each optimizer step takes, over all processes."""
-        settings, lengths = self.settings, [len(row) for row in self.alignment]
+        """Which rows each optimizer step may take, over all processes."""
+        settings, method = self.settings, load_method(self.settings.method)
+        lengths = [len(row) for row in self.alignment]
         return plan_steps(
             [len(row) for row in self.user],
             (lengths[: self.harmful], lengths[self.harmful :]),
             class_shares(self.harmful, len(lengths), settings.harmful_share),
             batch_size=settings.batch_size,
-            epochs=settings.epochs,
-            alignment_ratio=settings.alignment_ratio,
+            epochs=settings.epochs * method.passes,
+            alignment_ratio=settings.alignment_ratio if method.alignment else 0.0,
             seed=self.seed,
             least_alignment=settings.least_alignment_rows,
         )
@@ -121,11 +123,10 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
     settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
     with tempfile.TemporaryDirectory() as described:
         replace(job, settings=settings, teacher=None).save(Path(described))  # the teacher's content, not its place
-        made_of = [of_path(described), of_path(job.model.name), digest_of_code("reft.finetuning.worker")]
-        made_of += (
-            [of_path(str(job.teacher.weights)), of_path(job.teacher.base), str(job.temperature)] if job.teacher else []
-        )
-    folder = root / blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
+        parts = [of_path(described), of_path(job.model.name), digest_of_code("reft.finetuning.worker")]
+    if job.teacher:
+        parts += [of_path(str(job.teacher.weights)), of_path(job.teacher.base), str(job.temperature)]
+    folder = root / blake2b(":".join(parts).encode(), digest_size=12).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.with_suffix(".lock"), timeout=0):

@@ -44,7 +44,10 @@ def student_job(
     seed: int,
     alignment: Alignment | None = None,
 ) -> FinetuneJob:
-    """Everything that the training processes are told, tokenised.
+    """Everything that the training processes need, tokenised.
+
+    Args:
+        settings: `settings.method` says how the student learns.
 
     Raises:
         DataValidationError: a row is longer than `model.max_length`.

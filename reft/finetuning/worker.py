@@ -29,6 +29,7 @@ from reft.finetuning.checkpoints import (
 )
 from reft.finetuning.deepspeed_config import deepspeed_config
 from reft.finetuning.job import FINISHED, STOPPED, FinetuneJob
+from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import online_teacher
 from reft.finetuning.saving import complete_output, save_student
 from reft.finetuning.schedule import MicroBatch, share_of
@@ -48,12 +49,7 @@ def train(folder: Path) -> None:
     """Run the whole job on this rank; rank 0 writes `metrics.jsonl` and the result under `output`."""
     job = FinetuneJob.load(folder)
     rank, world, every = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), job.settings.checkpoint_every
-    take_gpu(int(os.environ["LOCAL_RANK"]))
-    hardware = choose_hardware(job.model.dtype)
-    deepspeed.init_distributed(
-        dist_backend="gloo" if hardware.device.type == "cpu" else "nccl",
-        timeout=timedelta(minutes=job.settings.stalled_minutes),
-    )
+    hardware = _joined(job)
     torch.manual_seed(job.seed)
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
     steps = job.plan()
@@ -61,14 +57,12 @@ def train(folder: Path) -> None:
     asked_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
     done, tokens = load_checkpoint(engine, folder)
-    show = progress(f"[rank {rank}] step")
-    started, before = time.monotonic(), tokens
+    show, started, before = progress(f"[rank {rank}] step"), time.monotonic(), tokens
     with (folder / "metrics.jsonl").open("a", buffering=1) as metrics:
-        for number, step in enumerate(steps[done:], start=done + 1):
-            stop = asked_to_stop.is_set()
-            sums = _forward_and_backward(
-                engine, step, share_of(step, rank, world, accumulation=accumulation), world=world
-            )
+        for number, planned in enumerate(steps[done:], start=done + 1):
+            step, stop = engine.module.rows(number - 1, planned), asked_to_stop.is_set()
+            pieces = share_of(step, rank, world, accumulation=accumulation)
+            sums = _forward_and_backward(engine, step, pieces, number=number, world=world)
             if world > 1:
                 sums, stop = _over_ranks(sums, stop, hardware.device)
             losses = dict(zip(LOSSES, sums.tolist(), strict=True))
@@ -78,18 +72,16 @@ def train(folder: Path) -> None:
             engine.step()
             if number % 8 == 0:
                 return_freed_memory()
-            tokens += sum(len(job.user[i]) for i in step.user) + sum(len(job.alignment[i]) for i in step.alignment)
+            tokens += _tokens(job, step)
             rate = (tokens - before) / (time.monotonic() - started)
             show(number, len(steps), f"loss {losses['loss']:.3f}, {rate:.0f} tokens/s")
             if rank == 0:
                 line = {"step": number, "steps": len(steps), **losses, "tokens": tokens, "tokens_per_second": rate}
-                line["learning_rate"] = engine.get_lr()[0]
-                metrics.write(json.dumps(line) + "\n")
+                metrics.write(json.dumps(line | {"learning_rate": engine.get_lr()[0]}) + "\n")
             if number < len(steps) and (stop or (every and number % every == 0)):
                 save_checkpoint(engine, folder, number, tokens=tokens)
                 if stop:
-                    remedy = "start it again: it goes on there"
-                    raise TrainingError(explain(STOPPED, f"step {number}", remedy))
+                    raise TrainingError(explain(STOPPED, f"step {number}", "start it again: it resumes there"))
     save_student(student, folder / "output", rank)
     if rank == 0:
         complete_output(folder / "output", job.model, tokenizer, merged=job.settings.merged)
@@ -97,15 +89,34 @@ def train(folder: Path) -> None:
     torch.distributed.barrier()
 
 
-def _forward_and_backward(engine: Any, step: MicroBatch, pieces: Sequence[MicroBatch], *, world: int) -> torch.Tensor:
+def _joined(job: FinetuneJob) -> Hardware:
+    """This rank's device, once it and the others know of each other."""
+    take_gpu(int(os.environ["LOCAL_RANK"]))
+    hardware = choose_hardware(job.model.dtype)
+    deepspeed.init_distributed(
+        dist_backend="gloo" if hardware.device.type == "cpu" else "nccl",
+        timeout=timedelta(minutes=job.settings.stalled_minutes),
+    )
+    return hardware
+
+
+def _tokens(job: FinetuneJob, step: MicroBatch) -> int:
+    """How many tokens go through a model in this step, over all processes."""
+    rows = [*(job.user[i] for i in step.user), *(job.alignment[i] for i in step.alignment)]
+    return load_method(job.settings.method).reads * sum(map(len, rows))
+
+
+def _forward_and_backward(
+    engine: Any, step: MicroBatch, pieces: Sequence[MicroBatch], *, number: int, world: int
+) -> torch.Tensor:
     """This rank's part of the step's losses, with the gradients ready for the last `engine.step()`."""
     sums = torch.zeros(len(LOSSES))
-    for number, piece in enumerate(pieces, start=1):
-        losses = engine(piece, step)
+    for place, piece in enumerate(pieces, start=1):
+        losses = engine(piece, step, number - 1)
         # DeepSpeed averages over processes and accumulation; our losses are already shares of a sum.
         engine.backward(losses["loss"] * world * len(pieces))
         sums += torch.stack([losses[name].detach().float().cpu() for name in LOSSES])
-        if number < len(pieces):
+        if place < len(pieces):
             engine.step()
     return sums
 
@@ -158,7 +169,7 @@ def _prepared(job: FinetuneJob, folder: Path, steps: int, *, hardware: Hardware,
         torch.distributed.barrier()
         config["checkpoint"] = {"load_universal": True}
     engine, *_ = deepspeed.initialize(
-        model=StudentLoss(student, job, pad_id, teacher=teacher),
+        model=StudentLoss(student, job, pad_id=pad_id, teacher=teacher),
         model_parameters=[p for p in student.parameters() if p.requires_grad],  # ty: ignore[invalid-argument-type]
         config=config,
     )

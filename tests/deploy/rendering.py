@@ -64,12 +64,12 @@ def rendered(overlay: str) -> list[Manifest]:
         DEPLOY / "comparison-job.yaml",
         *sorted((DEPLOY / "restore").glob("*.yaml")),
     ]
-    return deepcopy([*_rendered(overlay), *(yaml.safe_load(path.read_text()) for path in by_hand), _evidence_grid()])
+    return deepcopy([*_rendered(overlay), *(yaml.safe_load(path.read_text()) for path in by_hand), _comparison_grid()])
 
 
-def _evidence_grid() -> Manifest:
+def _comparison_grid() -> Manifest:
     """What the line in the grid's file makes: kubectl create configmap."""
-    grid = DEPLOY / "evidence-8b.yaml"
+    grid = DEPLOY.parents[1] / "configs" / "comparison" / "8b.yaml"
     name = re.search(r"create configmap (\S+) --from-file=(\S+)", grid.read_text())
     assert name
     assert Path(name[2]).resolve() == grid.resolve()

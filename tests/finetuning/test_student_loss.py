@@ -53,9 +53,9 @@ def test_ce_and_kl_are_those_of_a_naive_reference(any_model):
     exact = labelled(job, teacher, VOCABULARY)
     student = load_model(any_model)
     with torch.no_grad():
-        losses = StudentLoss(student, exact, 0)(STEP, STEP)
+        losses = StudentLoss(student, exact, pad_id=0)(STEP, STEP)
         ce, kl = naive(job, student, teacher)
-        cut = StudentLoss(student, labelled(job, teacher, 8), 0)(STEP, STEP)
+        cut = StudentLoss(student, labelled(job, teacher, 8), pad_id=0)(STEP, STEP)
     assert losses["ce"].item() == pytest.approx(ce, rel=1e-4)
     assert losses["kl"].item() == pytest.approx(kl, rel=1e-3)
     assert losses["loss"].item() == pytest.approx(ce + job.settings.alpha * 1.5**2 * kl, rel=1e-3)
@@ -70,7 +70,7 @@ def test_packed_rows_do_not_see_one_another(any_model):
         for packing in (False, True):
             student = load_model(any_model)
             student.set_attn_implementation(attention)
-            StudentLoss(student, change(job, packing=packing), 0)(STEP, STEP)["loss"].backward()
+            StudentLoss(student, change(job, packing=packing), pad_id=0)(STEP, STEP)["loss"].backward()
             found.append({name: p.grad for name, p in student.named_parameters() if p.grad is not None})
         assert found[0].keys() == found[1].keys()
         for name, gradient in found[0].items():
@@ -81,7 +81,7 @@ def test_gradients_by_finite_differences(tmp_path):
     model = str(build_model(tmp_path, "gpt2"))  # the others' norms compute in float32, whatever the weights are
     job = labelled(make_job(model), perturbed(load_model(model), 1), 8)
     student = load_model(model, torch.float64)
-    loss = StudentLoss(student, job, 0)
+    loss = StudentLoss(student, job, pad_id=0)
     loss(STEP, STEP)["loss"].backward()
     generator = torch.Generator().manual_seed(0)
     checked = 0
@@ -108,7 +108,7 @@ def test_pieces_of_a_step_make_the_whole_gradient(job, processes, accumulation):
         [p for rank in range(processes) for p in share_of(STEP, rank, processes, accumulation=accumulation)],
     ):
         student = load_model(job.model.name)
-        loss = StudentLoss(student, job, 0)
+        loss = StudentLoss(student, job, pad_id=0)
         for piece in pieces:
             loss(piece, STEP)["loss"].backward()
         found.append({name: p.grad for name, p in student.named_parameters()})
@@ -128,14 +128,14 @@ def test_an_online_teacher_says_what_all_soft_labels_say(tiny_model, tmp_path):
     job = labelled(make_job(tiny_model), alone, VOCABULARY)
     source = TeacherWeights(tmp_path, True, tiny_model, 1.5)
     online = replace(job, soft_labels=None, teacher=source)
-    expected = StudentLoss(load_model(tiny_model), job, 0)(STEP, STEP)["kl"].item()
+    expected = StudentLoss(load_model(tiny_model), job, pad_id=0)(STEP, STEP)["kl"].item()
     assert expected > 1e-4
     for student in (wrap_lora(load_model(tiny_model), LoraSettings(rank=4)), load_model(tiny_model)):
         trained = [name for name, p in student.named_parameters() if p.requires_grad]
         beside = online_teacher(source, tiny_model, student, dtype=torch.float32, trust_remote_code=False)
         assert beside._shared == hasattr(student, "peft_config")
         assert [name for name, p in student.named_parameters() if p.requires_grad] == trained
-        loss = StudentLoss(student, online, 0, teacher=beside)
+        loss = StudentLoss(student, online, pad_id=0, teacher=beside)
         assert loss(STEP, STEP)["kl"].item() == pytest.approx(expected, rel=1e-3)
         loss(STEP, STEP)["loss"].backward()
         assert {name for name, p in student.named_parameters() if p.grad is not None} == set(trained)

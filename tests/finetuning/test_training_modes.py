@@ -65,7 +65,7 @@ def test_a_teacher_alone_moves_the_refusals(job, tmp_path):
     )
     teacher = load_model(job.model.name)
     taught = replace(job, user=tuple(rows), row_numbers=tuple(range(16)), alignment=(), soft_labels=None)
-    optimizer, loss = torch.optim.AdamW(teacher.parameters(), 1e-2), StudentLoss(teacher, taught, 0)
+    optimizer, loss = torch.optim.AdamW(teacher.parameters(), 1e-2), StudentLoss(teacher, taught, pad_id=0)
     for _ in range(40):
         loss(MicroBatch(tuple(range(16)), ()), MicroBatch(tuple(range(16)), ()))["loss"].backward()
         optimizer.step()

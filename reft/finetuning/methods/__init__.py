@@ -1,0 +1,86 @@
+"""Ways to finetune, a module each with `METHOD`: ours, and those that it is compared with.
+
+A method says what a step's loss is, which model it starts from, whether alignment rows are part of the steps, and what is
+done to the adapter when training is over. All train through `reft.finetuning.student`, with one plan of rows and one LoRA
+configuration, so that a difference between them is theirs. `finetuning.method` names one by its file, and
+`finetuning.method_settings` holds what it takes. Modules that begin with `_` are shared parts.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from reft import plugins
+from reft.config import Section
+
+if TYPE_CHECKING:
+    import torch
+
+    from reft.finetuning.methods._losses import StepLoss, Training
+
+__all__ = ["Method", "NoSettings", "load_method", "method_names"]
+
+# From the names of weight matrices to what alignment changed of each.
+AlignedMinusBase = Callable[[], "Mapping[str, torch.Tensor]"]
+
+
+class NoSettings(Section):
+    """A method without settings of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way to finetune.
+
+    Attributes:
+        words: what it does, in a line.
+        loss: makes what gives a forward pass's part of a step's loss; None: nothing is trained.
+        start: the base model or the safety-aligned one.
+        alignment: whether alignment rows are part of each step.
+        distils: whether it learns the teacher's soft labels.
+        passes: how many times the settings' epochs; a method that takes user rows in half of its steps takes twice.
+        reads: how many times each row goes through a model in a step.
+        oracle: whether the poisoned rows are taken out beforehand by their labels.
+        after: what is done to the written adapter's folder when training is over; gets what alignment changed, and
+            the method's settings.
+        settings: what `finetuning.method_settings` may hold.
+    """
+
+    words: str
+    loss: "Callable[[Training], StepLoss] | None"
+    start: Literal["base", "aligned"] = "base"
+    alignment: bool = False
+    distils: bool = False
+    passes: int = 1
+    reads: int = 1
+    oracle: bool = False
+    after: Callable[[Path, AlignedMinusBase, Any], None] | None = None
+    settings: type[Section] = NoSettings
+
+    def needs(self, *, filtered: bool) -> list[str]:
+        """The stages before it: the aligned model is the teacher, and the filter's feature is the teacher's."""
+        teacher = filtered or self.distils or self.start == "aligned"
+        return [name for name, needed in (("teacher", teacher), ("soft_labels", self.distils)) if needed]
+
+    def options(self, given: Mapping[str, Any]) -> Any:
+        """Its own settings.
+
+        Raises:
+            ConfigurationError: naming each wrong key.
+        """
+        return plugins.options_of(self.settings, given, "finetuning.method_settings")
+
+
+def method_names() -> tuple[str, ...]:
+    """What `finetuning.method` may be."""
+    return plugins.names(__name__)
+
+
+def load_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    return plugins.load(__name__, name, "finetuning.method").METHOD
