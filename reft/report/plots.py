@@ -36,7 +36,7 @@ def score_distribution(groups: Mapping[str, Sequence[float]], thresholds: Thresh
     axes.axvline(thresholds.quarantine, color="black", linestyle=":", label="quarantine above")
     axes.set(xlabel="score s(x)", ylabel="density")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def layer_separation(untrained: Sequence[Separation], trained: Sequence[Separation]) -> str:
@@ -51,7 +51,7 @@ def layer_separation(untrained: Sequence[Separation], trained: Sequence[Separati
     axes.axhline(0.5, color="black", linewidth=0.5)
     axes.set(xlabel="layer", ylabel="held-out AUROC")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def roc(decisions: Sequence[Decision], labels: Mapping[int, str], thresholds: Thresholds) -> str | None:
@@ -71,7 +71,7 @@ def roc(decisions: Sequence[Decision], labels: Mapping[int, str], thresholds: Th
         axes.plot([x], [y], mark, color="black", label=name)
     axes.set(xlabel="false positive rate", ylabel="recall", xlim=(-0.02, 1), ylim=(0, 1.02))
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def bars(rates: Mapping[str, Mapping[str, Any] | None], title: str) -> str:
@@ -83,7 +83,7 @@ def bars(rates: Mapping[str, Mapping[str, Any] | None], title: str) -> str:
         axes.bar(index, value["value"], color=COLOURS.get(name, GREY), yerr=error, capsize=3)
     axes.set(title=title, ylim=(0, 1.02))
     axes.set_xticks(range(len(shown)), [LABELS.get(name, name).replace(" ", "\n") for name in shown])
-    return _svg(figure)
+    return svg(figure)
 
 
 def dots(rates: Mapping[str, Interval], title: str) -> str:
@@ -97,7 +97,7 @@ def dots(rates: Mapping[str, Interval], title: str) -> str:
         axes.plot([found.value], [place], "o", color=colour)
     axes.set(title=title, xlim=(-0.02, 1.02))
     axes.set_yticks(range(len(names)), names)
-    return _svg(figure)
+    return svg(figure)
 
 
 def by_value(
@@ -115,7 +115,7 @@ def by_value(
     if default in found:
         axes.get_xticklabels()[list(found).index(default)].set_fontweight("bold")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def by_ratio(measure: str, curves: Mapping[str, Mapping[float, Interval]]) -> str:
@@ -128,7 +128,7 @@ def by_ratio(measure: str, curves: Mapping[str, Mapping[float, Interval]]) -> st
         axes.errorbar(list(found), [r.value for r in rates], error, marker="o", capsize=3, label=name, **look)
     axes.set(title=measure, xlabel="poison ratio", ylim=(-0.02, 1.02))
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
 def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -138,10 +138,11 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         axes.plot([h["step"] for h in history], [h["loss"] for h in history], label=name, linewidth=1)
     axes.set(xlabel="optimizer step", ylabel="loss", yscale="log")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as text that stands inside HTML; the figure is closed."""
     buffer = io.StringIO()
     figure.tight_layout()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
