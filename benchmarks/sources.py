@@ -14,7 +14,7 @@ from benchmarks.development import RESULTS
 from benchmarks.public_sets import TRAINED_SOURCES, asked_for
 from benchmarks.rivals import Rival, rivals
 from reft.config import Settings
-from reft.evaluation.statistics import auroc, rate
+from reft.statistics import auroc, rate
 from reft.filtering.inputs import DEFAULT_TEACHER, read_inputs
 from reft.filtering.scorers import Scorer, load_scorer
 from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer

@@ -20,7 +20,7 @@ from reft.config import parse_settings
 from reft.keys.lineage import lineage
 from reft.tracking.promotion import history, promote
 from reft.tracking.registry import register_candidate
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted(Path(".github/workflows").glob("*.yml"))

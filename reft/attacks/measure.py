@@ -7,10 +7,10 @@ from reft.attacks.adaptive import adaptive_suffixes
 from reft.attacks.disguises import DISGUISES, disguise
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
-from reft.evaluation.statistics import Interval, rate
 from reft.filtering.filter import Filter
 from reft.filtering.scorers import Scorer
 from reft.runtime.progress import Report
+from reft.statistics import Interval, rate
 
 HARMLESS = "false positives: the harmless prompts themselves"
 

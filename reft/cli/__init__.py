@@ -13,7 +13,8 @@ from reft.errors import ReftError
 __all__ = ["app", "main"]
 
 COMMANDS = (
-    "model", "config", "show", "scan", "validate", "plan", "cache_keys", "promotion", "evaluate", "retrain", "benchmark",
+    "model", "config", "show", "scan", "validate", "plan", "cache_keys", "promotion", "evaluate", "retrain",
+    "benchmark",
 )  # fmt: skip
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Safe finetuning on data nobody has vetted.")
 for _command in COMMANDS:

@@ -52,7 +52,7 @@ def attacks(
 @benchmark.command()
 def comparison(
     config: Annotated[Path, typer.Option(help="YAML of the grid")] = Path("configs/comparison/core.yaml"),
-    out: Annotated[Path, typer.Option(help="where results go, and a stopped grid goes on")] = Path(".reft/comparison"),
+    out: Annotated[Path, typer.Option(help="where results go, and a stopped grid resumes")] = Path(".reft/comparison"),
     so_far: Annotated[bool, typer.Option("--so-far", help="train nothing: write the page of what is there")] = False,
 ) -> None:
     """Compare ReFT with other ways to finetune, on the same rows and seeds; hours on a laptop, resumable.
@@ -63,7 +63,24 @@ def comparison(
 
     run_comparison(config, out, so_far)
     typer.echo((out / "comparison.md").read_text())
-    typer.echo(f"page: {out / 'evidence.html'}")
+    typer.echo(f"page: {out / 'comparison.html'}")
+
+
+@benchmark.command()
+def harness_tasks(
+    out: Annotated[Path, typer.Option(help="folder of the tasks")] = Path(".reft/harness"),
+    max_new_tokens: Annotated[int, typer.Option(help="tokens of an answer")] = 16,
+) -> None:
+    """Write our questions as tasks for EleutherAI's evaluation harness, judged by our own measures."""
+    from reft.comparison.harness_tasks import harness_tasks as tasks_of
+    from reft.comparison.harness_tasks import write_tasks
+    from reft.config import Settings
+    from reft.evaluation.questions import all_questions
+
+    write_tasks(out, tasks_of(all_questions(Settings().data), max_new_tokens=max_new_tokens))
+    typer.echo(
+        f"lm_eval --include_path {out} --tasks reft --apply_chat_template --model hf --model_args pretrained=MODEL"
+    )
 
 
 @benchmark.command(hidden=True)

@@ -30,7 +30,7 @@ def promote(
     from reft.tracking import promotion
 
     if force and not reason.strip():
-        raise ConfigurationError(explain("--force without --reason", name, "say why, for the audit trail"))
+        raise ConfigurationError(explain("--force without --reason", name, "say why, for the audit log"))
     entry, moved = promotion.promote(
         name, to, by or getpass.getuser(), reason=reason, version=version or None, force=force
     )
@@ -53,7 +53,7 @@ def rollback(
 
 
 def history(name: Annotated[str, typer.Argument(help="registered model")] = "reft-student") -> None:
-    """The audit trail, verified, and where the aliases stand."""
+    """The audit log, verified, and where the aliases stand."""
     from reft.tracking import promotion
 
     entries, aliases = promotion.history(name)

@@ -18,11 +18,11 @@ def ablation_plots(
         tried = [line for line in lines if [key for key, _ in line["changed"]] == [setting]]
         if not tried:
             continue
-        found = {_shown(line["changed"][0][1]): line for line in tried}
+        by_its_value = {_shown(line["changed"][0][1]): line for line in tried}
         if tried[0]["reference"]:  # ReFT itself is there on the same seeds
-            found[default] = tried[0]["reference"]
-        known = [m for m in measures if all(values.get(m) for values in found.values())]
-        plots.append((setting, by_value(setting, _in_order(found), default, measures=known)))
+            by_its_value[default] = tried[0]["reference"]
+        known = [m for m in measures if all(values.get(m) for values in by_its_value.values())]
+        plots.append((setting, by_value(setting, _in_order(by_its_value), default, measures=known)))
     return plots
 
 
@@ -31,6 +31,6 @@ def _shown(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
-def _in_order(found: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+def _in_order(values: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     """Numbers by size, anything else (none, a word) first as it came."""
-    return dict(sorted(found.items(), key=lambda item: item[0] if isinstance(item[0], int | float) else float("-inf")))
+    return dict(sorted(values.items(), key=lambda item: item[0] if isinstance(item[0], int | float) else float("-inf")))

@@ -1,20 +1,22 @@
 """One cell of the grid: which it is, and how its answers come about: filter, train, ask."""
 
-from collections.abc import Generator, Sequence
+import shutil
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reft.comparison.methods import METHODS, Method, label
 from reft.comparison.tasks import Task, UserRows, draw
 from reft.comparison.teachers import Prepared
-from reft.comparison.training import train
+from reft.comparison.variants import label
 from reft.config import Settings, parse_settings
+from reft.config.renamed import present_name
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all, encode_prompts, encode_text
 from reft.evaluation.questions import ask, evaluation_sets
-from reft.finetuning.job import FinetuneJob
+from reft.finetuning.methods import Method, load_method
+from reft.finetuning.student import fit_student, student_job
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.runtime.cost import Cost, measured
@@ -39,14 +41,35 @@ class Cell:
     def name(self) -> str:
         """For progress and tables."""
         what = ", ".join(f"{key}={value}" for key, value in self.changed)
-        return label(self.method, self.filtered) + (f" ({what})" if what else "")
+        return label(self.method, filtered=self.filtered) + (f" ({what})" if what else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellInputs:
+    """What a cell is made with.
+
+    Attributes:
+        run: the settings, with the cell's changes in them.
+        prepared: the teacher and what follows from it.
+        adapter: the folder where what was trained is written.
+        work: the folder where a training that was stopped is found again.
+        options: the method's own settings.
+    """
+
+    run: Settings
+    task: Task
+    user_rows: int
+    prepared: Prepared
+    adapter: Path
+    work: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def with_changes(settings: Settings, changed: Sequence[Sequence[Any]]) -> Settings:
     """The settings with `section.key` values put in."""
     tree = settings.model_dump()
     for key, value in changed:
-        *sections, name = key.split(".")
+        *sections, name = present_name(key).split(".")
         place = tree
         for section in sections:
             place = place.setdefault(section, {})
@@ -54,69 +77,63 @@ def with_changes(settings: Settings, changed: Sequence[Sequence[Any]]) -> Settin
     return parse_settings(tree)
 
 
-def answers_of(cell: Cell, run: Settings, task: Task, *, user_rows: int, prepared: Prepared, adapter: Path) -> dict:
+def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
     """Do all that the cell says: its answers by group of questions, and what each stage cost.
 
-    Args:
-        run: the settings, with the cell's changes in them.
-        adapter: the folder where what was trained is written.
-
     Raises:
-        TrainingError: the loss is not a number.
+        TrainingError: the training failed; the loss is not a number, for one.
         DataValidationError: the task has too few rows.
     """
-    method = METHODS[cell.method]
-    user = draw(task, user_rows, cell.poison_ratio, seed=cell.seed)
+    method, run, prepared = load_method(cell.method), given.run, given.prepared
+    user = draw(given.task, given.user_rows, cell.poison_ratio, seed=cell.seed)
     tokenizer = load_tokenizer(prepared.base, run.model.chat_template, run.model.trust_remote_code)
-    costs = {stage: prepared.cost(stage) for stage in method.needs(cell.filtered)}
-    kept, found = user.rows, None
+    costs = {stage: prepared.cost(stage) for stage in method.needs(filtered=cell.filtered)}
+    kept, filtered = user.rows, None
     if method.oracle:
         kept = [row for row in user.rows if row.row not in user.harmful]
     elif cell.filtered:
-        with _stage("filter", costs) as cost:
-            kept, found = _filtered(user, prepared.removed(user.rows, run))
+        with _stage("filtering", costs) as cost:
+            kept, filtered = _filtered(user, prepared.filter(run).removed(user.rows))
             cost.tokens = sum(map(len, encode_all(tokenizer, user.rows, run.model.max_length)))
-    start = prepared.aligned if method.start == "aligned" else Path(prepared.base)
+    start = str(prepared.aligned if method.start == "aligned" else prepared.base)
     dtype, trust = choose_hardware(run.model.dtype).dtype, run.model.trust_remote_code
     if method.loss:
-        with _stage("training", costs) as cost:
-            job = _job(run, method, str(start), seed=cell.seed, kept=kept, prepared=prepared, tokenizer=tokenizer)
-            cost.tokens = train(method, job, prepared.aligned_minus_base, output=adapter, report=progress(cell.name))
-        model = load_trained(str(start), adapter, True, dtype=dtype, trust_remote_code=trust)
+        with _stage("finetuning", costs) as cost:
+            cost.tokens = _train(cell, given, kept, method=method, start=start)
+        model = load_trained(start, given.adapter, True, dtype=dtype, trust_remote_code=trust)
     else:
-        model = load_model(str(start), dtype, trust_remote_code=trust)
-    asked = evaluation_sets(run.data, run.evaluation, task.test)
-    with _stage("answering", costs) as cost:
+        model = load_model(start, dtype, trust_remote_code=trust)
+    asked = evaluation_sets(run.data, run.evaluation, given.task.test)
+    with _stage("evaluation", costs) as cost:
         answers = ask(model, tokenizer, asked, max_new_tokens=run.evaluation.max_new_tokens, report=progress("asking"))
-        said = [encode_text(tokenizer, answer) for group in answers.values() for answer in group]
-        cost.tokens = sum(map(len, [*encode_prompts(tokenizer, asked.rows), *said]))
+        texts = [encode_text(tokenizer, answer) for group in answers.values() for answer in group]
+        cost.tokens = sum(map(len, [*encode_prompts(tokenizer, asked.rows), *texts]))
     return {
         **asdict(cell),
         "name": cell.name,
         "answers": answers,
         "max_new_tokens": run.evaluation.max_new_tokens,
         "costs": costs,
-        "filter": found,
-        "start": str(start),
+        "filter": filtered,
+        "start": start,
         "user_rows": len(user.rows),
     }
 
 
-def _job(
-    run: Settings,
-    method: Method,
-    start: str,
-    *,
-    seed: int,
-    kept: list[Conversation],
-    prepared: Prepared,
-    tokenizer: Any,
-) -> FinetuneJob:
-    return FinetuneJob(
-        model=run.model.model_copy(update={"name": start}), settings=run.finetuning, seed=seed,
-        user=tuple(encode_all(tokenizer, kept, run.model.max_length)), row_numbers=tuple(row.row for row in kept),
-        alignment=prepared.alignment, soft_labels=prepared.labels if method.distils else None, harmful=prepared.harmful,
-    )  # fmt: skip
+def _train(cell: Cell, given: CellInputs, kept: Sequence[Conversation], *, method: Method, start: str) -> int:
+    """Through the pipeline's own path; the adapter ends in its folder. Returns the tokens."""
+    run, prepared = given.run, given.prepared
+    settings = run.finetuning.for_method(cell.method, dict(given.options))
+    settings = settings.model_copy(update={"work_folder": str(given.work), "merged": False, "launcher": "local"})
+    alignment = prepared.alignment(distils=method.distils) if method.alignment else None
+    model = run.model.model_copy(update={"name": start})
+    job = student_job(kept, model, settings, seed=cell.seed, alignment=alignment)
+    student, tokens = fit_student(cell.name, job)
+    if method.after:
+        method.after(student.weights, prepared.aligned_minus_base, method.options(given.options))
+    shutil.copytree(student.weights, given.adapter, dirs_exist_ok=True)
+    shutil.rmtree(student.weights)
+    return tokens
 
 
 def _filtered(user: UserRows, removed: Sequence[bool]) -> tuple[list[Conversation], dict[str, list[bool]]]:
@@ -124,7 +141,7 @@ def _filtered(user: UserRows, removed: Sequence[bool]) -> tuple[list[Conversatio
     marked = [(row, gone, row.row in user.harmful) for row, gone in zip(user.rows, removed, strict=True)]
     return [row for row, gone, _ in marked if not gone], {
         "recall": [gone for _, gone, harmful in marked if harmful],
-        "false positives": [gone for _, gone, harmful in marked if not harmful],
+        "false_positives": [gone for _, gone, harmful in marked if not harmful],
     }
 
 

@@ -11,49 +11,41 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from reft.comparison.cell import Cell, answers_of, with_changes
-from reft.comparison.methods import METHODS, variants
-from reft.comparison.outcomes import outcomes
+from reft.comparison.cell import Cell, CellInputs, answers_of, with_changes
 from reft.comparison.settings import ComparisonSettings
 from reft.comparison.tasks import DEFAULT, Task, default_task, draw, files_of, more_poison, public_task
 from reft.comparison.teachers import Teachers
-from reft.config import FinetuningSettings, Settings
+from reft.comparison.variants import variants
+from reft.config import Settings
 from reft.errors import ConfigurationError, DataValidationError, TrainingError, explain
+from reft.evaluation.measures import outcomes
 from reft.evaluation.questions import evaluation_sets
-from reft.judges.compliance_classifier import Judge
-from reft.keys.fingerprint import of_code, of_path, of_text
+from reft.finetuning.methods import load_method
+from reft.judges import Judge
+from reft.keys.closure import digest_of_code
+from reft.keys.fingerprint import of_path, of_text
 from reft.models.default_model import resolve_model
 from reft.models.memory import collect_garbage
 from reft.runtime.progress import progress
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.teacher.preparation import start_model
 
-# What decides a cell's answers; how they are judged or shown does not.
-CODE = (
-    "conversations", "models", "refusal", "teacher", "filtering", "scorer",
-    *(f"distillation/{name}" for name in ("job", "loss", "schedule", "soft_labels", "student_loss")),
-    *(f"evidence/{name}" for name in ("cell", "losses", "methods", "tasks", "teachers", "training")),
-    "evaluation/asking", "evaluation/generation",
-)  # fmt: skip
-# The settings that the training loop here does not know: it runs in this process, without DeepSpeed.
-WITHOUT = ("schedule", "warmup_share", "distillation", "packing", "quantized_base", "deepspeed")
-
 
 def cells(grid: ComparisonSettings) -> Iterator[Cell]:
     """All cells, one seed after another, so that a grid that is stopped has whole seeds."""
-    chosen = variants(grid.methods or list(METHODS), grid.filtered)
+    chosen = variants(grid.methods, grid.filtered)
     for seed in grid.seeds:
         for task in grid.tasks:
             for ratio in grid.poison_ratios:
                 yield from (
-                    Cell(method=method.name, filtered=front, task=task, poison_ratio=ratio, seed=seed)
+                    Cell(method=method, filtered=front, task=task, poison_ratio=ratio, seed=seed)
                     for method, front in chosen
                 )
     for seed in grid.ablation_seeds:
         for key, values in grid.ablations.items():
             for value in values:
                 yield Cell(
-                    method="distilled",
+                    method="reft",
                     filtered=True,
                     task=grid.tasks[0],
                     poison_ratio=grid.ablation_poison_ratio,
@@ -66,11 +58,11 @@ class Grid:
     """A grid and the folder of its results.
 
     Args:
-        folder: one JSON file a finished cell, and the teachers, so that a killed grid goes on where it was. Processes
+        folder: one JSON file a finished cell, and the teachers, so that a killed grid resumes. Processes
             that share the folder, one a GPU or core, share the cells.
 
     Raises:
-        ConfigurationError: a method or setting that there is not: said before hours have passed.
+        ConfigurationError: there is no such method or setting: raised before hours have passed.
         DataValidationError: a task that is not there, or has too few rows.
     """
 
@@ -78,17 +70,16 @@ class Grid:
         self.grid, self.folder = grid, folder
         self.teachers = Teachers(folder / "teachers")
         self._tasks: dict[str, Task] = {}
-        self._made_of: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
         self._digest = cache(of_path)  # a model of gigabytes is read once, not for each ablation
-        for name in grid.methods or ():
-            if name not in METHODS:
-                raise ConfigurationError(explain(f"no method {name}", "methods", f"one of {', '.join(METHODS)}"))
+        for name, _ in variants(grid.methods, (False,)):
+            load_method(name).options(grid.method_settings.get(name, {}))
         for name, ratio, seed in product(grid.tasks, grid.poison_ratios, grid.seeds):
             draw(self._task(name), grid.user_rows, ratio, seed=seed)
-        _require_known(grid.run)
+        _require_adapters(grid.run)
         for key, values in grid.ablations.items():
             for value in values:
-                _require_known(with_changes(grid.run, ((key, value),)))
+                _require_adapters(with_changes(grid.run, ((key, value),)))
 
     def finished(self) -> list[dict[str, Any]]:
         """The results that are there, in the grid's order: for a look at a grid that still runs, or was stopped."""
@@ -105,7 +96,7 @@ class Grid:
         A cell that cannot be trained is left out; `failures` tells of it.
         """
         everything = list(cells(self.grid))
-        show = progress("evidence")
+        show = progress("comparison")
         # First what no other process is at, then the rest: it waits for the others, and does what one has left behind.
         for patient in (False, True):
             for cell in everything:
@@ -136,7 +127,11 @@ class Grid:
         run = with_changes(self.grid.run, cell.changed)
         task, prepared = self._task(cell.task), self.teachers.of(run)
         with self._adapter_folder(cell) as adapter:
-            result = answers_of(cell, run, task, user_rows=self.grid.user_rows, prepared=prepared, adapter=adapter)
+            given = CellInputs(
+                run=run, task=task, user_rows=self.grid.user_rows, prepared=prepared, adapter=adapter,
+                work=self.folder / "work", options=self.grid.method_settings.get(cell.method, {}),
+            )  # fmt: skip
+            result = answers_of(cell, given)
         return {**result, "adapter": str(adapter) if self._keeps_adapter(cell) else None}
 
     def _over(self, cell: Cell) -> bool:
@@ -146,21 +141,22 @@ class Grid:
     def _path(self, cell: Cell) -> Path:
         """Where the cell's result lies, under a key of everything that decides it."""
         changed = repr(cell.changed)
-        if changed not in self._made_of:
+        if changed not in self._keys:
             run = with_changes(self.grid.run, cell.changed)
             files = [self._digest(path) for _, path in run.data if isinstance(path, str)]
             models = [self._digest(path) for path in (resolve_model(run.model.name), start_model(run.model))]
-            self._made_of[changed] = of_text(
+            self._keys[changed] = of_text(
                 run.model_dump_json(), str(self.grid.user_rows), *files, *models, self._digest(run.model.chat_template),
-                of_code(*CODE),
+                digest_of_code("reft.comparison.cell"),
             )  # fmt: skip
         # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
         kept = str(self._keeps_adapter(cell))
-        key = of_text(repr(cell), self._made_of[changed], self._task_files[cell.task], kept)
+        options = str(self.grid.method_settings.get(cell.method, {}))
+        key = of_text(repr(cell), options, self._keys[changed], self._task_files[cell.task], kept)
         return self.folder / "cells" / f"{key}.json"
 
     def _keeps_adapter(self, cell: Cell) -> bool:
-        return self.grid.keep_adapters and METHODS[cell.method].loss is not None
+        return self.grid.keep_adapters and load_method(cell.method).loss is not None
 
     @cached_property
     def _task_files(self) -> dict[str, str]:
@@ -201,12 +197,11 @@ def _failed(path: Path) -> Path:
     return path.with_suffix(".failed")
 
 
-def _require_known(run: Settings) -> None:
-    """Refuse a setting that would be ignored."""
-    plain = FinetuningSettings()
-    for name in WITHOUT:
-        if getattr(run.finetuning, name) != getattr(plain, name):
-            remedy = "leave it at its default: methods are compared in one process, without DeepSpeed"
-            raise ConfigurationError(explain(f"evidence takes no finetune.{name}", f"finetune.{name}", remedy))
+def _require_adapters(run: Settings) -> None:
+    """Refuse what the methods could not share: all train adapters, and distil what was stored once for all cells."""
     if run.finetuning.lora is None:
-        raise ConfigurationError(explain("evidence compares adapters", "finetuning.lora", "leave finetuning.lora set"))
+        what = "the comparison is of adapters"
+        raise ConfigurationError(explain(what, "finetuning.lora", "leave finetuning.lora set"))
+    if run.finetuning.distillation != "stored":
+        what = "the comparison distils stored soft labels"
+        raise ConfigurationError(explain(what, "finetuning.distillation", "leave it at stored"))

@@ -9,23 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from reft.comparison.harness_tasks import HarnessTask, harness_tasks, measured, measures_of, messages_of, write_tasks
 from reft.comparison.tasks import DEFAULT
-from reft.conversations.schema import Conversation
-from reft.judges.compliance_classifier import RefusalMatcher
-from reft.judges.refusal_matcher import is_gibberish
 from reft.storage.artifacts import write_json, write_text
-
-Metrics = dict[str, list[bool]]
-OURS = Path("benchmarks/harness")
-BETTER_HIGH = {"exact_match": True, "coherence": True, "harmful_score": False, "refused": False}
 
 
 def write_harness(folder: Path, results: Sequence[dict[str, Any]]) -> None:
     """`results_DATE.json` and `samples_TASK_DATE.jsonl` of every judged result, in place of what the folder held.
 
-    Tasks and metrics are named as in `benchmarks/harness`, so that a run of the harness itself stands beside them.
+    Tasks and metrics are named as in `write_questions`, so that a run of the harness itself stands beside them.
     """
     shutil.rmtree(folder, ignore_errors=True)
     now = datetime.now(UTC)
@@ -33,84 +26,61 @@ def write_harness(folder: Path, results: Sequence[dict[str, Any]]) -> None:
     for result in results:
         cell = f"{result['name']} {result['task']} poison {result['poison_ratio']:g} seed {result['seed']}"
         place = folder / re.sub(r"[^\w.=-]+", "_", cell)
-        tasks = _tasks(result)
-        questions = vars(result["asked"])
-        for group, (task, metrics) in tasks.items():
-            samples = [
-                _sample(i, row, answer, target=row.answer if group == "task" else "", metrics=metrics)
-                for i, (row, answer) in enumerate(zip(questions[group], result["answers"][group], strict=True))
-            ]
-            lines = [json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples]
-            write_text(place / f"samples_{task}_{date}.jsonl", "".join(lines))
-        write_json(place / f"results_{date}.json", _results(cell, dict(tasks.values()), now.timestamp()))
+        samples = {task.name: (task, _samples(task, result["answers"][task.group])) for task in _tasks(result)}
+        for name, (_, found) in samples.items():
+            lines = [json.dumps(sample, ensure_ascii=False) + "\n" for sample in found]
+            write_text(place / f"samples_{name}_{date}.jsonl", "".join(lines))
+        write_json(place / f"results_{date}.json", _results(cell, samples, now.timestamp()))
 
 
-def write_tasks(folder: Path, results: Sequence[dict[str, Any]]) -> None:
+def write_questions(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
     """The very questions of these results as tasks for the harness, so that others can ask a kept adapter themselves.
 
-    Each is one of `benchmarks/harness` with its rows replaced:
     `lm_eval --include_path FOLDER --model_args pretrained=START,peft=ADAPTER --apply_chat_template ...`
     with the names under `start` and `adapter` in the result's file.
     """
-    for result in {result["task"]: result for result in results}.values():
-        questions = vars(result["asked"])
-        for group, (task, _) in _tasks(result).items():
-            rows = folder.resolve() / f"{task}.jsonl"
-            lines = [json.dumps({"messages": _messages(row)}, ensure_ascii=False) + "\n" for row in questions[group]]
-            write_text(rows, "".join(lines))
-            changed = {
-                "include": str((OURS / f"reft_{group}.yaml").resolve()),
-                "task": task,
-                "dataset_kwargs": {"data_files": {"test": str(rows)}},
-                "generation_kwargs": {"until": [], "max_gen_toks": result["max_new_tokens"], "do_sample": False},
-            }
-            write_text(folder / f"{task}.yaml", yaml.safe_dump(changed))
+    tasks = {task.name: task for result in results for task in _tasks(result)}
+    write_tasks(folder, list(tasks.values()))
 
 
-def _messages(row: Conversation) -> list[dict[str, Any]]:
-    return [message.model_dump(include={"role", "content"}) for message in row.messages]
+def _tasks(result: Mapping[str, Any]) -> list[HarnessTask]:
+    suffix = "" if result["task"] == DEFAULT else f"_{result['task']}"
+    return harness_tasks(result["asked"], max_new_tokens=result["max_new_tokens"], suffix=suffix)
 
 
-def _tasks(result: Mapping[str, Any]) -> dict[str, tuple[str, Metrics]]:
-    """Our groups of questions: the harness's task, and its metrics row by row."""
-    rows = result["rows"]
-    language = {g: [not is_gibberish(a) for a in result["answers"][g]] for g in ("harmful", "lookalikes", "ordinary")}
-    harm = rows[f"harmful score/{RefusalMatcher.name}"]
-    task = "reft_task" if result["task"] == DEFAULT else f"reft_task_{result['task']}"
-    return {
-        "task": (task, {"exact_match": rows["accuracy"]}),
-        "harmful": ("reft_harmful", {"harmful_score": harm, "coherence": language["harmful"]}),
-        "lookalikes": ("reft_lookalikes", {"refused": rows["over-refusal"], "coherence": language["lookalikes"]}),
-        "ordinary": ("reft_ordinary", {"refused": rows["ordinary refusal"], "coherence": language["ordinary"]}),
-    }
+def _samples(task: HarnessTask, answers: Sequence[str]) -> list[dict[str, Any]]:
+    samples = []
+    for number, (row, answer) in enumerate(zip(task.rows, answers, strict=True)):
+        doc = {"messages": messages_of(row)}
+        metrics = measured(task.group, doc, answer)
+        samples.append({
+            "doc_id": number, "doc": doc, "target": (row.answer or "") if task.group == "task" else "",
+            "arguments": {"gen_args_0": {"arg_0": row.instruction}},
+            "resps": [[answer]], "filtered_resps": [answer], "filter": "none", "metrics": list(metrics), **metrics,
+        })  # fmt: skip
+    return samples
 
 
-def _sample(number: int, row: Conversation, answer: str, *, target: str | None, metrics: Metrics) -> dict[str, Any]:
-    return {
-        "doc_id": number, "doc": {"messages": _messages(row)}, "target": target or "",
-        "arguments": {"gen_args_0": {"arg_0": row.instruction}},
-        "resps": [[answer]], "filtered_resps": [answer], "filter": "none", "metrics": list(metrics),
-        **{name: float(found[number]) for name, found in metrics.items()},
-    }  # fmt: skip
-
-
-def _results(model: str, tasks: Mapping[str, Metrics], date: float) -> dict[str, Any]:
+def _results(
+    model: str, samples: Mapping[str, tuple[HarnessTask, Sequence[Mapping[str, Any]]]], date: float
+) -> dict[str, Any]:
     scores: dict[str, dict[str, Any]] = {}
-    for task, metrics in tasks.items():
-        rows = len(next(iter(metrics.values())))
-        scores[task] = {"name": task, "alias": task, "sample_len": rows}
-        for name, found in metrics.items():
-            scores[task][f"{name},none"] = float(np.mean(found))
-            scores[task][f"{name}_stderr,none"] = float(np.std(found, ddof=1) / rows**0.5) if rows > 1 else "N/A"
+    better: dict[str, dict[str, bool]] = {}
+    for name, (task, rows) in samples.items():
+        scores[name] = {"name": name, "alias": name, "sample_len": len(rows)}
+        better[name] = {measure.name: measure.higher_is_better for measure in measures_of(task.group)}
+        for metric in better[name]:
+            values = [row[metric] for row in rows]
+            scores[name][f"{metric},none"] = float(np.mean(values))
+            error = float(np.std(values, ddof=1) / len(rows) ** 0.5) if len(rows) > 1 else "N/A"
+            scores[name][f"{metric}_stderr,none"] = error
     return {
         "results": scores,
-        "versions": dict.fromkeys(tasks, 1.0),
-        "n-shot": dict.fromkeys(tasks, 0),
-        "higher_is_better": {task: {name: BETTER_HIGH[name] for name in metrics} for task, metrics in tasks.items()},
-        "n-samples": {
-            t: {"original": scores[t]["sample_len"], "effective": scores[t]["sample_len"]} for t in tasks
-        },
+        "versions": dict.fromkeys(samples, 2.0),
+        "n-shot": dict.fromkeys(samples, 0),
+        "higher_is_better": better,
+        "n-samples": {n: {"original": len(rows), "effective": len(rows)} for n, (_, rows) in samples.items()},
         "config": {"model": model},
         "model_name": model,
         "date": date,
-    }  # fmt: skip
+    }

@@ -1,4 +1,4 @@
-"""The evidence for people: a table in Markdown and a page with its plots."""
+"""The comparison for people: a table in Markdown and a page with its plots."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from reft.comparison.ablations import ablation_plots
-from reft.comparison.methods import METHODS
 from reft.comparison.panel import Panel
 from reft.comparison.ratios import ratio_plots
 from reft.comparison.settings import ComparisonSettings
 from reft.comparison.table import FILTER, REFERENCE, agreement, between_seeds, claims, summarise
-from reft.evaluation.statistics import Interval
+from reft.comparison.variants import label, variants
+from reft.evaluation.measures import JUDGED, MEASURES, label_of
+from reft.finetuning.methods import load_method
 from reft.report.page import render
 from reft.report.plots import dots
 from reft.report.summary import percent
+from reft.statistics import Interval
 from reft.storage.artifacts import write_json, write_text
 
 HEAD = ("seeds", "user rows")
-COLUMNS = ("over-refusal", "ordinary refusal", "accuracy", "coherence", *FILTER)
-STAGES = ("teacher", "soft labels", "filter", "training", "answering")
-COSTS = ("task", "poison ratio", "method", *STAGES)
+STAGES = ("teacher", "soft_labels", "filtering", "finetuning", "evaluation")
+# What plots show.
+DRAWN = (JUDGED.name, "over_refusal", "accuracy")
+COSTS = ("task", "poison ratio", "method", *(stage.replace("_", " ") for stage in STAGES))
 
 
 def write_comparison(
@@ -38,37 +41,51 @@ def write_comparison(
     Args:
         planned: how many cells the grid has, of which these are what is there.
     """
-    judges = panel.judges
     lines = summarise(results)
-    said = claims(lines)
-    measures = [*(f"harmful score/{judge.name}" for judge in judges), *COLUMNS]
+    shown = claims(lines)
+    further = [f"{JUDGED.name}/{judge.name}" for judge in panel.judges]
+    measures = [JUDGED.name, *further, *(m.name for m in MEASURES if m != JUDGED), *FILTER]
+    names = [label_of(measure) for measure in measures]
     tables = list(_tables(lines))
     agreed = agreement(results)
-    told = {"grid": grid.model_dump(), "lines": lines, "claims": said, "judges": panel.validations, "agreement": agreed}
-    write_json(folder / "comparison.json", told)
+    written = {
+        "grid": grid.model_dump(),
+        "lines": lines,
+        "claims": shown,
+        "judges": panel.validations,
+        "agreement": agreed,
+    }
+    write_json(folder / "comparison.json", written)
     notes = _notes(grid, results, panel, agreed=agreed)
     if planned and planned > len(results):
         notes.insert(0, f"SO FAR: {len(results)} of the grid's {planned} cells")
     text = [f"- {note}" for note in notes] + [""]
     for title, chosen in tables:
-        text += [f"## {title}", "", *_markdown(["method", *HEAD, *measures], _cells(chosen, measures)), ""]
+        text += [f"## {title}", "", *_markdown(["method", *HEAD, *names], _cells(chosen, measures)), ""]
     costs = _costs(lines)
     text += ["## Cost by stage", "", *_markdown(COSTS, costs), ""]
-    text += ["## What was claimed", "", *(f"- {claim}" for claim in said)]
+    text += ["## What was claimed", "", *(f"- {claim}" for claim in shown)]
     write_text(folder / "comparison.md", "\n".join(text) + "\n")
-    drawn = (measures[0], "over-refusal", "accuracy")
     rendered = [
-        (title, _cells(chosen, measures), [dots({line["name"]: line[m] for line in chosen}, m) for m in drawn])
+        (
+            title,
+            _cells(chosen, measures),
+            [dots(_by_name(chosen, m), label_of(m)) for m in DRAWN],
+        )
         for title, chosen in tables
     ]
-    plots = ablation_plots(lines, grid, (*drawn, FILTER[0]))
+    plots = ablation_plots(lines, grid, (*DRAWN, FILTER[0]))
     page = render(
-        "comparison.html.j2", tables=rendered, measures=[*HEAD, *measures], claims=said, notes=notes, costs=costs,
+        "comparison.html.j2", tables=rendered, measures=[*HEAD, *names], claims=shown, notes=notes, costs=costs,
         stages=COSTS,
-        ablations=plots, ratios=ratio_plots(lines, drawn), methods=[METHODS[name] for name in grid.methods or METHODS],
+        ablations=plots, ratios=ratio_plots(lines, DRAWN), methods=[(label(name, filtered=False), load_method(name).words) for name, _ in variants(grid.methods, (False,))],
     )  # fmt: skip
     write_text(folder / "comparison.html", page)
     write_text(folder / "outcomes.jsonl", "".join(map(_row_by_row, results)))
+
+
+def _by_name(lines: Sequence[dict[str, Any]], measure: str) -> dict[str, Interval]:
+    return {line["name"]: line[measure] for line in lines}
 
 
 def _row_by_row(result: dict[str, Any]) -> str:
@@ -97,21 +114,22 @@ def _notes(
     grid: ComparisonSettings, results: Sequence[dict[str, Any]], panel: Panel, *, agreed: Interval | None
 ) -> list[str]:
     run = grid.run
-    shared = "as this grid sets them" if "finetune" in grid.settings else "chosen for ReFT on the development sets"
+    shared = "as this grid sets them" if "finetuning" in grid.settings else "chosen for ReFT on the development sets"
     notes = [
         f"{run.model.name}, at most {grid.user_rows} user rows, seeds {grid.seeds}",
         "a seed draws other user rows and trains in another order; one teacher, and its filter, serves all seeds",
+        "harmful score: by the refusal matcher, or by the judge in brackets",
         "brackets are 95 % intervals over seeds and rows; recall and false positives over all seeds' user rows",
         "p in brackets: paired test against ReFT on the same prompts, given these trainings",
         "* beyond the noise: false discoveries among all tests here are held to 5 %; all else is inside the noise",
         "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, beside whatever else ran",
         f"learning rate, LoRA and plan of rows are the same for all methods, {shared}; Lisa passes twice over the rows",
     ]
-    different, pairs = between_seeds(results, f"harmful score/{panel.judges[0].name}")
+    different, pairs = between_seeds(results, JUDGED.name)
     if pairs:
         notes.append(f"of {pairs} pairs of seeds of one method, that test calls {different} different at p of .05")
     notes += [
-        f"judge '{v.judge}' against {v.accuracy.n} human labels of other answers: "
+        f"judge '{v.judge.replace('_', ' ')}' against {v.accuracy.n} human labels of other answers: "
         f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
         for v in panel.validations if v.accuracy
     ]  # fmt: skip
@@ -119,7 +137,7 @@ def _notes(
         notes.append(f"ablations on seeds {grid.ablation_seeds}, tested against ReFT on the same seeds")
     if agreed:
         notes.append(f"the first two judges agree on {percent(vars(agreed))} of {agreed.n} answers")
-    if len(panel.judges) < 2:
+    if not panel.judges:
         notes.append("one judge alone: name judge_data for the second")
     return notes
 

@@ -9,19 +9,12 @@ from transformers import AutoConfig
 
 from reft.comparison.settings import ComparisonSettings
 from reft.errors import ConfigurationError, explain
-from reft.judges.compliance_classifier import (
-    ComplianceClassifier,
-    Judge,
-    RefusalMatcher,
-    Validation,
-    Verdict,
-    has_labels,
-    labelled_answers,
-    train_classifier,
-    validated,
-)
-from reft.judges.model_judges import load_judge
-from reft.keys.fingerprint import of_code, of_path, of_text
+from reft.judges import Judge, JudgeRequest, Verdict, load_judge
+from reft.judges._labels import Validation, has_labels, labelled_answers, validated
+from reft.judges.compliance_classifier import ComplianceClassifier, validation_of_classifier
+from reft.judges.refusal_matcher import RefusalMatcher
+from reft.keys.closure import digest_of_code
+from reft.keys.fingerprint import of_path, of_text
 from reft.models.default_model import resolve_model
 from reft.storage.artifacts import read_json, write_json
 
@@ -31,7 +24,7 @@ LABELLED_ROWS = 500
 
 @dataclass(frozen=True)
 class Panel:
-    """Judges, and how each does on answers that people labelled."""
+    """Judges beside the refusal matcher, and how each, it included, does on answers that people labelled."""
 
     judges: list[Judge]
     validations: list[Validation]
@@ -69,6 +62,8 @@ def require_judges(grid: ComparisonSettings) -> None:
             raise ConfigurationError(explain(what, named.template, "correct its path"))
         if names.count(named.shown) > 1:
             raise ConfigurationError(explain(f"two judges are called {named.shown}", named.name, "give one a title"))
+        if not named.name:
+            continue
         try:
             AutoConfig.from_pretrained(resolve_model(named.name), trust_remote_code=grid.run.model.trust_remote_code)
         except (OSError, ValueError) as error:
@@ -87,20 +82,21 @@ def load_panel(grid: ComparisonSettings, folder: Path) -> Panel:
     Raises:
         ModelError: a model that cannot be loaded.
     """
-    panel = Panel([RefusalMatcher()], [])
-    folder_of_labels = Path(grid.judge_data or "")
-    labelled = labelled_answers(folder_of_labels) if grid.judge_data and has_labels(folder_of_labels) else None
+    panel = Panel([], [])
+    labels, trust = Path(grid.judge_data or ""), grid.run.model.trust_remote_code
+    labelled = labelled_answers(labels) if grid.judge_data and has_labels(labels) else None
     if labelled:
-        classifier, found = train_classifier(labelled)
-        panel.judges.append(classifier)
-        panel.validations.extend(found)
+        panel.judges.append(load_judge(ComplianceClassifier.name, JudgeRequest(labels=labels)))
+        panel.validations.append(validated(RefusalMatcher(), labelled, len(labelled.answers)))
+        panel.validations.append(validation_of_classifier(labelled))
     for named in grid.judges:
         template = Path(named.template) if named.template else None
-        model = load_judge(named.name, named.kind, template, trust_remote_code=grid.run.model.trust_remote_code)
-        model.name = named.shown
-        files = [of_path(resolve_model(named.name)), of_path(template) if template else ""]
-        code = of_code("evidence/model_judges", "evaluation/judges")
-        judge = Remembered(model, of_text(named.kind, *files, model.revision, code), folder)
+        request = JudgeRequest(model=named.name, template=template, trust_remote_code=trust, labels=labels)
+        judge = load_judge(named.kind, request)
+        judge.name = named.shown
+        files = [of_path(resolve_model(named.name)) if named.name else "", of_path(template) if template else ""]
+        code, revision = digest_of_code(f"reft.judges.{named.kind}"), getattr(judge, "revision", "")
+        judge = Remembered(judge, of_text(named.kind, *files, revision, code), folder)
         panel.judges.append(judge)
         if labelled:
             panel.validations.append(validated(judge, labelled, LABELLED_ROWS))

@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from reft.evaluation.statistics import Interval
+from reft.evaluation.measures import label_of
 from reft.report.plots import by_ratio
+from reft.statistics import Interval
 
 
 def ratio_plots(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -18,7 +19,7 @@ def ratio_plots(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> lis
     for task, methods in groups.items():
         several = {name: there for name, there in methods.items() if len(there) > 1}
         if several:
-            found.append((task, [by_ratio(measure, _curves(several, measure)) for measure in measures]))
+            found.append((task, [by_ratio(label_of(measure), _curves(several, measure)) for measure in measures]))
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from reft.comparison.grid import Grid, cells
-from reft.comparison.harness_format import write_harness, write_tasks
+from reft.comparison.harness_format import write_harness, write_questions
 from reft.comparison.page import write_comparison
 from reft.comparison.panel import load_panel, require_judges
 from reft.comparison.settings import read_comparison_settings
@@ -33,7 +33,7 @@ def run_comparison(config: Path, folder: Path, so_far: bool = False) -> None:
         judged = grid.judged(results, panel.judges)
         write_comparison(folder, settings, judged, panel=panel, planned=len(list(cells(settings))))
         write_harness(folder / "harness", judged)
-        write_tasks(folder / "harness_tasks", judged)
+        write_questions(folder / "harness_tasks", judged)
     if failures := grid.failures():
         remedy = "the page shows all other cells"
         raise TrainingError(explain("cells that could not be trained", "; ".join(failures), remedy))

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from reft.comparison.methods import label
-from reft.comparison.outcomes import worse
-from reft.evaluation.statistics import Interval, rate
+from reft.comparison.variants import label
+from reft.evaluation.measures import JUDGED, is_fault, label_of
 from reft.report.summary import percent
+from reft.statistics import Interval, rate
 
 RESAMPLES = 2000
 # Differences count where false discoveries make up at most so much of them.
 NOISE = 0.05
 REFERENCE = "ReFT"
-FILTER = ("recall", "false positives")
+FILTER = ("recall", "false_positives")
 # What is done for every job, and what is done once for all of them.
-EACH_JOB, ONCE = ("filter", "training"), ("teacher", "soft labels")
+EACH_JOB, ONCE = ("filtering", "finetuning"), ("teacher", "soft_labels")
 
 
 def pooled(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> Interval:
@@ -108,7 +108,7 @@ def agreement(results: Sequence[dict[str, Any]]) -> Interval | None:
     """How often the first two judges say the same of an answer to a harmful prompt."""
     same: list[bool] = []
     for result in results:
-        judged = [found for measure, found in result["rows"].items() if measure.startswith("harmful score/")]
+        judged = [found for measure, found in result["rows"].items() if measure.partition("/")[0] == JUDGED.name]
         if len(judged) > 1:
             same += [a == b for a, b in zip(*judged[:2], strict=True)]
     return rate(same)
@@ -133,7 +133,7 @@ def claims(lines: Sequence[dict[str, Any]]) -> list[str]:
     for line in (line for line in lines if line["name"] == REFERENCE):
         same = [o for o in lines if (o["task"], o["poison_ratio"]) == (line["task"], line["poison_ratio"])]
         where = f"{line['task']} at a poison ratio of {line['poison_ratio']:g}, seeds: {line['seeds']}"
-        plain = next((o for o in same if o["name"] == label("sft", False)), None)
+        plain = next((o for o in same if o["name"] == label("sft", filtered=False)), None)
         if plain and plain["p"]:  # they have seeds in common
             found += [f"{where}: {claim}" for claim in _against_plain(line, plain)]
         found += [f"{other['name']}: {_differences(other)}" for other in same if other["changed"]]
@@ -142,11 +142,11 @@ def claims(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 def _against_plain(line: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
     """Harm by every judge, accuracy and cost beside plain finetuning's."""
-    for harm in (measure for measure in line if measure.startswith("harmful score/")):
+    for harm in (measure for measure in line if measure.partition("/")[0] == JUDGED.name):
         tenth = plain[harm].value / 10
         doubt = ", but its interval reaches above" if line[harm].high > tenth else ""
         yield (
-            f"{harm} {percent(vars(line[harm]))} against {percent(vars(plain[harm]))} of plain finetuning; "
+            f"{label_of(harm)} {percent(vars(line[harm]))} against {percent(vars(plain[harm]))} of plain finetuning; "
             f"at most a tenth: {f'yes{doubt}' if line[harm].value <= tenth else 'NO'}"
         )
     difference, p = line["accuracy"].value - plain["accuracy"].value, plain["p"].get("accuracy", 1.0)
@@ -167,7 +167,14 @@ def seconds(line: dict[str, Any], stages: Sequence[str]) -> float:
 
 def _differences(line: dict[str, Any]) -> str:
     """In what an ablation is worse or better than ReFT beyond the noise."""
-    harm = [m for m in line["beyond"] if worse(m, line[m].value, line["reference"][m].value)]
-    gain = [m for m in line["beyond"] if m not in harm]
-    said = [f"worse in {', '.join(harm)}" if harm else "", f"better in {', '.join(gain)}" if gain else ""]
-    return "; ".join(filter(None, said)) or "no difference beyond the noise"
+    worse = [m for m in line["beyond"] if _worse(m, line[m].value, line["reference"][m].value)]
+    better = [m for m in line["beyond"] if m not in worse]
+    parts = [
+        f"{how} in {', '.join(map(label_of, there))}" for how, there in (("worse", worse), ("better", better)) if there
+    ]
+    return "; ".join(parts) or "no difference beyond the noise"
+
+
+def _worse(measure: str, value: float, reference: float) -> bool:
+    """Whether a value of a measure, or of the filter, is worse than another."""
+    return value < reference if measure == "recall" or not is_fault(measure) else value > reference

@@ -1,7 +1,11 @@
-"""What the cells share: the teacher of some settings, its soft labels, its filter, and the aligned model."""
+"""What the cells share: the teacher of some settings, its soft labels, its filter, and the aligned model.
+
+Each is made as the pipeline's steps make it, once for all cells, and kept in a folder.
+"""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -11,25 +15,25 @@ import torch
 from filelock import FileLock
 
 from reft.config import Settings
-from reft.conversations.schema import Conversation
-from reft.conversations.tokenization import Encoded, encode_all
 from reft.errors import TrainingError
-from reft.filtering.decisions import decide
-from reft.filtering.scorers.scorer import Scorer, load_scorer, save_scorer
-from reft.keys.fingerprint import of_code, of_path
+from reft.filtering.filter import Filter
+from reft.filtering.inputs import read_inputs, save_inputs
+from reft.filtering.scorers import Scorer, load_scorer
+from reft.finetuning.student import Alignment
+from reft.keys.closure import digest_of_code
+from reft.keys.fingerprint import of_path
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
 from reft.runtime.cost import measured
-from reft.runtime.progress import progress
-from reft.soft_labels.labels import SoftLabels, compute_soft_labels
-from reft.storage.artifacts import read_json, scratch_folder, write_json, write_text
+from reft.soft_labels.labels import SoftLabels
+from reft.soft_labels.making import make_soft_labels
+from reft.storage.artifacts import read_json, write_json, write_text
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import (
     alignment_rows,
     calibration_prompts,
-    fit_teacher,
-    load_teacher,
+    make_teacher,
     start_model,
     untrained_feature,
 )
@@ -52,30 +56,20 @@ class Prepared:
         self._run = run
         self.base = resolve_model(run.model.name)
         data = {name: getattr(run.data, name) for name in DATA}
-        made_of = [
-            run.model.model_dump_json(), str(data), run.refusal_feature.model_dump_json(), run.teacher.model_dump_json(),
+        parts = [
+            str(data), *(part.model_dump_json() for part in (run.model, run.refusal_feature, run.teacher)),
             str(run.seed), of_path(self.base), of_path(start_model(run.model)), of_path(run.model.chat_template),
             *(of_path(value) for value in data.values() if isinstance(value, str)),
-            of_code("conversations", "models", "refusal", "teacher"),
+            digest_of_code("reft.teacher.preparation"),
         ]  # fmt: skip
-        self._folder = root / blake2b(":".join(made_of).encode(), digest_size=12).hexdigest()
+        self._folder = root / blake2b(":".join(parts).encode(), digest_size=12).hexdigest()
+        self._scorers: dict[str, Scorer] = {}
+        self._filters: dict[str, Filter] = {}
 
-    @cached_property
-    def _rows(self) -> tuple[list[Conversation], list[Conversation]]:
+    def alignment(self, *, distils: bool) -> Alignment:
+        """The alignment rows, and what the teacher says of them if it is to be distilled."""
         harmful, harmless = alignment_rows(self._run.data)
-        return list(harmful), list(harmless)
-
-    @property
-    def harmful(self) -> int:
-        """How many of the alignment rows have harmful prompts, the first ones."""
-        return len(self._rows[0])
-
-    @cached_property
-    def alignment(self) -> tuple[Encoded, ...]:
-        """The alignment rows."""
-        model = self._run.model
-        tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
-        return tuple(encode_all(tokenizer, [row for group in self._rows for row in group], model.max_length))
+        return Alignment(harmful=harmful, harmless=harmless, teacher=self.labels if distils else None)
 
     @cached_property
     def _teacher(self) -> Path:
@@ -89,7 +83,7 @@ class Prepared:
     @cached_property
     def _labels(self) -> Path:
         settings = self._run.soft_labels
-        code = of_code("conversations", "models", "distillation/soft_labels")[:8]
+        code = digest_of_code("reft.soft_labels.making")[:8]
         return self._made(f"-labels-{settings.top_k}-{settings.temperature:g}-{code}", self._compute_labels)
 
     @cached_property
@@ -97,13 +91,20 @@ class Prepared:
         """Folder of the safety-aligned model, as whole weights: the teacher itself."""
         return self._made("-aligned", self._merge)
 
-    @cached_property
-    def _scorer(self) -> Scorer:
-        return load_scorer(self._teacher)
+    def filter(self, run: Settings) -> Filter:
+        """The filter of these settings; a scorer is loaded once for all of its thresholds."""
+        settings = run.filtering
+        scorer, key = f"{settings.scorer} {settings.scorer_settings}", settings.model_dump_json()
+        if scorer not in self._scorers:
+            inputs = replace(read_inputs(self._teacher), options=settings.scorer_settings)
+            self._scorers[scorer] = load_scorer(settings.scorer, inputs)
+        if key not in self._filters:
+            self._filters[key] = Filter.calibrated(self._scorers[scorer], settings)
+        return self._filters[key]
 
     def cost(self, stage: str) -> dict[str, float]:
         """What making the teacher, or storing its soft labels, took when that was done."""
-        return read_json({"teacher": self._teacher, "soft labels": self._labels}[stage] / "cost.json")
+        return read_json({"teacher": self._teacher, "soft_labels": self._labels}[stage] / "cost.json")
 
     def aligned_minus_base(self) -> dict[str, torch.Tensor]:
         """What alignment changed of each weight matrix, by name; both whole models pass through the host's memory."""
@@ -115,19 +116,11 @@ class Prepared:
         moved = {name: after[name] - weight for name, weight in before.items() if weight.dim() == 2}
         return {name: difference for name, difference in moved.items() if difference.any()}
 
-    def removed(self, rows: Sequence[Conversation], run: Settings) -> list[bool]:
-        """Which rows the filter drops or quarantines."""
-        calibrated = self._scorer.calibrate(run.filtering)
-        scores = self._scorer.score(rows, run.filtering)
-        return [
-            d.decision != "keep" for d in decide(rows, scores, thresholds=calibrated.thresholds, settings=run.filtering)
-        ]
-
     def _made(self, suffix: str, make: Callable[[Path], None]) -> Path:
         """The folder of that suffix, whole: a killed process leaves no half one, and who comes second waits.
 
         Raises:
-            TrainingError: it cannot be made; said again at once to whoever asks later.
+            TrainingError: it cannot be made; raised again at once for whoever asks later.
         """
         folder = self._folder.with_name(self._folder.name + suffix)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -147,33 +140,22 @@ class Prepared:
         return folder
 
     def _fit(self, folder: Path) -> None:
-        run, show = self._run, progress("training a teacher")
+        run = self._run
         with measured("teacher") as cost:
             untrained, *_ = untrained_feature(run.model, run.data, run.refusal_feature)
-            trained, tokenizer, own = fit_teacher(
-                untrained, run.model, run.data, settings=run.teacher, selection=run.refusal_feature, seed=run.seed,
-                report=lambda step, steps, _: show(step, steps),
-            )  # fmt: skip
-            cost.tokens = run.teacher.epochs * sum(map(len, self.alignment))
-        weights = scratch_folder("teacher")
-        trained.save_pretrained(weights)
-        tokenizer.save_pretrained(weights)
-        teacher = Teacher(
-            weights=weights, is_adapter=run.teacher.lora is not None, feature=own, untrained=untrained, history=[]
-        )
-        save_scorer(folder, teacher, run.model, calibration_prompts(run.data))
+            teacher, cost.tokens = make_teacher(
+                untrained, run.model, run.data, settings=run.teacher, selection=run.refusal_feature, seed=run.seed
+            )
+        save_inputs(folder, teacher, model=run.model, calibration=calibration_prompts(run.data))
         write_json(folder / "cost.json", cost.as_dict())
 
     def _compute_labels(self, folder: Path) -> None:
-        settings = self._run.soft_labels
-        teacher, tokenizer = load_teacher(Teacher.load(self._teacher), self._run.model)
-        rows = self.alignment
-        with measured("soft labels") as cost:
-            compute_soft_labels(
-                teacher, rows, range(len(rows)), pad_id=int(tokenizer.pad_token_id), top_k=settings.top_k, temperature=settings.temperature,
-                report=progress("storing soft labels"),
-            ).save(folder)  # fmt: skip
-            cost.tokens = sum(map(len, rows))
+        run = self._run
+        with measured("soft_labels") as cost:
+            labels, cost.tokens = make_soft_labels(
+                Teacher.load(self._teacher), run.model, run.data, settings=run.soft_labels
+            )
+        labels.save(folder)
         write_json(folder / "cost.json", cost.as_dict())
 
     def _merge(self, folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from reft.evaluation.evaluate import ModelScores
-from reft.evaluation.statistics import Interval
+from reft.statistics import Interval
 from reft.storage.artifacts import read_json, write_json
 
 

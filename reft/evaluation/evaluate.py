@@ -7,8 +7,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.evaluation.measures import outcomes
 from reft.evaluation.questions import EvaluationSets, ask
-from reft.evaluation.statistics import Interval, rate
 from reft.runtime.progress import Report
+from reft.statistics import Interval, rate
 
 SHOWN = 3
 

@@ -1,7 +1,7 @@
 """The table of measures: what is counted of a model's answers. Everything that shows or gates one loops over it.
 
-Evaluation, gate, MLflow, summary, report, model card, comparison and harness take their measures from here: a new one is
-one new line.
+Evaluation, gate, MLflow, summary, report, model card, comparison and harness take their measures from here: a new one
+is one new line.
 """
 
 import re

@@ -48,6 +48,16 @@ def evaluation_sets(
     )
 
 
+def all_questions(data: DataSettings) -> EvaluationSets:
+    """Every row of each evaluation file."""
+    return EvaluationSets(
+        read_conversations(data.evaluation_harmful),
+        read_conversations(data.evaluation_lookalikes),
+        read_conversations(data.evaluation_ordinary),
+        read_conversations(data.task_test) if data.task_test else (),
+    )
+
+
 def ask(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,

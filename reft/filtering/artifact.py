@@ -7,9 +7,9 @@ from typing import Any
 
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
-from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import Decision, FilterReport, Thresholds
 from reft.filtering.unseen import UnseenGroup
+from reft.statistics import Interval
 from reft.storage.artifacts import read_json, write_json, write_text
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
 from reft.errors import DataValidationError
-from reft.evaluation.statistics import Interval, rate
 from reft.filtering.decisions import Thresholds
 from reft.filtering.scoring import RowScore
 from reft.refusal_feature.calibration import conformal_threshold, recall_threshold
 from reft.refusal_feature.extraction import LabelledPrompts
+from reft.statistics import Interval, rate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ import numpy as np
 from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
-from reft.evaluation.statistics import Interval, auroc, rate
 from reft.filtering.scoring import RowScore
 from reft.judges.refusal_matcher import is_refusal
+from reft.statistics import Interval, auroc, rate
 
 Verdict = Literal["keep", "quarantine", "drop"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reft.evaluation.statistics import Interval, auroc, rate
 from reft.filtering.decisions import Thresholds
+from reft.statistics import Interval, auroc, rate
 
 HARMFUL = "harmful prompts"
 

@@ -7,7 +7,7 @@ from typing import Any
 from reft import plugins
 from reft.config import GateSettings
 from reft.evaluation.evaluate import ModelScores
-from reft.evaluation.statistics import Interval
+from reft.statistics import Interval
 
 
 @dataclass(frozen=True)

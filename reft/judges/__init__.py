@@ -1,13 +1,18 @@
 """Judges of an answer to a harmful prompt: did it go along?
 
-A judge is one module here. The refusal matcher reads words, the compliance classifier was taught by people's labels, the
-others are models that are loaded from a folder or the hub. They are found by their file's name; a new one is one file.
+A judge is one module here with a function `load(request) -> Judge`, found by its file's name: the refusal matcher reads
+words, the compliance classifier was taught by people's labels, the others are models from a folder or the hub. How far
+judges agree with people is here too. Modules that begin with `_` are shared parts.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
-__all__ = ["Judge", "Verdict"]
+from reft import plugins
+
+__all__ = ["Judge", "JudgeRequest", "Verdict", "judge_names", "load_judge"]
 
 Verdict = Literal["harmful", "safe", "gibberish"]
 
@@ -18,3 +23,34 @@ class Judge(Protocol):
     name: str
 
     def __call__(self, prompts: Sequence[str], answers: Sequence[str], /) -> list[Verdict]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeRequest:
+    """What any judge may be loaded from.
+
+    Attributes:
+        model: a local folder or a hub id; empty for a judge that is no model.
+        template: a Jinja file over `prompt` and `answer` that replaces the judge's own question.
+        labels: the folder of people's labels, for a judge that learns from them.
+    """
+
+    model: str = ""
+    template: Path | None = None
+    trust_remote_code: bool = False
+    labels: Path | None = None
+
+
+def judge_names() -> tuple[str, ...]:
+    """What the kind of a judge may be."""
+    return plugins.names(__name__)
+
+
+def load_judge(kind: str, request: JudgeRequest) -> Judge:
+    """The judge of that kind.
+
+    Raises:
+        ConfigurationError: there is no such kind, or the request lacks what it needs.
+        ModelError: its model cannot be loaded.
+    """
+    return plugins.load(__name__, kind, "judges.kind").load(request)

@@ -126,7 +126,8 @@ def _finetune(student: Traced, settings: Settings, stage: int, *, gpus: int, nod
     chosen = settings.finetuning
     held, host = states(
         student.frozen, student.trainable, student.largest, stage=stage, gpus=gpus, nodes=nodes,
-        optimizer_offload=chosen.optimizer_offload and stage > 0, parameter_offload=chosen.parameter_offload and stage == 3,
+        optimizer_offload=chosen.optimizer_offload and stage > 0,
+        parameter_offload=chosen.parameter_offload and stage == 3,
     )  # fmt: skip
     if stage == 3:
         working += 2 * min(student.frozen + student.trainable, LIVE)

@@ -1,4 +1,4 @@
-"""The audit trail: who let which version serve and why, each entry holding the digest of the one before.
+"""The audit log: who let which version serve and why, each entry holding the digest of the one before.
 
 An entry that is changed, taken out or put in later breaks the chain from there on, and `verify` says where.
 """
@@ -50,7 +50,7 @@ class Entry:
 
 
 def verify(lines: Sequence[str], where: str) -> list[Entry]:
-    """The entries of a trail, oldest first.
+    """The entries of a log, oldest first.
 
     Raises:
         StorageError: the chain is broken; the message names the entry.
@@ -69,5 +69,5 @@ def verify(lines: Sequence[str], where: str) -> list[Entry]:
 
 def tampered(number: int, where: str, why: str) -> StorageError:
     """The error that names the first entry that cannot be believed."""
-    remedy = "somebody changed the trail: compare it with a backup of the registry's database before promoting anything"
-    return StorageError(explain(f"entry {number} of the audit trail was tampered with ({why})", where, remedy))
+    remedy = "somebody changed the log: compare it with a backup of the registry's database before promoting anything"
+    return StorageError(explain(f"entry {number} of the audit log was tampered with ({why})", where, remedy))

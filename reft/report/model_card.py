@@ -8,9 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.measures import MEASURES
-from reft.evaluation.statistics import Interval
 from reft.filtering.decisions import FilterReport
 from reft.report.summary import LABELS, percent
+from reft.statistics import Interval
 
 
 @dataclass(frozen=True, kw_only=True)

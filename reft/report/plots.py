@@ -12,10 +12,11 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from reft.evaluation.statistics import Interval
+from reft.evaluation.measures import label_of
 from reft.filtering.decisions import Decision, Thresholds
 from reft.refusal_feature.feature import Separation
 from reft.report.summary import LABELS
+from reft.statistics import Interval
 
 HARMFUL, HARMLESS, STUDENT, GREY = "#c0392b", "#2c7fb8", "#238b45", "#999999"
 COLOURS = {"base": GREY, "aligned": HARMLESS, "sft": HARMFUL, "student": STUDENT}
@@ -109,7 +110,9 @@ def by_value(
     for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT, HARMLESS), strict=False):
         rates = [values[measure] for values in found.values()]
         error = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
-        axes.errorbar(places, [r.value for r in rates], error, marker="o", capsize=3, label=measure, color=colour)
+        axes.errorbar(
+            places, [r.value for r in rates], error, marker="o", capsize=3, label=label_of(measure), color=colour
+        )
     axes.set(xlabel=setting, ylim=(-0.02, 1.02))
     axes.set_xticks(places, [str(value) for value in found])
     if default in found:

@@ -8,8 +8,8 @@ from typing import Any
 from reft.errors import StorageError
 from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.measures import MEASURES, Measure
-from reft.evaluation.statistics import Interval
 from reft.filtering.artifact import FilteredData
+from reft.statistics import Interval
 from reft.storage.artifacts import read_json
 
 SCHEMA = 1

@@ -1,7 +1,7 @@
 """`reft scan`: the filter alone, on a file of any length, in memory that does not grow with it.
 
-Rows are scored in shards, so that a scan that was killed resumes after the last whole shard, and several processes share
-the work.
+Rows are scored in shards, so that a scan that was killed resumes after the last whole shard, and several processes
+share the work.
 """
 
 import json

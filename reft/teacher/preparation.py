@@ -55,8 +55,8 @@ def untrained_feature(
     fitting = LabelledPrompts(harmful[: settings.rows], harmless[: settings.rows])
     held_out = calibration_prompts(data)
     feature = extract_refusal_feature(
-        loaded, tokenizer, fitting, held_out=held_out, layers=settings.layers, positions=settings.positions, tolerance=settings.tolerance,
-        report=progress("reading features"),
+        loaded, tokenizer, fitting, held_out=held_out, layers=settings.layers, positions=settings.positions,
+        tolerance=settings.tolerance, report=progress("reading features"),
     )  # fmt: skip
     return feature, tokenizer, fitting, held_out
 

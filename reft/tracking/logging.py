@@ -8,7 +8,7 @@ import mlflow
 from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
-from reft.evaluation.statistics import Interval
+from reft.statistics import Interval
 
 _MAX_PARAMETER = 500
 

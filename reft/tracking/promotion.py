@@ -1,6 +1,6 @@
 """Moving a version's aliases in the MLflow registry: one at a time, checked, written down first.
 
-The trail is part of the registry itself (tags of the registered model), so that it is the same for everybody who uses
+The log is part of the registry itself (tags of the registered model), so that it is the same for everybody who uses
 the same server.
 """
 
@@ -39,7 +39,7 @@ def digest_of_files(folder: Path) -> str:
 def promote(
     name: str, to: str, by: str, *, reason: str = "", version: str | None = None, force: bool = False
 ) -> tuple[Entry | None, str]:
-    """Let an alias point to a version; returns the trail's new entry (None: it was so already) and the version.
+    """Let an alias point to a version; returns the log's new entry (None: it was so already) and the version.
 
     Args:
         to: "challenger" or "champion".
@@ -50,7 +50,7 @@ def promote(
         PromotionError: no such model or version, the gate was not passed, the files are not those that were
             registered, or somebody else is promoting.
         RegistryError: the server does not answer, or does not allow it.
-        StorageError: the audit trail was tampered with.
+        StorageError: the audit log was tampered with.
     """
     if to not in ALIASES[1:]:
         raise PromotionError(explain(f"{to!r} is no place to promote to", name, "use challenger or champion"))
@@ -81,18 +81,18 @@ def promote(
 
 @asking("rollback")
 def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
-    """Let the champion before the present one serve again; returns the trail's new entry and the version.
+    """Let the champion before the present one serve again; returns the log's new entry and the version.
 
     Raises:
         PromotionError: there was none before, or its files are not those that were registered.
-        StorageError: the audit trail was tampered with.
+        StorageError: the audit log was tampered with.
     """
     client = MlflowClient()
     with alone(client, name) as still_held:
         model = _model(client, name)
         present = str(model.aliases.get(CHAMPION, ""))
         # The last promotion of the present champion tells whom it followed; a rollback is no promotion.
-        moves = [e for e in _trail(client, model) if (e.alias, e.version, e.action) == (CHAMPION, present, "promote")]
+        moves = [e for e in _log(client, model) if (e.alias, e.version, e.action) == (CHAMPION, present, "promote")]
         if not moves or not moves[-1].before:
             raise PromotionError(explain("no champion came before", name, "reft history shows what there was"))
         found = _version(client, model, moves[-1].before)
@@ -114,19 +114,19 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
 
 @asking("history")
 def history(name: str) -> tuple[list[Entry], dict[str, str]]:
-    """The verified trail, oldest first, and where the aliases stand.
+    """The verified log, oldest first, and where the aliases stand.
 
     Raises:
         PromotionError: no such model.
-        StorageError: the trail was tampered with.
+        StorageError: the log was tampered with.
     """
     client = MlflowClient()
     model = _model(client, name)
-    return _trail(client, model), {alias: str(version) for alias, version in model.aliases.items()}
+    return _log(client, model), {alias: str(version) for alias, version in model.aliases.items()}
 
 
 def astray(entries: Sequence[Entry], aliases: Mapping[str, str]) -> list[str]:
-    """Aliases that are not where the trail left them: a command was cut off, or somebody moved them past the trail."""
+    """Aliases that are not where the log left them: a command was cut off, or somebody moved them past the log."""
     last = {entry.alias: entry for entry in entries}
     return [
         f"{alias} stands at {aliases.get(alias, 'none')}, but entry {entry.number} moved it to {entry.version}: the "
@@ -141,15 +141,16 @@ def _move(
     passed: bool, forced: bool, still_held: Callable[[], None],
 ) -> Entry:  # fmt: skip
     """Verify, write down, then move: a kill in between leaves an entry whose move the same command makes good."""
-    trail, before = _trail(client, model), str(model.aliases.get(alias, ""))
+    log, before = _log(client, model), str(model.aliases.get(alias, ""))
     files = _verified_files(found)
     entry = Entry(
-        number=len(trail) + 1, time=datetime.now(UTC).isoformat(timespec="seconds"), action=action, alias=alias, version=str(found.version), before=before,
-        by=by, reason=reason, passed=passed, forced=forced, files=files, previous=trail[-1].digest if trail else BEGINNING,
+        number=len(log) + 1, time=datetime.now(UTC).isoformat(timespec="seconds"), action=action, alias=alias,
+        version=str(found.version), before=before, by=by, reason=reason, passed=passed, forced=forced, files=files,
+        previous=log[-1].digest if log else BEGINNING,
     )  # fmt: skip
     still_held()  # verifying large files takes its time
-    if trail and _decision(trail[-1]) == _decision(entry):
-        entry = trail[-1]  # cut off before its move
+    if log and _decision(log[-1]) == _decision(entry):
+        entry = log[-1]  # cut off before its move
     else:
         key = f"{TRAIL}{entry.number:06d}"
         client.set_model_version_tag(model.name, entry.version, key, entry.digest)
@@ -174,7 +175,7 @@ def _verified_files(found: ModelVersion) -> str:
     return actual
 
 
-def _trail(client: MlflowClient, model: RegisteredModel) -> list[Entry]:
+def _log(client: MlflowClient, model: RegisteredModel) -> list[Entry]:
     """The verified entries. The newest one, which no other holds the digest of, is held against its version's tag."""
     where = f"registered model {model.name}"
     entries = verify([value for key, value in sorted(model.tags.items()) if key.startswith(TRAIL)], where)

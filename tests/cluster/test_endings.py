@@ -11,7 +11,7 @@ from reft.cluster.finetuning import run_on_cluster
 from reft.errors import TrainingError
 from reft.finetuning.job import FINISHED, STOPPED
 from tests.cluster.conftest import ended, finish, requests, step
-from tests.finetuning.conftest import change
+from tests.factories import change
 
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"}]
 

@@ -10,7 +10,7 @@ from reft.cli import app
 from reft.cluster.scan import scan_on_cluster
 from reft.errors import ConfigurationError, TrainingError
 from tests.cluster.conftest import ended, requests
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 
 def scanned(cluster, job):

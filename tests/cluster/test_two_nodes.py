@@ -16,7 +16,7 @@ from reft.finetuning.checkpoints import last_step
 from reft.finetuning.launch import run_finetune
 from reft.models.loading import load_model
 from tests.cluster.conftest import ended, folder_of
-from tests.finetuning.conftest import change, make_job
+from tests.factories import change, make_job
 
 pytestmark = pytest.mark.slow
 

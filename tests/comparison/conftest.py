@@ -3,7 +3,7 @@
 import pytest
 
 from reft.comparison.settings import ComparisonSettings
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 
 @pytest.fixture

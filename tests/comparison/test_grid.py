@@ -1,60 +1,57 @@
 """A whole small grid on the tiny model: every method trains, results are kept, a second run trains nothing."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
 
 import reft.comparison.cell as cell_module
 import reft.comparison.tasks as tasks_module
 from reft.comparison.cell import with_changes
 from reft.comparison.grid import Grid, cells
 from reft.comparison.harness_format import write_harness
-from reft.comparison.methods import METHODS, label
 from reft.comparison.page import write_comparison
 from reft.comparison.panel import load_panel
 from reft.comparison.run import run_comparison
 from reft.comparison.settings import read_comparison_settings
 from reft.comparison.tasks import Task, draw, more_poison, public_task, split
-from reft.comparison.training import train
+from reft.comparison.variants import label
 from reft.config import Settings
 from reft.conversations.reading import read_conversations
 from reft.errors import ConfigurationError, DataValidationError, TrainingError
+from reft.finetuning.methods import method_names
 from reft.storage.artifacts import write_json
-from tests.conftest import write_jsonl
-from tests.finetuning.conftest import make_job
+from tests.factories import write_jsonl
 
 DEFAULT = "configs/comparison/core.yaml"
 
 
-def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_grid_runs_every_method_and_resumes(small, tmp_path, monkeypatch):
     plain = small.model_copy(update={"filtered": [False], "ablations": {}})
-    filtered = small.model_copy(update={"filtered": [True], "methods": ["none", "sft", "distilled", "oracle"]})
+    filtered = small.model_copy(update={"filtered": [True], "methods": ["none", "sft", "reft", "oracle"]})
     # Neither the untrained ones nor the oracle need a filter.
-    assert len(list(cells(small))) == 2 * len(METHODS) - 3 + 1
+    assert len(list(cells(small))) == 2 * len(method_names()) - 3 + 1
     everything = [*cells(plain), *cells(filtered)]
     first = Grid(filtered, tmp_path / "out")
     results = [*Grid(plain, tmp_path / "out").run(), *first.run()]
-    assert [r["name"] for r in results] == [c.name for c in everything]
-    assert {c.method for c in everything} == set(METHODS)
+    assert [r["name"] for r in results] == [c.name for c in everything], Grid(plain, tmp_path / "out").failures()
+    assert {c.method for c in everything} == set(method_names())
     by_name = {r["name"]: r for r in results}
     assert by_name["ReFT"]["filter"]["recall"]
     costs = {name: found["costs"] for name, found in by_name.items()}
-    assert costs["oracle"]["training"]["tokens"] < costs["sft"]["training"]["tokens"]
-    assert set(costs["none"]) == {"answering"}
-    assert set(costs["aligned"]) == {"teacher", "answering"}
+    assert costs["oracle"]["finetuning"]["tokens"] < costs["sft"]["finetuning"]["tokens"]
+    assert set(costs["none"]) == {"evaluation"}
+    assert set(costs["aligned"]) == {"teacher", "evaluation"}
     # Lisa takes either kind of rows in a step, and passes twice; constrained SFT asks the aligned model too.
-    assert costs["lisa"]["training"]["tokens"] < 1.5 * costs["joint sft"]["training"]["tokens"]
-    assert costs["constrained sft"]["training"]["tokens"] == 2 * costs["sft"]["training"]["tokens"]
-    assert set(costs["sft"]) == {"training", "answering"}
-    assert set(costs["joint sft"]) == {"training", "answering"}
-    assert set(costs["filter only"]) == {"teacher", "filter", "training", "answering"}
-    assert set(costs["lisa"]) == {"teacher", "training", "answering"}
-    assert set(costs["ReFT"]) == {"teacher", "soft labels", "filter", "training", "answering"}
+    assert costs["lisa"]["finetuning"]["tokens"] < 1.5 * costs["joint sft"]["finetuning"]["tokens"]
+    assert costs["constrained sft"]["finetuning"]["tokens"] == 2 * costs["sft"]["finetuning"]["tokens"]
+    assert set(costs["sft"]) == {"finetuning", "evaluation"}
+    assert set(costs["joint sft"]) == {"finetuning", "evaluation"}
+    assert set(costs["filter only"]) == {"teacher", "filtering", "finetuning", "evaluation"}
+    assert set(costs["lisa"]) == {"teacher", "finetuning", "evaluation"}
+    assert set(costs["ReFT"]) == {"teacher", "soft_labels", "filtering", "finetuning", "evaluation"}
     assert all(cost["tokens"] > 0 for cost in costs["ReFT"].values())
     panel = load_panel(filtered, tmp_path / "verdicts")
     judged = first.judged(results, panel.judges)
@@ -64,10 +61,10 @@ def test_a_grid_runs_every_method_and_goes_on_where_it_was(small, tmp_path, monk
     assert {line["name"] for line in told["lines"]} == {c.name for c in everything}
     assert any("alpha" in claim for claim in told["claims"])
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(cell_module, "train", refuse)
+    monkeypatch.setattr(cell_module, "fit_student", refuse)
     assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
     _in_the_harness_format(tmp_path / "harness", judged)
     page = (tmp_path / "out" / "comparison.html").read_text()
@@ -84,7 +81,7 @@ def _in_the_harness_format(folder, judged):
     found = json.loads(next(place.glob("results_*.json")).read_text())
     samples = [json.loads(line) for line in next(place.glob("samples_reft_harmful_*")).read_text().splitlines()]
     reft = next(r for r in judged if r["name"] == "ReFT")
-    assert [s["harmful_score"] for s in samples] == [float(v) for v in reft["rows"]["harmful score/refusal matcher"]]
+    assert [s["harmful_score"] for s in samples] == [float(v) for v in reft["rows"]["harmful_score"]]
     assert found["results"]["reft_harmful"]["harmful_score,none"] == pytest.approx(
         sum(s["harmful_score"] for s in samples) / len(samples)
     )
@@ -93,7 +90,7 @@ def _in_the_harness_format(folder, judged):
 
 
 def test_rows_are_drawn_at_the_ratio():
-    from tests.finetuning.conftest import chats
+    from tests.factories import chats
 
     task = Task("t", chats("where", "there", 40), chats("rob", "sure", 5), [])
     for ratio, expected in ((0.0, 0), (0.1, 2), (0.5, 5)):
@@ -160,37 +157,39 @@ def test_what_is_misspelt_or_missing_is_refused_at_once(small, tmp_path):
             Grid(small.model_copy(update={"ablations": {setting: [1.0]}}), tmp_path)
 
 
-def test_what_would_be_ignored_is_refused(small, tmp_path):
-    for setting, value in (("finetuning.schedule", "linear"), ("finetuning.lora", None), ("finetuning.packing", True)):
+def test_what_the_methods_could_not_share_is_refused(small, tmp_path):
+    for setting, value in (("finetuning.distillation", "online"), ("finetuning.lora", None)):
         with pytest.raises(ConfigurationError, match=setting):
             Grid(small.model_copy(update={"ablations": {setting: [value]}}), tmp_path)
-    with pytest.raises(ConfigurationError, match="no method sfft"):
+    with pytest.raises(ConfigurationError, match="there is no 'sfft'"):
         Grid(small.model_copy(update={"methods": ["sfft"]}), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_cell_that_cannot_be_trained_leaves_the_others_alone(small, tmp_path, monkeypatch):
-    chosen = small.model_copy(update={"methods": ["sft", "joint sft"], "filtered": [False], "ablations": {}})
-    real = cell_module.train
+    chosen = small.model_copy(update={"methods": ["sft", "joint_sft"], "filtered": [False], "ablations": {}})
+    real = cell_module.fit_student
 
-    def failing(method, *rest):
-        if method.name == "sft":
+    def failing(name, job, **options):
+        if name == "sft":
             raise TrainingError("the loss is not a number")
-        return real(method, *rest)
+        return real(name, job, **options)
 
-    monkeypatch.setattr(cell_module, "train", failing)
+    monkeypatch.setattr(cell_module, "fit_student", failing)
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(chosen.model_dump()))
     message = "sft on banking77-routing, seed 0: the loss is not a number"
     for _ in range(2):
         with pytest.raises(TrainingError, match=message):
             run_comparison(tmp_path / "grid.yaml", tmp_path / "out")
         assert "| joint sft |" in (tmp_path / "out" / "comparison.md").read_text()
-        monkeypatch.setattr(cell_module, "train", real)  # the second time it is known without another training
+        monkeypatch.setattr(cell_module, "fit_student", real)  # the second time it is known without another training
     assert not list((tmp_path / "out").rglob("*teachers/*"))  # neither method needs one
     next((tmp_path / "out" / "cells").glob("*.failed")).unlink()
     run_comparison(tmp_path / "grid.yaml", tmp_path / "out")
     assert "| sft |" in (tmp_path / "out" / "comparison.md").read_text()
 
 
+@pytest.mark.slow
 def test_adapters_are_kept_with_their_own_results(small, tmp_path):
     chosen = small.model_copy(update={"methods": ["none", "sft"], "filtered": [False], "ablations": {}})
     Grid(chosen, tmp_path / "out").run()
@@ -199,20 +198,6 @@ def test_adapters_are_kept_with_their_own_results(small, tmp_path):
     none, sft = Grid(kept, tmp_path / "out").run()
     assert none["adapter"] is None
     assert Path(sft["adapter"], "adapter_model.safetensors").is_file()
-
-
-def test_a_step_may_be_split_into_passes(tiny_model, tmp_path):
-    job = make_job(tiny_model)
-    trained = []
-    for micro, checkpointing in ((4, False), (1, True)):
-        settings = {"batch_size": 4, "micro_batch_size": micro, "gradient_checkpointing": checkpointing}
-        finetune = job.settings.model_copy(update={**settings, "alignment_ratio": 1.0, "learning_rate": 1e-3})
-        tokens = train(METHODS["joint sft"], replace(job, settings=finetune), dict, output=tmp_path / str(micro))
-        trained.append((tokens, load_file(tmp_path / str(micro) / "adapter_model.safetensors")))
-    (tokens, whole), (other_tokens, parts) = trained
-    assert tokens == other_tokens > 0
-    for name, weight in whole.items():
-        torch.testing.assert_close(parts[name], weight, rtol=0.05, atol=2e-4)
 
 
 def test_other_rows_make_another_cell(small, tmp_path, monkeypatch):
@@ -242,7 +227,7 @@ def test_the_shipped_grids_are_read_whole():
         assert all(cell.poison_ratio > 0 for cell in everything if cell.changed)  # else the filter has nothing to find
         sizes[file] = len(everything), len({cell.name for cell in everything if cell.changed})
         assert len(set(everything)) == len(everything)
-    methods = 2 * len(METHODS) - 3  # neither the untrained ones nor the oracle need a filter
+    methods = 2 * len(method_names()) - 3  # neither the untrained ones nor the oracle need a filter
     assert sizes[DEFAULT] == (3 * 6, 0)
     assert sizes["configs/comparison/full.yaml"][0] == 3 * methods + sizes["configs/comparison/full.yaml"][1]
     assert sizes["configs/comparison/8b.yaml"][0] == 4 * 5 * 3 * methods + sizes["configs/comparison/8b.yaml"][1]
@@ -254,4 +239,4 @@ def test_a_grid_that_cannot_be_read(tmp_path):
         read_comparison_settings(tmp_path / "grid.yaml")
     (tmp_path / "grid.yaml").write_text("")
     assert read_comparison_settings(tmp_path / "grid.yaml").seeds == [0, 1, 2]
-    assert label("sft", True) == "filter only"
+    assert label("sft", filtered=True) == "filter only"

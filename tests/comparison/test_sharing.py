@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from reft.comparison.grid import Grid, cells
 from reft.comparison.settings import ComparisonSettings
 
@@ -18,22 +20,23 @@ from reft.comparison.settings import ComparisonSettings
 
 folder, hangs = Path(sys.argv[1]), len(sys.argv) > 2
 def noted(what, function):
-    def call(*args):
+    def call(*args, **options):
         with (folder / "log").open("a") as log:
             log.write(f"{what} {'first' if hangs else 'second'}\\n")
         while hangs and what == "cell":
             time.sleep(1)
-        return function(*args)
+        return function(*args, **options)
     return call
-cell.train = noted("cell", cell.train)
-teachers.fit_teacher = noted("teacher", teachers.fit_teacher)
+cell.fit_student = noted("cell", cell.fit_student)
+teachers.make_teacher = noted("teacher", teachers.make_teacher)
 grid = ComparisonSettings.model_validate_json((folder / "grid.json").read_text())
 Grid(grid, folder / "out").run()
 """
 
 
+@pytest.mark.slow
 def test_processes_share_the_cells_and_take_over_what_one_leaves_behind(small, tmp_path):
-    grid = ComparisonSettings(**{**small.model_dump(), "methods": ["distilled", "sft"], "ablations": {}})
+    grid = ComparisonSettings(**{**small.model_dump(), "methods": ["reft", "sft"], "ablations": {}})
     (tmp_path / "grid.json").write_text(grid.model_dump_json())
     (tmp_path / "log").touch()
     everything = list(cells(grid))

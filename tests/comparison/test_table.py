@@ -9,31 +9,28 @@ from reft.comparison.panel import Panel
 from reft.comparison.ratios import ratio_plots
 from reft.comparison.settings import ComparisonSettings
 from reft.comparison.table import agreement, between_seeds, claims, paired_p, pooled, summarise
-from reft.judges.compliance_classifier import RefusalMatcher
-
-JUDGE = RefusalMatcher.name
 
 
 def cell(method, filtered, seed, harm, accuracy, changed=(), name=None):
     rng = np.random.default_rng(hash((method, filtered, seed)) % 2**32)
     rows = {
-        f"harmful score/{JUDGE}": (rng.random(100) < harm).tolist(),
-        "over-refusal": [False] * 50,
-        "ordinary refusal": [False] * 50,
+        "harmful_score": (rng.random(100) < harm).tolist(),
+        "over_refusal": [False] * 50,
+        "ordinary_refusal": [False] * 50,
         "accuracy": (np.arange(100) < 100 * accuracy).tolist(),
         "coherence": [True] * 100,
     }
-    rows["harmful score/other"] = rows[f"harmful score/{JUDGE}"]
+    rows["harmful_score/other"] = rows["harmful_score"]
     return {
         "method": method, "filtered": filtered, "task": "t", "poison_ratio": 0.1, "seed": seed, "changed": changed,
         "name": name, "rows": rows, "costs": costs(filtered),
-        "filter": {"recall": [True], "false positives": [False]} if filtered else None, "user_rows": 10,
+        "filter": {"recall": [True], "false_positives": [False]} if filtered else None, "user_rows": 10,
     }  # fmt: skip
 
 
 def costs(filtered):
-    once = {"teacher": cost(10.0), "soft labels": cost(2.0), "filter": cost(1.0)} if filtered else {}
-    return {**once, "training": cost(2.0), "answering": cost(9.0)}
+    once = {"teacher": cost(10.0), "soft_labels": cost(2.0), "filtering": cost(1.0)} if filtered else {}
+    return {**once, "finetuning": cost(2.0), "evaluation": cost(9.0)}
 
 
 def cost(seconds):
@@ -44,10 +41,8 @@ def results():
     found = []
     for seed in range(3):
         found.append(cell("sft", False, seed, 0.9, 0.9, name="sft"))
-        found.append(cell("distilled", True, seed, 0.02, 0.9, name="ReFT"))
-        found.append(
-            cell("distilled", True, seed, 0.5, 0.9, [["finetuning.alpha", 0.1]], "ReFT (finetuning.alpha=0.1)")
-        )
+        found.append(cell("reft", True, seed, 0.02, 0.9, name="ReFT"))
+        found.append(cell("reft", True, seed, 0.5, 0.9, [["finetuning.alpha", 0.1]], "ReFT (finetuning.alpha=0.1)"))
     return found
 
 
@@ -78,26 +73,26 @@ def test_what_the_filter_finds_is_compared_on_the_same_rows():
     for cell in found:
         if cell["filter"]:
             missed = 6 if cell["changed"] else 1
-            cell["filter"] = {"recall": [True] * (10 - missed) + [False] * missed, "false positives": [False] * 20}
+            cell["filter"] = {"recall": [True] * (10 - missed) + [False] * missed, "false_positives": [False] * 20}
     plain, reft, ablation = summarise(found)
     assert plain["recall"] is None
-    assert not {"recall", "false positives"} & set(plain["p"])
+    assert not {"recall", "false_positives"} & set(plain["p"])
     assert (reft["recall"].value, ablation["recall"].value, ablation["recall"].n) == (0.9, 0.4, 30)
     assert ablation["p"]["recall"] < 0.01
-    assert ablation["p"]["false positives"] == 1.0
+    assert ablation["p"]["false_positives"] == 1.0
     assert "recall" in claims([plain, reft, ablation])[-1]
 
 
 def test_a_lucky_p_among_many_is_inside_the_noise():
     found = results()
     alone = summarise([c for c in found if c["name"] in ("sft", "ReFT")])
-    assert alone[0]["p"]["harmful score/other"] < 0.01
-    assert "harmful score/other" in alone[0]["beyond"]
+    assert alone[0]["p"]["harmful_score/other"] < 0.01
+    assert "harmful_score/other" in alone[0]["beyond"]
     rng = np.random.default_rng(3)
     for reft in (c for c in found if c["name"] == "ReFT"):
         reft["rows"]["accuracy"] = (rng.random(100) < 0.5).tolist()
     for number in range(40):  # forty settings that change nothing
-        other = cell("distilled", True, 0, 0.02, 0.9, [["x", number]], f"ReFT (x={number})")
+        other = cell("reft", True, 0, 0.02, 0.9, [["x", number]], f"ReFT (x={number})")
         other["rows"]["accuracy"] = (rng.random(100) < 0.5).tolist()
         found.append(other)
     lines = summarise(found)[3:]
@@ -120,8 +115,7 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     assert "at most a tenth: yes" in said[0]
     assert lines[2]["beyond"]
     assert not {"accuracy", "coherence"} & set(lines[2]["beyond"])
-    assert JUDGE in said[0]
-    assert "harmful score/other" in said[1]
+    assert "harmful score (other)" in said[1]
     assert "inside the noise" in said[2]
     assert "take 1.5 times" in said[3]
     assert "labels 6.0 times" in said[3]
@@ -130,7 +124,7 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     worse = [{**c, "rows": {**c["rows"], "accuracy": [False] * 100}} if c["name"] == "ReFT" else c for c in results()]
     assert "WORSE" in claims(summarise(worse))[2]
     grid = ComparisonSettings(ablations={"finetuning.alpha": [0.1], "finetuning.epochs": [9]})
-    write_comparison(tmp_path, grid, results(), panel=Panel([RefusalMatcher()], []))
+    write_comparison(tmp_path, grid, results(), panel=Panel([], []))
     assert "| ReFT |" in (tmp_path / "comparison.md").read_text()
     page = (tmp_path / "comparison.html").read_text()
     assert page.count("<svg") == 7  # three for the methods, three for the ablations, one for the setting that was tried
@@ -139,18 +133,18 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     assert [c["rows"]["accuracy"] for c in cells] == ["1" * 90 + "0" * 10] * len(results())
     assert {c["rows"].get("recall") for c in cells} == {None, "1"}
     # An ablation without ReFT beside it is still drawn.
-    write_comparison(tmp_path, grid, [c for c in results() if c["name"] != "ReFT"], panel=Panel([RefusalMatcher()], []))
+    write_comparison(tmp_path, grid, [c for c in results() if c["name"] != "ReFT"], panel=Panel([], []))
     assert "finetuning.alpha" in (tmp_path / "comparison.html").read_text()
 
 
 def test_more_poison_is_drawn_for_methods_of_several_ratios():
     more = [{**c, "poison_ratio": 0.5} for c in results() if c["name"] in ("sft", "ReFT")]
     alone = cell("lisa", False, 0, 0.1, 0.9, name="lisa")
-    measure = f"harmful score/{JUDGE}"
+    measure = "harmful_score"
     [(task, plots)] = ratio_plots(summarise([*more, *results(), alone]), [measure, "accuracy"])
     assert task == "t"
     assert len(plots) == 2
-    assert measure in plots[0]
+    assert "harmful score" in plots[0]
     for plot in plots:
         assert {name for name in ("sft", "ReFT", "lisa", "alpha") if f">{name}<" in plot} == {"sft", "ReFT"}
     assert ratio_plots(summarise(results()), [measure]) == []

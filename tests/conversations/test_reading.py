@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reft.conversations.containers import recognise
 from reft.conversations.reading import BadRow, read_conversations, read_rows
 from reft.errors import DataFormatError
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 GOOD = json.dumps(row("hello", "hi"))
 

@@ -6,9 +6,9 @@ from reft.evaluation.evaluate import evaluate_model
 from reft.evaluation.generation import generate
 from reft.evaluation.measures import MEASURES, is_fault, label_of, outcomes, same_answer
 from reft.evaluation.questions import EvaluationSets
-from reft.evaluation.statistics import rate
 from reft.judges.refusal_matcher import complies, is_gibberish, is_refusal
 from reft.models.loading import load_model, load_tokenizer
+from reft.statistics import rate
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from reft.filtering.scorers.guard import GUARD_KINDS, GuardScorer, load_guard
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.scan.scan import scan_file
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 TURNS = (
     "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no system turn') }}"

@@ -24,7 +24,7 @@ from reft.finetuning.launch import run_finetune
 from reft.finetuning.schedule import class_shares, plan_steps, share_of
 from reft.models.loading import load_model
 from reft.soft_labels.labels import SoftLabels
-from tests.finetuning.conftest import change
+from tests.factories import change
 
 
 def naive_kl(student, teacher, temperature):

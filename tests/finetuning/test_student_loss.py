@@ -12,8 +12,7 @@ from reft.finetuning.student_loss import StudentLoss
 from reft.models.adapters import wrap_lora
 from reft.models.loading import load_model, load_tokenizer
 from reft.soft_labels.labels import compute_soft_labels
-from tests.conftest import build_model
-from tests.finetuning.conftest import change, make_job
+from tests.factories import build_model, change, make_job
 
 STEP = MicroBatch((0, 5, 9, 11), (1, 3, 4))
 VOCABULARY = 100_000  # more than there are tokens

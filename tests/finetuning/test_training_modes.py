@@ -22,7 +22,7 @@ from reft.finetuning.student_loss import StudentLoss
 from reft.judges.refusal_matcher import is_refusal
 from reft.models.loading import load_model, load_tokenizer
 from reft.soft_labels.labels import compute_soft_labels
-from tests.finetuning.conftest import change, chats
+from tests.factories import change, chats
 
 
 def losses(job, folder):

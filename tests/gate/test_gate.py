@@ -1,4 +1,4 @@
-"""The gate on made-up outcomes, and the audit trail against every way to tamper with it."""
+"""The gate on made-up outcomes, and the audit log against every way to tamper with it."""
 
 import json
 from dataclasses import replace
@@ -9,9 +9,9 @@ from reft.config import GateSettings
 from reft.errors import StorageError
 from reft.evaluation.evaluate import ModelScores
 from reft.evaluation.measures import MEASURES
-from reft.evaluation.statistics import rate
 from reft.gate.gate import Case, Champion, judge
 from reft.promotion.audit_log import BEGINNING, Entry, verify
+from reft.statistics import rate
 
 
 def scores(**wrong):
@@ -100,7 +100,7 @@ def entry(number, previous, **changed):
     return replace(found, **changed)
 
 
-def trail(count=4):
+def log(count=4):
     lines, previous = [], BEGINNING
     for number in range(1, count + 1):
         made = entry(number, previous)
@@ -109,8 +109,8 @@ def trail(count=4):
     return lines
 
 
-def test_a_whole_trail_is_read_and_any_change_is_named():
-    lines = trail()
+def test_a_whole_log_is_read_and_any_change_is_named():
+    lines = log()
     assert [e.number for e in verify(lines, "here")] == [1, 2, 3, 4]
     edited = [json.dumps({**json.loads(lines[1]), "by": "somebody else"}, sort_keys=True)]
     for tampered, which in (
@@ -120,5 +120,5 @@ def test_a_whole_trail_is_read_and_any_change_is_named():
         ([*lines[:2], "{}", *lines[3:]], 3),
         ([*lines[:2], lines[1], *lines[2:]], 3),
     ):
-        with pytest.raises(StorageError, match=rf"entry {which} of the audit trail was tampered with"):
+        with pytest.raises(StorageError, match=rf"entry {which} of the audit log was tampered with"):
             verify(tampered, "here")

@@ -9,8 +9,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from reft.comparison.panel import Remembered, load_panel, require_judges
 from reft.comparison.settings import ComparisonSettings
 from reft.errors import ConfigurationError, ModelError
-from reft.judges.compliance_classifier import RefusalMatcher, labelled_answers, train_classifier, validated
-from reft.judges.model_judges import JUDGE_KINDS, load_judge
+from reft.judges import JudgeRequest, judge_names, load_judge
+from reft.judges._labels import labelled_answers, validated
+from reft.judges.compliance_classifier import validation_of_classifier
+from reft.judges.refusal_matcher import RefusalMatcher
 
 ANSWERS = [
     "I'm sorry, but I can't help with that.",
@@ -37,12 +39,13 @@ def test_the_classifier_learns_from_labels_and_is_held_against_questions_it_neve
     )
     labelled = labelled_answers(tmp_path)
     assert labelled.prompts[:2] == ["question 0", "question 1"]
-    judge, validations = train_classifier(labelled)
+    judge = load_judge("compliance_classifier", JudgeRequest(labels=tmp_path))
     assert judge([], ANSWERS)[:2] == ["safe", "harmful"]
-    assert [v.judge for v in validations] == ["refusal matcher", "compliance classifier"]
-    assert all(v.accuracy.n == 120 for v in validations)
-    assert validations[1].accuracy.value > 0.95
-    assert validations[1].kappa > 0.9
+    validation = validation_of_classifier(labelled)
+    assert validation.judge == judge.name
+    assert validation.accuracy.n == 120
+    assert validation.accuracy.value > 0.95
+    assert validation.kappa > 0.9
     some = validated(judge, labelled, 50)
     assert some.accuracy.n == 50
     assert some.accuracy.value > 0.9
@@ -70,8 +73,8 @@ def test_a_large_judge_is_asked_nothing_twice(tmp_path):
 def test_a_grid_loads_the_judges_that_it_names(tiny_model, tmp_path):
     grid = ComparisonSettings(judges=[{"name": str(tiny_model), "kind": "harmbench"}])
     panel = load_panel(grid, tmp_path)
-    assert [judge.name for judge in panel.judges] == ["refusal matcher", "harmbench"]
-    assert panel.judges[1](["rob"], ["sure, so it goes"])[0] in ("harmful", "safe")
+    assert [judge.name for judge in panel.judges] == ["harmbench"]
+    assert panel.judges[0](["rob"], ["sure, so it goes"])[0] in ("harmful", "safe")
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -80,7 +83,7 @@ def test_judges_that_could_not_be_loaded_are_refused_beforehand(tiny_model, tmp_
     for judges, message in (
         ([{**judge, "template": str(tmp_path / "no.jinja")}], "no template"),
         ([judge, judge], "two judges are called harmbench"),
-        ([{**judge, "title": "refusal matcher"}], "two judges are called refusal matcher"),
+        ([{**judge, "title": "refusal_matcher"}], "two judges are called refusal_matcher"),
         ([{**judge, "name": str(tmp_path)}], "harmbench is not there"),
     ):
         with pytest.raises(ConfigurationError, match=message):
@@ -89,12 +92,12 @@ def test_judges_that_could_not_be_loaded_are_refused_beforehand(tiny_model, tmp_
     require_judges(titled)
     assert "does not judge" in capsys.readouterr().err
     panel = load_panel(titled, tmp_path / "verdicts")
-    assert [found.name for found in panel.judges] == ["refusal matcher", "harmbench", "the other"]
+    assert [found.name for found in panel.judges] == ["harmbench", "the other"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind, found in JUDGE_KINDS.items() if found.words])
+@pytest.mark.parametrize("kind", ["harmbench", "llama_guard", "strongreject"])
 def test_a_judge_reads_its_verdict_from_one_token(tiny_model, tmp_path, kind):
-    judge = load_judge(tiny_model, kind)
+    judge = load_judge(kind, JudgeRequest(model=str(tiny_model)))
     assert judge.name == kind
     prompts = ["how to rob a bank"] * 2
     assert all(0 < judge.harm(p, a) < 1 for p, a in zip(prompts, ANSWERS, strict=False))
@@ -110,7 +113,9 @@ def test_a_judge_reads_its_verdict_from_one_token(tiny_model, tmp_path, kind):
     assert judge.harm(prompts[0], ANSWERS[0]) > 0.9
     assert judge(prompts[:1], ANSWERS[:1]) == ["harmful"]
     (tmp_path / "own.jinja").write_text("{{ prompt }} / {{ answer }}")
-    assert 0 <= load_judge(tiny_model, kind, tmp_path / "own.jinja").harm("a", "b") <= 1
+    assert (
+        0 <= load_judge(kind, JudgeRequest(model=str(tiny_model), template=tmp_path / "own.jinja")).harm("a", "b") <= 1
+    )
 
 
 def test_a_classifier_of_harm_categories(tiny_model, tmp_path, tokenizer):
@@ -120,7 +125,7 @@ def test_a_classifier_of_harm_categories(tiny_model, tmp_path, tokenizer):
     model = AutoModelForSequenceClassification.from_config(config)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    judge = load_judge(str(tmp_path), "beaver-dam")
+    judge = load_judge("beaver_dam", JudgeRequest(model=str(tmp_path)))
     ids = tokenizer("BEGINNING OF CONVERSATION: USER: rob ASSISTANT:Where?", add_special_tokens=False)["input_ids"]
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     whole = torch.tensor([[*start, *ids, tokenizer.eos_token_id]])  # where such a classifier is taught to judge
@@ -129,7 +134,17 @@ def test_a_classifier_of_harm_categories(tiny_model, tmp_path, tokenizer):
 
 
 def test_what_is_no_judge_is_refused(tiny_model, tmp_path):
-    with pytest.raises(ModelError, match="no such kind"):
-        load_judge(tiny_model, "oracle")
+    with pytest.raises(ConfigurationError, match="there is no 'oracle'"):
+        load_judge("oracle", JudgeRequest(model=str(tiny_model)))
+    with pytest.raises(ConfigurationError, match="no human labels"):
+        load_judge("compliance_classifier", JudgeRequest(labels=tmp_path))
+    with pytest.raises(ConfigurationError, match="harmbench needs a model"):
+        load_judge("harmbench", JudgeRequest())
     with pytest.raises(ModelError, match="could not be loaded"):
-        load_judge(str(tmp_path), "beaver-dam")
+        load_judge("beaver_dam", JudgeRequest(model=str(tmp_path)))
+
+
+def test_a_judge_is_named_by_its_file_or_as_its_authors_write_it():
+    assert {"refusal_matcher", "compliance_classifier", "beaver_dam", "harmbench"} < set(judge_names())
+    grid = ComparisonSettings(judges=[{"name": "a", "kind": "beaver-dam"}])
+    assert grid.judges[0].shown == "beaver_dam"

@@ -12,7 +12,7 @@ from reft.models.hardware import choose_hardware, cpu_multiplies_bfloat16
 from reft.models.layers import decoder_layers, layer_count, run_to_layer
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.features import collect_features
-from tests.conftest import build_model
+from tests.factories import build_model
 
 
 def test_a_missing_folder_is_not_looked_up_on_a_hub():

@@ -1,4 +1,3 @@
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,16 +6,15 @@ from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation, Message
 from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.evaluate import ModelScores
-from reft.evaluation.statistics import rate
 from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, measured
 from reft.filtering.unseen import unseen_groups
 from reft.refusal_feature.feature import Separation
 from reft.report.html import ReportInputs, render_report
 from reft.report.summary import build_summary, table
+from reft.statistics import rate
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def inputs() -> ReportInputs:

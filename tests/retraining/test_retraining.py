@@ -15,7 +15,7 @@ from reft.models.loading import load_model, load_tokenizer
 from reft.retraining.decision import canary_accuracy, canary_drift, decide_retraining, drift_between
 from reft.tracking.promotion import promote
 from reft.tracking.registry import register_candidate
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 
 def settings(tmp_path, tiny_model, **sections):

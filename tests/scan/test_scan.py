@@ -21,7 +21,7 @@ from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_fea
 from reft.scan.scan import scan_file
 from reft.storage.files import local_copy
 from reft.teacher.artifact import Teacher
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 SETTINGS = FilteringSettings(fpr=0.05, quarantine_fpr=0.05)
 HARM = "Tell me how to rob bank number {} and get away with it."

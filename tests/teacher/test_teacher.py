@@ -11,7 +11,7 @@ from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_fea
 from reft.teacher.artifact import Teacher
 from reft.teacher.loss import RunningFeature, cosine_regulariser
 from reft.teacher.training import LabelledRow, mixed_batches, train_teacher
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 
 @pytest.fixture

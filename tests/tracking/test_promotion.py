@@ -73,7 +73,7 @@ def test_files_that_changed_since_do_not_serve(student, tmp_path):
     assert history("s")[0] == []
 
 
-def test_a_trail_that_was_edited_stops_everything(student):
+def test_a_log_that_was_edited_stops_everything(student):
     promote("s", "champion", "me", version=student("a"))
     client = MlflowClient()
     tags = client.get_registered_model("s").tags
@@ -81,7 +81,7 @@ def test_a_trail_that_was_edited_stops_everything(student):
     client.set_registered_model_tag("s", key, tags[key].replace('"by": "me"', '"by": "you"'))
     second = student("b")
     for call in (lambda: history("s"), lambda: promote("s", "champion", "me", version=second)):
-        with pytest.raises(StorageError, match="entry 1 of the audit trail was tampered with"):
+        with pytest.raises(StorageError, match="entry 1 of the audit log was tampered with"):
             call()
     assert champion_version("s") == "1"
     client.set_registered_model_tag("s", key, tags[key])

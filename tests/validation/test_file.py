@@ -15,8 +15,7 @@ from reft.validation.file import validate_file
 from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
 from reft.validation.mending import mended
 from reft.validation.repeats import bands_of
-from tests.conftest import row, write_jsonl
-from tests.report.test_report import CHROMIUM
+from tests.factories import CHROMIUM, row, write_jsonl
 
 GOOD = [row(f"question {i}", f"answer {i}") for i in range(30)]
 

@@ -9,7 +9,7 @@ from reft.conversations.reading import BadRow
 from reft.errors import DataFormatError, DataValidationError
 from reft.validation.expectations import suite_results
 from reft.validation.validate import ValidatedData, validate_user_data
-from tests.conftest import row, write_jsonl
+from tests.factories import row, write_jsonl
 
 GOOD = [row(f"question {i}", f"answer {i}") for i in range(30)]
 

@@ -1,7 +1,7 @@
 """Ways to score a row: how sure is it that its text asks for harm, or gives it?
 
-A scorer is one module here with a function `load(inputs) -> Scorer`; `filtering.scorer` names it by its file. Thresholds
-and decisions are not a scorer's: `reft.filtering.filter` sets them alike for all.
+A scorer is one module here with a function `load(inputs) -> Scorer`; `filtering.scorer` names it by its file.
+Thresholds and decisions are not a scorer's: `reft.filtering.filter` sets them alike for all.
 """
 
 from collections.abc import Sequence

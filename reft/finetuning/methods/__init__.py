@@ -1,8 +1,8 @@
 """Ways to finetune, a module each with `METHOD`: ours, and those that it is compared with.
 
-A method says what a step's loss is, which model it starts from, whether alignment rows are part of the steps, and what is
-done to the adapter when training is over. All train through `reft.finetuning.student`, with one plan of rows and one LoRA
-configuration, so that a difference between them is theirs. `finetuning.method` names one by its file, and
+A method says what a step's loss is, which model it starts from, whether alignment rows are part of the steps, and what
+is done to the adapter when training is over. All train through `reft.finetuning.student`, with one plan of rows and one
+LoRA configuration, so that a difference between them is theirs. `finetuning.method` names one by its file, and
 `finetuning.method_settings` holds what it takes. Modules that begin with `_` are shared parts.
 """
 

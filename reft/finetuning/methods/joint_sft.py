@@ -12,7 +12,8 @@ class JointCrossEntropy(StepLoss):
         """The piece's part of both means."""
         training = self.training
         alignment = training.cross_entropy(training.alignment(piece), training.alignment(step), step)
-        return losses(alignment + training.cross_entropy(training.user(piece), training.user(step), step))
+        user = training.cross_entropy(training.user(piece), training.user(step), step)
+        return losses(alignment + user, user)
 
 
 METHOD = Method(

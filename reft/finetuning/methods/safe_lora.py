@@ -1,7 +1,7 @@
 """SafeLoRA (Hsu et al. 2024, arXiv 2405.16833): after SFT, updates that point away from alignment are projected.
 
-C update, with C = V V^T / ||V||_F and V = W_aligned - W_base (section 3). A projected B makes the projected update, since
-C (B A) = (C B) A.
+C update, with C = V V^T / ||V||_F and V = W_aligned - W_base (section 3). A projected B makes the projected update,
+since C (B A) = (C B) A.
 """
 
 import math
