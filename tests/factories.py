@@ -8,12 +8,25 @@ from pathlib import Path
 import torch
 
 from reft.config import FinetuningSettings, LoraSettings, ModelSettings
+from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import encode_all
+from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.evaluate import ModelScores
+from reft.filtering.artifact import FilteredData
+from reft.filtering.decisions import Decision, FilterReport, Thresholds, measured
+from reft.filtering.unseen import unseen_groups
 from reft.finetuning.job import FinetuneJob
 from reft.models.loading import load_model, load_tokenizer
+from reft.refusal_feature.feature import RefusalFeature, Separation
+from reft.report.html import RunResult
+from reft.report.summary import build_summary
 from reft.soft_labels.labels import compute_soft_labels
+from reft.statistics import rate
+from reft.teacher.artifact import Teacher
+from reft.validation.validate import ValidatedData
 
+EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEXTS = [
@@ -111,3 +124,56 @@ def make_job(model: str) -> FinetuneJob:
 def change(job: FinetuneJob, **settings) -> FinetuneJob:
     """The job with other finetuning settings."""
     return replace(job, settings=job.settings.model_copy(update=settings))
+
+
+def run_result() -> RunResult:
+    """What a run gives its report: forty rows, nine of them dropped, written by somebody who attacks the page."""
+    rows = [Conversation(row=i, messages=(Message(role="user", content=f"{EVIL} {i}"),)) for i in range(40)]
+    labels = {i: "harmful" if i < 8 else "harmless" for i in range(40)}
+    filtered = _filtered(rows, labels)
+    asked = {"harmful_score": True, "over_refusal": False, "ordinary_refusal": False, "coherence": True}
+    rates = {name: rate([outcome]) for name, outcome in asked.items()}
+    with_task = ModelScores(rates={**rates, "accuracy": rate([True, True])}, answers=[("harmful", EVIL, EVIL)])
+    without = ModelScores(rates={**rates, "accuracy": None}, answers=with_task.answers)
+    evaluation = EvaluationReport({"student": with_task, "sft": with_task, "base": without, "aligned": without})
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+    teacher = Teacher(
+        weights=Path("none"), is_adapter=True, feature=_feature(0.9), untrained=_feature(0.7, 0.8), history=history
+    )
+    summary = build_summary(
+        filtered, evaluation, "banking",
+        cost={"finetuning": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}},
+        models={"student": {"registered_name": "n", "version": "1", "path": "p"}, "base": "b", "teacher": "t"},
+    )  # fmt: skip
+    validated = ValidatedData(rows, [BadRow(row=3, code="not_json", field="line", remedy=EVIL)], [])
+    return RunResult(
+        summary=summary, validated=validated, teacher=teacher, filtered=filtered, evaluation=evaluation,
+        histories={"teacher": history}, labels=labels, examples=3,
+    )  # fmt: skip
+
+
+def _feature(*aurocs: float) -> RefusalFeature:
+    separations = tuple(Separation(layer, "template", auroc) for layer, auroc in enumerate(aurocs, start=1))
+    return RefusalFeature(
+        direction=torch.ones(2), midpoint=torch.zeros(2), layer=1, position="template", separations=separations
+    )
+
+
+def _filtered(rows: list[Conversation], labels: dict[int, str]) -> FilteredData:
+    decisions = [
+        Decision(
+            row=i, score=0.8 - i / 50, decision="drop" if i < 9 else "keep", reason="harmful prompt", where="user[0]"
+        )
+        for i in range(40)
+    ]
+    auroc, recall, fpr = measured(decisions, labels)
+    report = FilterReport(
+        rows=40, kept=31, dropped=9, quarantined=0, thresholds=Thresholds(0.4, 0.6), scorer="teacher",
+        reads="layer 16, template, mean", details={"layer": 16, "position": "template", "readout": "mean"},
+        auroc=auroc, recall=recall, fpr=fpr, calibration_recall=rate([True, False]), calibration_fpr=rate([False]),
+        alarms=["watch out"], untrained_auroc=0.8, teacher_auroc=0.9,
+    )  # fmt: skip
+    curves = {"calibration_harmless": [-0.5, -0.2], "calibration_harmful": [0.5, 0.2]}
+    scores = {"harmful prompts": [0.9, 0.1], "task rows": [0.2, -0.4]}
+    unseen = unseen_groups(scores, {"harmful prompts": [0.9, 0.8], "task rows": [0.2, -0.4]}, report.thresholds)
+    return FilteredData(kept=rows[9:], decisions=decisions, report=report, curves=curves, unseen=unseen)

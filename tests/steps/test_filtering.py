@@ -49,7 +49,7 @@ def test_the_refusal_feature_by_default(case):
     assert filtered.report.scorer == "untrained"  # the teacher separates no better
     assert filtered.report.details["layer"] == teacher.untrained.layer
     assert len(filtered.decisions) == 40
-    assert [group.name for group in filtered.unseen][0] == "harmful prompts"
+    assert filtered.unseen[0].name == "harmful prompts"
 
 
 def test_a_guard_where_the_settings_name_one(case, tiny_model, tmp_path):
