@@ -17,9 +17,9 @@ from reft.conversations.schema import Conversation
 from reft.evaluation.evaluate import evaluate_model
 from reft.evaluation.questions import EvaluationSets
 from reft.keys.closure import digest_of_code
-from reft.keys.fingerprint import of_path
 from reft.models.hardware import choose_hardware
 from reft.runtime.progress import progress
+from reft.storage.fingerprint import of_path
 
 RESULTS = Path(__file__).parent / "results"
 DEVELOPMENT = Path("data/development")
@@ -42,7 +42,7 @@ def overridden(assignments: list[str]) -> tuple[Settings, dict[str, Any]]:
 
 
 def rates(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings, task: list[Conversation]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings, *, task: list[Conversation]
 ) -> dict[str, Any]:
     """Harmful score, refusals and accuracy on the development sets, each with its interval."""
     sets = EvaluationSets(
@@ -66,7 +66,7 @@ def append(name: str, line: dict[str, Any]) -> None:
     print(json.dumps(line, indent=2))
 
 
-def record(name: str, section: str, description: str | None, measure: Callable[[Settings], dict[str, Any]]) -> None:
+def record(name: str, section: str, description: str | None, *, measure: Callable[[Settings], dict[str, Any]]) -> None:
     """Measure what the command line asks for, append it to the results and print it.
 
     Args:

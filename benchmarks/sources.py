@@ -14,13 +14,13 @@ from benchmarks.development import RESULTS
 from benchmarks.public_sets import TRAINED_SOURCES, asked_for
 from benchmarks.rivals import Rival, rivals
 from reft.config import Settings
-from reft.statistics import auroc, rate
 from reft.filtering.inputs import DEFAULT_TEACHER, read_inputs
 from reft.filtering.scorers import Scorer, load_scorer
 from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.refusal_feature.feature import RefusalFeature
 from reft.report.summary import percent
+from reft.statistics import auroc, rate
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import alignment_rows, calibration_prompts, load_start, load_teacher
 

@@ -49,7 +49,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     task = (
         read_conversations(settings.data.task_test)[settings.evaluation.task_rows :] if settings.data.task_test else []
     )
-    return {**cost.as_dict(), "losses": student.history[-1], **rates(model, tokenizer, settings, task)}
+    return {**cost.as_dict(), "losses": student.history[-1], **rates(model, tokenizer, settings, task=task)}
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def measure(settings: Settings) -> dict[str, Any]:
     teacher = teacher.to(choose_hardware(settings.model.dtype).dtype)
     feature = {"layer": own.layer, "position": own.position, "calibration_auroc": own.auroc()}
     feature["untrained_auroc"] = untrained.auroc()
-    return {"seconds": seconds, **rates(teacher, tokenizer, settings, []), "feature": feature}
+    return {"seconds": seconds, **rates(teacher, tokenizer, settings, task=[]), "feature": feature}
 
 
 if __name__ == "__main__":
-    record("teacher", "teacher", __doc__, measure)
+    record("teacher", "teacher", __doc__, measure=measure)

@@ -1,3 +1,10 @@
-"""ReFT: safe finetuning of language models on data nobody has vetted."""
+"""ReFT, the Refusal-Feature Teacher: safe finetuning of language models on data nobody has vetted."""
 
-__version__ = "0.1.0"
+import sys
+
+from reft.moved import FINDER
+
+__version__ = "0.2.0"
+
+if FINDER not in sys.meta_path:
+    sys.meta_path.append(FINDER)

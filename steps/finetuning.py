@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from zenml import step
 
+from reft.cluster.finetuning import launcher
 from reft.config import ClusterSettings, DataSettings, FinetuningSettings, ModelSettings
 from reft.filtering.artifact import FilteredData
 from reft.finetuning.artifact import Student
@@ -40,5 +41,7 @@ def finetuning(
     with measured_step("finetuning") as cost:
         alignment = Alignment(harmful=harmful, harmless=harmless, teacher=source)
         job = student_job(filtered.kept, model, settings, seed=seed, alignment=alignment)
-        student, cost.tokens = fit_student("finetuning", job, log=log_losses("finetuning"), cluster=cluster)
+        student, cost.tokens = fit_student(
+            "finetuning", job, log=log_losses("finetuning"), run=launcher(settings, cluster)
+        )
     return student

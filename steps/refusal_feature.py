@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from zenml import step
 
 from reft.config import DataSettings, ModelSettings, RefusalFeatureSettings
-from reft.keys.fingerprint import of_path
 from reft.models.hardware import choose_hardware
 from reft.refusal_feature.feature import RefusalFeature
+from reft.storage.fingerprint import of_path
 from reft.teacher.preparation import untrained_feature
 from reft.tracking.logging import log_dataset, log_metrics, log_settings
 from steps.materializer import FolderMaterializer

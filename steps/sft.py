@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from zenml import step
 
+from reft.cluster.finetuning import launcher
 from reft.config import ClusterSettings, FinetuningSettings, ModelSettings
 from reft.finetuning.artifact import Student
 from reft.finetuning.student import fit_student, student_job
@@ -26,5 +27,5 @@ def sft(
     """What the customer would get from plain supervised finetuning on the unfiltered rows."""
     with measured_step("sft") as cost:
         job = student_job(validated.rows, model, settings.for_method("sft"), seed=seed)
-        student, cost.tokens = fit_student("sft", job, log=log_losses("sft"), cluster=cluster)
+        student, cost.tokens = fit_student("sft", job, log=log_losses("sft"), run=launcher(settings, cluster))
     return student

@@ -7,11 +7,11 @@ from zenml import step
 
 from reft.config import ModelSettings, ValidationSettings
 from reft.conversations.formats import column_names
-from reft.keys.fingerprint import of_path
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
 from reft.storage.artifacts import scratch_folder
 from reft.storage.files import local_copy
+from reft.storage.fingerprint import of_path
 from reft.tracking.logging import log_dataset, log_folder, log_metrics
 from reft.validation.validate import ValidatedData, validate_user_data
 from steps.materializer import FolderMaterializer

@@ -57,6 +57,7 @@ def test_an_auditor_finds_nothing(auditor):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_second_auditor_would_find_something(tmp_path):
     if not (PROGRAMS / "actionlint").is_file():
         pytest.skip("actionlint has no wheel for this machine")
@@ -162,6 +163,7 @@ def register(tmp_path, tags):
     return register_candidate(tmp_path / "student", "s", tags, passed=True).version
 
 
+@pytest.mark.slow
 def test_the_job_that_retrains_finds_nothing_to_do(runner, job, values, tmp_path, tiny_model):
     """Also with a stack to set: the local store of ZenML serves where no server is named."""
     files = ("user", "alignment_harmful", "alignment_harmless", "calibration_harmful", "calibration_harmless")

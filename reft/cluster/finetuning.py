@@ -2,16 +2,17 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from reft.cluster.client import ClusterClient
 from reft.cluster.run import ClusterRun
 from reft.cluster.staging import name_the_base, on_shared_storage
 from reft.cluster.trainjob import trainjob
-from reft.config import ClusterSettings
+from reft.config import ClusterSettings, FinetuningSettings
 from reft.errors import ConfigurationError, explain
 from reft.finetuning.job import FINISHED, FinetuneJob
-from reft.finetuning.launch import check_time
+from reft.finetuning.launch import check_time, run_finetune
 from reft.finetuning.monitoring import (
     MetricsFollower,
     Report,
@@ -20,6 +21,12 @@ from reft.finetuning.monitoring import (
     rank_errors,
     was_stopped,
 )
+from reft.finetuning.student import RunJob
+
+
+def launcher(settings: FinetuningSettings, cluster: ClusterSettings) -> RunJob:
+    """Where a training's processes run, as the settings say."""
+    return run_finetune if settings.launcher == "local" else partial(run_on_cluster, settings=cluster)
 
 
 def run_on_cluster(

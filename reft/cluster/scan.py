@@ -9,8 +9,8 @@ from reft.cluster.run import ClusterRun
 from reft.cluster.trainjob import trainjob
 from reft.config import ClusterSettings
 from reft.errors import ConfigurationError, explain
-from reft.keys.fingerprint import of_text
 from reft.storage.artifacts import read_json
+from reft.storage.fingerprint import of_text
 
 
 def scan_on_cluster(

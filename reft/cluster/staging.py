@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from reft.finetuning.job import FinetuneJob
-from reft.keys.fingerprint import of_path
 from reft.storage.artifacts import read_json, write_json
+from reft.storage.fingerprint import of_path
 
 
 def on_shared_storage(job: FinetuneJob, folder: Path, mount: Path) -> FinetuneJob:

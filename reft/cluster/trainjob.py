@@ -7,7 +7,7 @@ from typing import Any
 
 from reft.cluster.client import GROUP, VERSION
 from reft.config import ClusterSettings
-from reft.keys.fingerprint import of_text
+from reft.storage.fingerprint import of_text
 
 DIGEST, FOLDER = "reft/digest", "reft/folder"
 MANAGER = "reft/launcher"

@@ -23,11 +23,11 @@ from reft.evaluation.questions import evaluation_sets
 from reft.finetuning.methods import load_method
 from reft.judges import Judge
 from reft.keys.closure import digest_of_code
-from reft.keys.fingerprint import of_path, of_text
 from reft.models.default_model import resolve_model
 from reft.models.memory import collect_garbage
 from reft.runtime.progress import progress
 from reft.storage.artifacts import read_json, write_json, write_text
+from reft.storage.fingerprint import of_path, of_text
 from reft.teacher.preparation import start_model
 
 
@@ -145,10 +145,9 @@ class Grid:
             run = with_changes(self.grid.run, cell.changed)
             files = [self._digest(path) for _, path in run.data if isinstance(path, str)]
             models = [self._digest(path) for path in (resolve_model(run.model.name), start_model(run.model))]
-            self._keys[changed] = of_text(
-                run.model_dump_json(), str(self.grid.user_rows), *files, *models, self._digest(run.model.chat_template),
-                digest_of_code("reft.comparison.cell"),
-            )  # fmt: skip
+            parts = [run.model_dump_json(), str(self.grid.user_rows), *files, *models]
+            parts += [self._digest(run.model.chat_template), digest_of_code("reft.comparison.cell")]
+            self._keys[changed] = of_text(*parts)
         # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
         kept = str(self._keeps_adapter(cell))
         options = str(self.grid.method_settings.get(cell.method, {}))

@@ -62,26 +62,24 @@ def write_comparison(
     text = [f"- {note}" for note in notes] + [""]
     for title, chosen in tables:
         text += [f"## {title}", "", *_markdown(["method", *HEAD, *names], _cells(chosen, measures)), ""]
-    costs = _costs(lines)
-    text += ["## Cost by stage", "", *_markdown(COSTS, costs), ""]
+    text += ["## Cost by stage", "", *_markdown(COSTS, _costs(lines)), ""]
     text += ["## What was claimed", "", *(f"- {claim}" for claim in shown)]
     write_text(folder / "comparison.md", "\n".join(text) + "\n")
     rendered = [
-        (
-            title,
-            _cells(chosen, measures),
-            [dots(_by_name(chosen, m), label_of(m)) for m in DRAWN],
-        )
+        (title, _cells(chosen, measures), [dots(_by_name(chosen, m), label_of(m)) for m in DRAWN])
         for title, chosen in tables
     ]
-    plots = ablation_plots(lines, grid, (*DRAWN, FILTER[0]))
-    page = render(
-        "comparison.html.j2", tables=rendered, measures=[*HEAD, *names], claims=shown, notes=notes, costs=costs,
-        stages=COSTS,
-        ablations=plots, ratios=ratio_plots(lines, DRAWN), methods=[(label(name, filtered=False), load_method(name).words) for name, _ in variants(grid.methods, (False,))],
-    )  # fmt: skip
-    write_text(folder / "comparison.html", page)
+    write_text(folder / "comparison.html", _page(grid, lines, tables=rendered, claims=shown, notes=notes, head=names))
     write_text(folder / "outcomes.jsonl", "".join(map(_row_by_row, results)))
+
+
+def _page(grid: ComparisonSettings, lines: Sequence[dict[str, Any]], *, head: Sequence[str], **shown: Any) -> str:
+    plots = ablation_plots(lines, grid, (*DRAWN, FILTER[0]))
+    methods = [(label(name, filtered=False), load_method(name).words) for name, _ in variants(grid.methods, (False,))]
+    return render(
+        "comparison.html.j2", measures=[*HEAD, *head], costs=_costs(lines), stages=COSTS, ablations=plots,
+        ratios=ratio_plots(lines, DRAWN), methods=methods, **shown,
+    )  # fmt: skip
 
 
 def _by_name(lines: Sequence[dict[str, Any]], measure: str) -> dict[str, Interval]:

@@ -14,9 +14,9 @@ from reft.judges._labels import Validation, has_labels, labelled_answers, valida
 from reft.judges.compliance_classifier import ComplianceClassifier, validation_of_classifier
 from reft.judges.refusal_matcher import RefusalMatcher
 from reft.keys.closure import digest_of_code
-from reft.keys.fingerprint import of_path, of_text
 from reft.models.default_model import resolve_model
 from reft.storage.artifacts import read_json, write_json
+from reft.storage.fingerprint import of_path, of_text
 
 # A model judge reads so many of the human-labelled answers: enough for an interval of four points to each side.
 LABELLED_ROWS = 500

@@ -21,7 +21,6 @@ from reft.filtering.inputs import read_inputs, save_inputs
 from reft.filtering.scorers import Scorer, load_scorer
 from reft.finetuning.student import Alignment
 from reft.keys.closure import digest_of_code
-from reft.keys.fingerprint import of_path
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
@@ -29,6 +28,7 @@ from reft.runtime.cost import measured
 from reft.soft_labels.labels import SoftLabels
 from reft.soft_labels.making import make_soft_labels
 from reft.storage.artifacts import read_json, write_json, write_text
+from reft.storage.fingerprint import of_path
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import (
     alignment_rows,

@@ -28,6 +28,7 @@ from reft.config.sections import (
 )
 from reft.config.training import FinetuningSettings, LoraSettings, SoftLabelSettings, TeacherSettings
 from reft.errors import ConfigurationError, explain
+from reft.moved import old_names
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -126,3 +127,6 @@ def read_profile(path: Path) -> Settings:
         raise ConfigurationError(
             explain(f"no settings could be read: {error}", str(path), "name a file shaped like zenml.yaml")
         ) from error
+
+
+__getattr__ = old_names(__name__)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reft import plugins
+from reft.moved import old_names
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -188,3 +189,6 @@ class GateSettings(Section):
     rule_settings: dict[str, dict[str, Any]] = Field(
         {}, description="what further rules take, by the name of their file in reft/gate/rules"
     )
+
+
+__getattr__ = old_names(__name__)

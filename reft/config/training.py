@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from reft.config.sections import Count, Section, Share, known_part
+from reft.moved import old_names
 
 
 class LoraSettings(Section):
@@ -134,3 +135,6 @@ class FinetuningSettings(Section):
         if self.quantized_base and (self.lora is None or self.merged or self.zero_stage == 3):
             raise ValueError("quantized_base needs lora, merged off and a zero_stage below 3")
         return self
+
+
+__getattr__ = old_names(__name__)

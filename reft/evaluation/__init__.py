@@ -1,0 +1,18 @@
+"""What a model is asked, its answers, and the table of measures.
+
+Questions by group, greedy answers, every measure with its interval. A measure is a line of `measures.py`; judges are
+`reft.judges`, intervals `reft.statistics`, limits on measures `reft.gate`.
+"""
+
+from lazy_loader import attach
+
+# Names load their module when they are first asked for: the command line starts without torch.
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "artifact": ["EvaluationReport"],
+        "evaluate": ["ModelScores", "evaluate_model"],
+        "measures": ["MEASURES", "Measure", "outcomes"],
+        "questions": ["EvaluationSets", "ask", "evaluation_sets"],
+    },
+)

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.evaluation.measures import outcomes
 from reft.evaluation.questions import EvaluationSets, ask
+from reft.moved import old_names
 from reft.runtime.progress import Report
 from reft.statistics import Interval, rate
 
@@ -52,3 +53,6 @@ def evaluate_model(
         tokens=sum(map(len, encode_prompts(tokenizer, sets.rows)))
         + sum(len(encode_text(tokenizer, answer)) for group in answers.values() for answer in group),
     )
+
+
+__getattr__ = old_names(__name__)

@@ -10,8 +10,8 @@ from reft.config import DataSettings, EvaluationSettings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.evaluation.generation import generate
-from reft.keys.fingerprint import of_text
 from reft.runtime.progress import Report
+from reft.storage.fingerprint import of_text
 
 
 @dataclass(frozen=True)

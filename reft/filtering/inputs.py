@@ -8,10 +8,10 @@ from typing import Any
 from reft.config import ModelSettings, Settings
 from reft.conversations.reading import read_conversations
 from reft.errors import StorageError, explain
-from reft.keys.fingerprint import of_path, of_text
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.feature import RefusalFeature
 from reft.storage.artifacts import read_json, write_json, write_text
+from reft.storage.fingerprint import of_path, of_text
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import calibration_prompts, untrained_feature
 

@@ -12,6 +12,7 @@ from reft.filtering.decisions import Decision, FilterReport, alarms, measured
 from reft.filtering.filter import Filter
 from reft.filtering.scorers import Scorer
 from reft.filtering.unseen import unseen_groups
+from reft.moved import old_names
 from reft.runtime.progress import Report
 
 
@@ -90,3 +91,6 @@ def _report(
         calibration_fpr=calibration.fpr,
         alarms=[*alarms(decisions), *as_a_whole, *scorer.doubts],
     )
+
+
+__getattr__ = old_names(__name__)

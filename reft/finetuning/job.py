@@ -18,9 +18,9 @@ from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import TeacherWeights
 from reft.finetuning.schedule import MicroBatch, class_shares, plan_steps
 from reft.keys.closure import digest_of_code
-from reft.keys.fingerprint import of_path
 from reft.soft_labels.labels import SoftLabels
 from reft.storage.artifacts import read_json, write_json
+from reft.storage.fingerprint import of_path
 
 # Written by rank 0 beside a result that is whole.
 FINISHED = "finished"

@@ -45,35 +45,35 @@ def plan_steps(
     if not user_lengths and any(alignment_lengths):
         stand_ins = [0] * sum(map(len, alignment_lengths))
         planned = plan_steps(
-            stand_ins,
-            alignment_lengths,
-            shares,
-            batch_size=batch_size,
-            epochs=epochs,
-            alignment_ratio=1.0,
-            seed=seed,
-            least_alignment=0,
-            window=window,
-        )
+            stand_ins, alignment_lengths, shares, batch_size=batch_size, epochs=epochs, alignment_ratio=1.0,
+            seed=seed, least_alignment=0, window=window,
+        )  # fmt: skip
         return [MicroBatch((), step.alignment) for step in planned]
     per_step = math.ceil(batch_size * alignment_ratio) if any(alignment_lengths) else 0
     alignment_rows = _AlignmentRows(alignment_lengths, shares, per_step, rng=rng)
     steps: list[MicroBatch] = []
     for _ in range(epochs):
-        order = list(range(len(user_lengths)))
-        rng.shuffle(order)
-        epoch: list[MicroBatch] = []
-        for start in range(0, len(order), batch_size * window):
-            user = sorted(order[start : start + batch_size * window], key=lambda i: user_lengths[i])
-            places = range(0, len(user), batch_size)
-            for place, alignment in zip(places, alignment_rows.of(len(places)), strict=True):
-                epoch.append(MicroBatch(tuple(user[place : place + batch_size]), alignment))
-        rng.shuffle(epoch)
-        steps += epoch
+        steps += _epoch(user_lengths, alignment_rows, rng, batch_size=batch_size, window=window)
     missing = math.ceil(max(0, least_alignment - per_step * len(steps)) / per_step) if per_step else 0
     alone = [rows for start in range(0, missing, window) for rows in alignment_rows.of(min(window, missing - start))]
     rng.shuffle(alone)
     return _spread(steps, [MicroBatch((), rows) for rows in alone])
+
+
+def _epoch(
+    user_lengths: Sequence[int], alignment_rows: "_AlignmentRows", rng: random.Random, *, batch_size: int, window: int
+) -> list[MicroBatch]:
+    """Every user row once, in random order, with the alignment rows that come next."""
+    order = list(range(len(user_lengths)))
+    rng.shuffle(order)
+    epoch: list[MicroBatch] = []
+    for start in range(0, len(order), batch_size * window):
+        user = sorted(order[start : start + batch_size * window], key=lambda i: user_lengths[i])
+        places = range(0, len(user), batch_size)
+        for place, alignment in zip(places, alignment_rows.of(len(places)), strict=True):
+            epoch.append(MicroBatch(tuple(user[place : place + batch_size]), alignment))
+    rng.shuffle(epoch)
+    return epoch
 
 
 class _AlignmentRows:

@@ -3,11 +3,9 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from reft.cluster.finetuning import run_on_cluster
-from reft.config import ClusterSettings, FinetuningSettings, ModelSettings
+from reft.config import FinetuningSettings, ModelSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all
 from reft.finetuning.artifact import Student
@@ -20,6 +18,9 @@ from reft.models.loading import load_tokenizer
 from reft.runtime.progress import progress
 from reft.soft_labels.labels import SoftLabels
 from reft.storage.artifacts import scratch_folder
+
+# (job, its folder, called with each step's metrics) -> the folder of the result
+RunJob = Callable[[FinetuneJob, Path, Callable[[dict[str, float]], None]], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +76,14 @@ def fit_student(
     job: FinetuneJob,
     *,
     log: Callable[[dict[str, float]], None] | None = None,
-    cluster: ClusterSettings | None = None,
+    run: RunJob = run_finetune,
 ) -> tuple[Student, int]:
     """Finetune as the job says; returns the student and how many tokens it was trained on.
 
     Args:
         name: what the progress calls it.
         log: called with each step's losses.
-        cluster: where it runs if the job's launcher is trainjob.
+        run: where its processes run; on this machine unless told otherwise.
     """
     settings, show = job.settings, progress(f"finetuning ({name})")
     history: list[dict[str, float]] = []
@@ -98,7 +99,6 @@ def fit_student(
     with job_folder(job, Path(settings.work_folder)) as folder:
         # Out of the job's folder, which ends here, and into one that lasts until the result is stored.
         done = last_step(folder)
-        run = run_finetune if settings.launcher == "local" else partial(run_on_cluster, settings=cluster)
         weights = Path(shutil.move(run(job, folder, report), scratch_folder("student")))
     is_adapter = settings.lora is not None and not settings.merged
     return Student(weights, is_adapter, len(job.user), history), int(history[-1]["tokens"])

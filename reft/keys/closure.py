@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 
 import reft
-from reft.keys.fingerprint import of_text
+from reft.storage.fingerprint import of_text
 
 ROOT = Path(reft.__file__).parents[1]
 PACKAGES = ("reft", "steps", "pipelines")

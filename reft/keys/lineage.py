@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from reft.config import Settings
 from reft.keys.closure import digest_of_code
-from reft.keys.fingerprint import of_path, of_text
 from reft.keys.stages import PROVIDER, STAGES
 from reft.models.default_model import resolve_model
 from reft.storage.files import fingerprint
+from reft.storage.fingerprint import of_path, of_text
 
 # Sections that say how a run is carried out, kept and judged, not what its student is.
 BESIDE = {"tracking", "gate", "evaluation"}

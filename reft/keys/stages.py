@@ -7,9 +7,9 @@ from typing import Any
 
 from reft.config import Settings
 from reft.keys.closure import Code, code_of
-from reft.keys.fingerprint import of_path, of_text
 from reft.models.default_model import resolve_model
 from reft.storage.files import fingerprint
+from reft.storage.fingerprint import of_path, of_text
 
 ALIGNMENT = ("alignment_harmful", "alignment_harmless")
 CALIBRATION = ("calibration_harmful", "calibration_harmless")

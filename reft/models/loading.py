@@ -1,6 +1,6 @@
 """Loading a causal language model and its tokenizer from a local folder or the hub."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def load_model(
     folder = Path(name).expanduser()
     _require_folder_or_hub_id(name)
     source, device = folder if folder.is_dir() else name, device or choose_hardware().device
-    try:
+    with _explained(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
         if layers is not None:
             _keep_lowest(config.get_text_config(), layers)
@@ -84,23 +84,25 @@ def load_model(
                 trust_remote_code=trust_remote_code,
                 **(_four_bits(dtype, device) if quantized else {}),
             )
-    except ImportError as error:
-        raise ConfigurationError(
-            explain(f"4 bits need bitsandbytes ({_first_line(error)})", "finetuning.quantized_base",
-                    "pip install bitsandbytes, or turn it off")
-        ) from error  # fmt: skip
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            explain(
-                f"the model could not be loaded ({_first_line(error)})",
-                name,
-                "name a folder with config.json and model.safetensors, or a hub id that is cached or "
-                "reachable; pickled weights (.bin, .pt) are refused",
-            )
-        ) from error
     if adapter is not None:
         model = _with_adapter(model, Path(adapter), layers is not None)
     return model.eval() if quantized else model.to(device, dtype).eval()
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What goes wrong with loading, as an error of ours."""
+    try:
+        yield
+    except ImportError as error:
+        what, remedy = f"4 bits need bitsandbytes ({_first_line(error)})", "pip install bitsandbytes, or turn it off"
+        raise ConfigurationError(explain(what, "finetuning.quantized_base", remedy)) from error
+    except (OSError, ValueError, KeyError) as error:
+        remedy = (
+            "name a folder with config.json and model.safetensors, or a hub id that is cached or reachable; "
+            "pickled weights (.bin, .pt) are refused"
+        )
+        raise ModelError(explain(f"the model could not be loaded ({_first_line(error)})", name, remedy)) from error
 
 
 def load_trained(

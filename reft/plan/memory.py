@@ -90,13 +90,13 @@ def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, token
     cache = 2 * text.num_hidden_layers * text.num_key_value_heads * _head(text) * 2
     written = 64 * (tokens + settings.evaluation.max_new_tokens)
     needs = [
-        Need(stage="extract", states=weights, working=passing),
+        Need(stage="refusal_feature", states=weights, working=passing),
         Need(
             stage="teacher", states=2 * here.frozen + 16 * here.trainable, activations=here.saved,
             working=_stepping(text, teacher.batch_size * tokens) + OVERHEAD,
         ),
-        Need(stage="soft labels", states=weights, working=passing + labelled),
-        Need(stage="filter", states=weights, working=passing),
+        Need(stage="soft_labels", states=weights, working=passing + labelled),
+        Need(stage="filtering", states=weights, working=passing),
     ]  # fmt: skip
     rows = finetuning.micro_batch_size + round(finetuning.micro_batch_size * finetuning.alignment_ratio)
     student = trace(
@@ -111,14 +111,8 @@ def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, token
         needs.append(
             _finetune(student, settings, stage, gpus=gpus, nodes=nodes, working=again + _stepping(text, rows * tokens))
         )
-    needs.append(
-        Need(
-            stage="evaluate",
-            states=weights,
-            activations=written * cache,
-            working=OVERHEAD + _passing(text, 64 * tokens),
-        )
-    )
+    working = OVERHEAD + _passing(text, 64 * tokens)
+    needs.append(Need(stage="evaluation", states=weights, activations=written * cache, working=working))
     return needs
 
 

@@ -61,17 +61,11 @@ def extract_refusal_feature(
     groups = [*fitting.encoded(tokenizer), *held_out.encoded(tokenizer)]
     rows = [row for group in groups for row in group]
     features = collect_features(model, tokenizer, rows, layers=layers, positions=positions, report=report)
-    harmful, harmless, held_harmful, held_harmless = features.split([len(g) for g in groups])
-    held = torch.cat([held_harmful, held_harmless])
-    labels = [1] * len(held_harmful) + [0] * len(held_harmless)
-    weights = [1.0] * len(held_harmful) + list(held_out.harmless_weights or [1.0] * len(held_harmless))
-    made: dict[Separation, tuple[torch.Tensor, torch.Tensor]] = {}
-    for (i, layer), (j, position), readout in product(enumerate(layers), enumerate(positions), readouts):
-        midpoint = midpoint_of(harmful[:, i, j], harmless[:, i, j])
-        direction = DIRECTIONS[readout](harmful[:, i, j], harmless[:, i, j])
-        scores = F.cosine_similarity(held[:, i, j] - midpoint, direction, dim=-1)
-        auroc = float(roc_auc_score(labels, scores.numpy(), sample_weight=weights))
-        made[Separation(layer, position, auroc, readout)] = direction, midpoint
+    made = _candidates(
+        features.split([len(g) for g in groups]),
+        places=list(product(enumerate(layers), enumerate(positions), readouts)),
+        weights=held_out.harmless_weights,
+    )
     chosen = earliest_good(tuple(made), tolerance)
     direction, midpoint = made[chosen]
     return RefusalFeature(
@@ -83,6 +77,33 @@ def extract_refusal_feature(
         fingerprint=fingerprint,
         readout=chosen.readout,
     )
+
+
+def _candidates(
+    features: Sequence[torch.Tensor],
+    *,
+    places: Sequence[tuple[tuple[int, int], tuple[int, Position], Readout]],
+    weights: Sequence[float] | None,
+) -> dict[Separation, tuple[torch.Tensor, torch.Tensor]]:
+    """Direction and midpoint at every place, by how well they separate the held-out prompts.
+
+    Args:
+        features: of harmful and harmless prompts, and of those held out, each [prompts, layers, positions, hidden].
+        places: (index, layer), (index, position) and readout.
+        weights: of the held-out harmless prompts; None weighs all the same.
+    """
+    harmful, harmless, held_harmful, held_harmless = features
+    held = torch.cat([held_harmful, held_harmless])
+    labels = [1] * len(held_harmful) + [0] * len(held_harmless)
+    sample_weight = [1.0] * len(held_harmful) + list(weights or [1.0] * len(held_harmless))
+    made = {}
+    for (i, layer), (j, position), readout in places:
+        midpoint = midpoint_of(harmful[:, i, j], harmless[:, i, j])
+        direction = DIRECTIONS[readout](harmful[:, i, j], harmless[:, i, j])
+        scores = F.cosine_similarity(held[:, i, j] - midpoint, direction, dim=-1)
+        auroc = float(roc_auc_score(labels, scores.numpy(), sample_weight=sample_weight))
+        made[Separation(layer, position, auroc, readout)] = direction, midpoint
+    return made
 
 
 def feature_at_depth(

@@ -7,6 +7,7 @@ from typing import Any
 from reft import plugins
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
+from reft.moved import old_names
 from reft.report.page import render
 from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
@@ -42,3 +43,6 @@ def render_report(result: RunResult) -> str:
             name = section.__name__.rpartition(".")[2]
             sections.append(render(f"sections/{name}.html.j2", **values))
     return str(render("template.html.j2", task=result.summary["task"]["name"], sections=sections))
+
+
+__getattr__ = old_names(__name__)

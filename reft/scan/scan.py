@@ -6,14 +6,15 @@ share the work.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from reft.config import FilteringSettings
-from reft.conversations.containers import lines, recognise
+from reft.conversations.containers import Container, lines, recognise
 from reft.conversations.reading import BadRow, rows_of
 from reft.conversations.schema import Conversation
 from reft.conversations.writer import count_lines, give_back, stage
@@ -23,11 +24,11 @@ from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override
 from reft.filtering.scorers import Scorer
 from reft.keys.closure import digest_of_code
-from reft.keys.fingerprint import of_path, of_text
 from reft.runtime.progress import Report
 from reft.scan.result import ScanResult, scan_result
 from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
 from reft.storage.artifacts import write_json
+from reft.storage.fingerprint import of_path, of_text
 
 ROWS_PER_SHARD = 1024
 
@@ -47,32 +48,25 @@ def scan_file(
     """Score and sort every row; returns the result on rank 0, None on others.
 
     Args:
-        path: a file or a folder of shards, of any kind that `reft.conversations.containers` knows.
+        path: a file or a folder of shards, in any of the containers.
         out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
         columns: names of the prompt's and the answer's column, where rows have no format of their own.
 
     Raises:
         DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
-        DataValidationError: too few calibration rows for the stated rate, or an alarm that shall stop the job.
+        DataValidationError: too few calibration rows for the stated rate, or an alarm that stops the job.
         StorageError: the results cannot be written.
     """
-    overrides = overrides or {}
-    container, staged = recognise(path), out / f".input-{of_path(path)}"
+    overrides, container, staged = overrides or {}, recognise(path), out / f".input-{of_path(path)}"
     as_lines = stage(container, staged, leads=rank == 0)
-
-    def all_rows() -> Iterator[Conversation | BadRow]:
-        return rows_of(lines(as_lines), columns=columns)
-
-    total = count_lines(as_lines.files[0])
-    sample = reservoir(row for row in all_rows() if isinstance(row, Conversation)) if rank == 0 else []
-    alarms = data_alarms(sample, settings.fail_on_alarms)
+    total, rows = count_lines(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
+    alarms = _alarms(rows_of(lines(as_lines), columns=columns), settings) if rank == 0 else []
     chosen = Filter.calibrated(scorer, settings)
     # Another file, setting or code works elsewhere: nothing stale is ever merged.
     work = out / f".scan-{_key(path, scorer, settings, columns=columns, overrides=overrides)}"
     shards = [work / f"{number:06d}" for number in range(max(1, -(-total // ROWS_PER_SHARD)))]
-    try:
+    with _full_disk_explained(out):
         work.mkdir(parents=True, exist_ok=True)
-        rows = all_rows()
         for number, shard in enumerate(shards):
             part = list(islice(rows, ROWS_PER_SHARD))
             if number % processes == rank and not shard.exists():
@@ -81,19 +75,37 @@ def scan_file(
                 report(min((number + 1) * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
-        wait_for(shards)
-        result = scan_result(shards, total, chosen, overrides=list(overrides.values()), alarms=alarms)
-        merge(shards, out)
-        give_back(container, out, list(OUTPUTS.values()), group_of=_groups(out / "decisions.jsonl", total))
-        write_json(out / "scan.json", result.as_dict())
-        shutil.rmtree(work)
-        shutil.rmtree(staged, ignore_errors=True)
+        result = scan_result(wait_for(shards), total, chosen, overrides=list(overrides.values()), alarms=alarms)
+        _leave(result, shards, container, out=out, scratch=(work, staged))
+    return result
+
+
+def _alarms(rows: Iterable[Conversation | BadRow], settings: FilteringSettings) -> list[str]:
+    """What is wrong with the rows as a whole, from a sample of them."""
+    sample = reservoir(row for row in rows if isinstance(row, Conversation))
+    return data_alarms(sample, settings.fail_on_alarms)
+
+
+def _leave(
+    result: ScanResult, shards: Sequence[Path], container: Container, *, out: Path, scratch: Sequence[Path]
+) -> None:
+    """The sorted rows, the decisions and the result where the user looks for them."""
+    merge(shards, out)
+    give_back(container, out, list(OUTPUTS.values()), group_of=_groups(out / "decisions.jsonl", result.rows))
+    write_json(out / "scan.json", result.as_dict())
+    for folder in scratch:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_explained(out: Path) -> Generator[None]:
+    try:
+        yield
     except StorageError:
         raise
     except OSError as error:
         remedy = "free some disk space and scan again: it resumes"
         raise StorageError(explain(f"could not write: {error}", str(out), remedy)) from error
-    return result
 
 
 def _key(

@@ -53,10 +53,11 @@ def write_shard(
     os.replace(partial, shard)
 
 
-def wait_for(shards: Sequence[Path]) -> None:
-    """For the shards of other processes; torchrun ends this one if one of them dies."""
+def wait_for(shards: Sequence[Path]) -> Sequence[Path]:
+    """The shards, once other processes have made theirs; torchrun ends this one if one of them dies."""
     while not all(shard.exists() for shard in shards):
         time.sleep(0.2)
+    return shards
 
 
 def merge(shards: Sequence[Path], out: Path) -> None:

@@ -1,0 +1,15 @@
+"""Files: artifacts that are whole or not there, and local copies of remote ones.
+
+Safetensors and JSON; nothing here unpickles.
+"""
+
+from lazy_loader import attach
+
+# Names load their module when they are first asked for: the command line starts without torch.
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    submod_attrs={
+        "artifacts": ["Artifact", "read_json", "scratch_folder", "write_json", "write_text"],
+        "files": ["local_copy"],
+    },
+)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reft.errors import DataFormatError, explain
-from reft.keys.fingerprint import of_path
+from reft.storage.fingerprint import of_path
 
 
 def local_copy(address: str, folder: Path) -> Path:

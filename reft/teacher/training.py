@@ -62,32 +62,23 @@ def train_teacher(
     """
     _require_trained_layer(model, feature.layer, settings)
     torch.manual_seed(seed)
-    rows = [LabelledRow(e, True) for e in encode_all(tokenizer, harmful, max_length)]
-    rows += [LabelledRow(e, False) for e in encode_all(tokenizer, harmless, max_length)]
+    groups = ((harmful, True), (harmless, False))
+    rows = [LabelledRow(e, label) for group, label in groups for e in encode_all(tokenizer, group, max_length)]
     attend_for_training(model, max(len(row.encoded) for row in rows))
-    trained = wrap_lora(model, settings.lora) if settings.lora else model
-    trained.train()
+    trained = (wrap_lora(model, settings.lora) if settings.lora else model).train()
     batches = mixed_batches(rows, settings.batch_size, settings.epochs, rng=random.Random(seed))
     parameters = [p for p in trained.parameters() if p.requires_grad]
     optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(batches))
     running = RunningFeature.start(feature, settings.momentum, model.device)
     for step, batch in enumerate(batches, start=1):
-        losses = _step_losses(
-            trained, batch, feature, running=running, settings=settings, pad_id=tokenizer.pad_token_id
-        )
-        loss = losses["ce"] + settings.lam * losses["regulariser"]
-        if not torch.isfinite(loss):
-            remedy = "lower teacher.learning_rate"
-            raise TrainingError(explain("the teacher's loss is not a number", f"step {step}", remedy))
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
+        pad_id = tokenizer.pad_token_id
+        losses = _step_losses(trained, batch, feature, running=running, settings=settings, pad_id=pad_id)
+        _require_finite(losses["loss"], step)
+        _update(parameters, losses["loss"], optimizer, schedule=schedule, max_grad_norm=settings.max_grad_norm)
         if step % 8 == 0:
             return_freed_memory()
         if report:
-            report(step, len(batches), {"loss": loss.item(), **{k: v.item() for k, v in losses.items()}})
+            report(step, len(batches), {name: value.item() for name, value in losses.items()})
     return trained.eval()
 
 
@@ -113,7 +104,7 @@ def _step_losses(
     settings: TeacherSettings,
     pad_id: int,
 ) -> dict[str, torch.Tensor]:
-    """Both terms of the loss, from one forward pass."""
+    """The loss and both of its terms, from one forward pass."""
     device = running.harmful.device
     rows = [row.encoded for row in batch]
     harmful = torch.tensor([row.harmful for row in batch], device=device)
@@ -125,7 +116,30 @@ def _step_losses(
     features = seen[feature.layer][torch.arange(len(rows), device=device), where]
     running.update(features.detach(), harmful)
     ce = cross_entropy_sum(model, inputs.pick(hidden), inputs.targets) / len(inputs.targets)
-    return {"ce": ce, "regulariser": cosine_regulariser(running.scores(features), harmful, settings.harmless_target)}
+    regulariser = cosine_regulariser(running.scores(features), harmful, settings.harmless_target)
+    return {"loss": ce + settings.lam * regulariser, "ce": ce, "regulariser": regulariser}
+
+
+def _update(
+    parameters: list[nn.Parameter],
+    loss: torch.Tensor,
+    optimizer: Optimizer,
+    *,
+    schedule: LambdaLR,
+    max_grad_norm: float,
+) -> None:
+    """One optimizer step down the loss."""
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _require_finite(loss: torch.Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        remedy = "lower teacher.learning_rate"
+        raise TrainingError(explain("the teacher's loss is not a number", f"step {step}", remedy))
 
 
 def _require_trained_layer(model: PreTrainedModel, layer: int, settings: TeacherSettings) -> None:

@@ -19,7 +19,7 @@ from reft.config import DEFAULT_MODEL
 from reft.conversations.formats import RowError, messages_of
 from reft.conversations.schema import Conversation
 from reft.errors import ModelError, ReftError, explain
-from reft.keys.fingerprint import of_path
+from reft.storage.fingerprint import of_path
 
 BASE = "REFT_BASE_MODEL"
 MAX_NEW_TOKENS = 256

@@ -51,6 +51,10 @@ class FileReport:
     fails: str | None
 
 
+# A table's cells keep their types, which a mended line of JSON would not.
+TYPED = ("parquet", "arrow")
+
+
 def validate_file(
     path: Path,
     out: Path,
@@ -75,10 +79,8 @@ def validate_file(
         DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
         StorageError: the results cannot be written.
     """
-    container = recognise(path)
-    # A table's cells keep their types, which a mended line of JSON would not.
-    fix = fix and container.kind not in ("parquet", "arrow")
-    tally = _Tally(Columns(tokenizer, prompts_of(held_out)))
+    container, tally = recognise(path), _Tally(Columns(tokenizer, prompts_of(held_out)))
+    fix = fix and container.kind not in TYPED
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out) as staged, _Outputs(out) as outputs:

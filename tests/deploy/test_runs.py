@@ -62,6 +62,7 @@ def test_every_job_is_what_kubernetes_takes_and_keeps_the_houses_rules(jobs):
         assert list(rule(list(jobs[1].values()))) == []
 
 
+@pytest.mark.slow
 def test_each_step_is_on_the_pool_and_in_the_image_that_it_needs(jobs):
     path, found = jobs
     gpus_of_finetuning = GPUS[Path(path).stem]

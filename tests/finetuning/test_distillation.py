@@ -121,6 +121,7 @@ def test_soft_labels_and_job_survive_storage(job, tmp_path):
     torch.testing.assert_close(again.soft_labels.of_row(3), job.soft_labels.of_row(3))
 
 
+@pytest.mark.slow
 def test_deepspeed_gives_the_same_curve_on_one_process_and_on_two(job, tmp_path):
     curves = []
     for processes, stage in ((1, 2), (2, 2)):
@@ -139,6 +140,7 @@ def test_deepspeed_gives_the_same_curve_on_one_process_and_on_two(job, tmp_path)
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_full_finetuning_writes_a_model_and_plain_needs_no_teacher(job, tmp_path):
     plain = replace(change(job, lora=None, learning_rate=1e-3), alignment=(), soft_labels=None)
     metrics = []
@@ -164,6 +166,7 @@ def kill_ranks(_metrics=None):
         rank.kill()
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_ends_the_training_in_bounded_time(job, tmp_path):
     started = []
 
@@ -178,11 +181,13 @@ def test_a_rank_that_hangs_ends_the_training_in_bounded_time(job, tmp_path):
     assert not ranks()
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_an_error_that_says_so(job, tmp_path):
     with pytest.raises(TrainingError, match="died"):
         run_finetune(change(job, epochs=200), tmp_path / "job", kill_ranks)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
     """SIGKILL on two ranks, SIGTERM on two ranks, the rest on one, against the same training left alone."""
     long = change(job, epochs=15, checkpoint_every=4, processes=2)  # 45 steps: a signal may arrive some steps late
@@ -209,6 +214,7 @@ def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ranks_end_with_whoever_started_them(job, tmp_path):
     """Even if that one was killed: they must not write where its successor will."""
     change(job, epochs=2000).save(tmp_path / "asked")
@@ -253,6 +259,7 @@ def test_a_job_has_a_folder_of_its_own_until_it_succeeds(job, tmp_path):
         assert other != first
 
 
+@pytest.mark.slow
 def test_a_failing_rank_brings_its_own_traceback(job, tmp_path):
     broken = replace(job, alignment=job.alignment * 2)  # more rows than soft labels
     with pytest.raises(TrainingError, match=r"IndexError[\s\S]*where"):
@@ -260,6 +267,7 @@ def test_a_failing_rank_brings_its_own_traceback(job, tmp_path):
     assert json.loads((tmp_path / "job" / "error-0.json").read_text())["kind"] == "fault"
 
 
+@pytest.mark.slow
 def test_a_loss_that_explodes_names_the_rows_and_leaves_the_state_before(job, tmp_path):
     with pytest.raises(TrainingError, match=r"exploded|not a number") as stopped:
         run_finetune(change(job, lora=None, learning_rate=1e3, epochs=20), tmp_path / "job")

@@ -30,6 +30,7 @@ def losses(job, folder):
     return run_finetune(job, folder, metrics.append), [m["loss"] for m in metrics]
 
 
+@pytest.mark.slow
 def test_stage_three_offloaded_online_and_packed_is_the_same_training(job, tmp_path):
     """Everything that saves memory at once, on two ranks, against the plain way; and what it leaves is whole."""
     full = replace(
@@ -57,6 +58,7 @@ def test_stage_three_offloaded_online_and_packed_is_the_same_training(job, tmp_p
     assert not list(merged.glob("adapter*"))
 
 
+@pytest.mark.slow
 def test_a_teacher_alone_moves_the_refusals(job, tmp_path):
     """No user data: the student refuses what the teacher refuses, and answers what it answers."""
     tokenizer = load_tokenizer(job.model.name)

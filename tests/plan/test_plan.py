@@ -38,6 +38,7 @@ def test_a_traced_step_keeps_what_a_real_one_keeps(dtype, checkpointing, lora):
     assert traced.frozen + traced.trainable == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_the_teachers_states_are_the_bytes_that_adamw_holds():
     model = AutoModelForCausalLM.from_config(SMALL, dtype=torch.bfloat16)
     model = wrap_lora(model, LoraSettings())
@@ -112,7 +113,7 @@ def test_the_command_prints_every_stage_or_json():
     assert said.exit_code == 0, said.output
     assert "fits: finetune, ZeRO 0" in said.output
     needs = json.loads(CliRunner().invoke(app, [*options, "--json"]).output)
-    assert [n["stage"] for n in needs][:4] == ["extract", "teacher", "soft labels", "filter"]
+    assert [n["stage"] for n in needs][:4] == ["refusal_feature", "teacher", "soft_labels", "filtering"]
     assert all(0 < n["gpu"] < 40 * GIB for n in needs)
     with pytest.raises(ConfigurationError, match="no model of this size"):
         model_config("12 parsecs")

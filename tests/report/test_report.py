@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from reft.evaluation.measures import MEASURES
 from reft.report.html import render_report
 from reft.report.summary import table
 from tests.factories import CHROMIUM, EVIL, run_result

@@ -93,6 +93,7 @@ def test_shards_and_processes_do_not_change_the_result(teacher_folder, data, tmp
         assert one["score"] == pytest.approx(other["score"], abs=1e-4) if one["score"] is not None else True
 
 
+@pytest.mark.slow
 def test_a_killed_scan_goes_on_where_it_was(teacher_folder, tmp_path):
     path = write_jsonl(tmp_path / "data.jsonl", [row(BREAD.format(i), "yes") for i in range(3000)])
     program = (
@@ -205,6 +206,7 @@ def test_processes_share_a_scan(launcher, teacher_folder, tmp_path):
     assert (tmp_path / "two" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_takes_the_scan_along(teacher_folder, tmp_path):
     command = [sys.executable, "-m", "reft.cli", "scan", "nothing.jsonl", "--teacher", str(teacher_folder)]
     done = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -85,6 +85,7 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny_model, rows):
         fit(model, tokenizer, rows, feature=feature, settings=TeacherSettings())
 
 
+@pytest.mark.slow
 def test_a_regulariser_below_all_adapters_is_refused(tiny_model, rows):
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
     prompts = LabelledPrompts(*rows)

@@ -114,6 +114,7 @@ def _promote(address, version, results):
         results.put(str(error).splitlines()[0])
 
 
+@pytest.mark.slow
 def test_of_two_at_once_one_wins_and_the_other_is_told(student):
     versions = [student("a"), student("b")]
     context = multiprocessing.get_context("spawn")

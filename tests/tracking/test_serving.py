@@ -171,6 +171,7 @@ def test_the_lines_of_the_readme_load_it_in_transformers_and_peft(champion, tiny
     assert found["tokenizer"].chat_template
 
 
+@pytest.mark.slow
 def test_mlflows_server_answers(champion, tiny_model, adapter, tmp_path):
     port, wanted = free_port(), expected(tiny_model, adapter)
     command = [Path(sys.executable).with_name("mlflow"), "models", "serve", "-m", champion, "--env-manager", "local"]

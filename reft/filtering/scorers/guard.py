@@ -23,12 +23,12 @@ from reft.conversations.tokenization import Encoded, encode_prompts, encode_text
 from reft.errors import ModelError, explain
 from reft.filtering.inputs import ScorerInputs
 from reft.filtering.scoring import RowScore, score_parts
-from reft.keys.fingerprint import of_path
 from reft.models.hardware import choose_hardware, tokens_at_once
 from reft.models.loading import load_model, load_tokenizer
 from reft.plugins import options_of
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.runtime.progress import Report
+from reft.storage.fingerprint import of_path
 
 
 @dataclass(frozen=True, kw_only=True)

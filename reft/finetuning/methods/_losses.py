@@ -79,7 +79,7 @@ class StepLoss:
 
 
 def losses(loss: torch.Tensor, ce: torch.Tensor | None = None, kl: torch.Tensor | None = None) -> Losses:
-    """As a training logs them; `ce`, of the user rows where a method has both, is the loss itself where none is given."""
+    """As a training logs them; without `ce`, that of the user rows, the loss itself stands for it."""
     logged = (loss if ce is None else ce).detach(), loss.new_zeros(()) if kl is None else kl.detach()
     return {"loss": loss, "ce": logged[0], "kl": logged[1]}
 

@@ -1,6 +1,6 @@
 """Digests of files."""
 
-from reft.keys import fingerprint
+from reft.storage import fingerprint
 
 
 def test_fingerprints_follow_the_content(tmp_path):
