@@ -1,4 +1,4 @@
-"""The README's tables of the evidence, from the cells that `reft benchmark evidence` wrote row by row.
+"""The README's tables of the comparison, from the cells that `reft benchmark comparison` wrote row by row.
 
     .venv/bin/python -m benchmarks.comparison_tables [FILES]
 
@@ -14,10 +14,11 @@ from typing import Any
 
 from benchmarks.development import RESULTS
 from reft.comparison.table import FILTER, REFERENCE, between_seeds, claims, summarise
+from reft.evaluation.measures import label_of
 from reft.report.summary import percent
 
-METHOD = ("harmful score/refusal matcher", "harmful score/compliance classifier", "over-refusal", "accuracy")
-CHANGED = ("harmful score/refusal matcher", "over-refusal", "accuracy", *FILTER)
+METHOD = ("harmful_score", "harmful_score/compliance_classifier", "over_refusal", "accuracy")
+CHANGED = ("harmful_score", "over_refusal", "accuracy", *FILTER)
 
 
 def main() -> None:
@@ -31,11 +32,11 @@ def main() -> None:
     main = [line for line in lines if _place(line) == _place(lines[0])]
     changed = [line for line in main if line["changed"]]
     _table(
-        ("method", "seeds", *METHOD),
+        ("method", "seeds", *map(label_of, METHOD)),
         [(x["name"], str(x["seeds"]), *_row(x, METHOD)) for x in main if x not in changed],
     )
     _table(
-        ("changed", *CHANGED),
+        ("changed", *map(label_of, CHANGED)),
         [
             *(("nothing", *_row(x["reference"], CHANGED)) for x in changed[:1]),
             *((x["name"], *_row(x, CHANGED)) for x in changed),
@@ -43,7 +44,7 @@ def main() -> None:
     )
     elsewhere = [line for line in lines if line not in main]
     _table(
-        ("task", "poison ratio", "method", "seeds", *METHOD, FILTER[0]),
+        ("task", "poison ratio", "method", "seeds", *map(label_of, METHOD), FILTER[0]),
         [(*map(str, _place(x)), x["name"], str(x["seeds"]), *_row(x, (*METHOD, FILTER[0]))) for x in elsewhere],
     )
     print("\n".join(claims(lines)))

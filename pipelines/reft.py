@@ -8,6 +8,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from reft.config import ClusterSettings, parse_settings
+from reft.finetuning.methods import require_for_pipeline
 from reft.keys.lineage import lineage
 from reft.keys.stages import code_key, stage_keys
 from reft.report.summary import last_seconds
@@ -35,6 +36,7 @@ CUSTOMERS = ("user", "columns", "user_labels", "task", "task_test")
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
     s = parse_settings(settings)
+    require_for_pipeline(s.finetuning)
     key = {stage: found.as_dict() for stage, found in stage_keys(s).items()}
     expect_run(last_seconds(Path(s.tracking.runs_folder) / "latest" / "summary.json"))
     provider = s.data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
@@ -48,11 +50,10 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     )
     filtered = filtering(validated, trained, s.only("model", "data", "filtering", "evaluation"), key=key["filtering"])
     # Distilled from what the teacher predicted beforehand, or from the teacher itself.
-    labels, online = None, None
+    labels, online = None, trained
     if s.finetuning.distillation == "stored":
         labels = soft_labels(trained, s.model, provider, settings=s.soft_labels, key=key["soft_labels"])
-    else:
-        online = trained
+        online = None
     # What a training on this machine does not read must not miss its cache.
     cluster = s.cluster if s.finetuning.launcher == "trainjob" else ClusterSettings()
     student = finetuning(

@@ -169,7 +169,7 @@ class ClusterClient:
         except self._library.client.ApiException as error:
             raise self._explained(error, verb, group, resource=resource, name=name) from error
         except urllib3.exceptions.HTTPError as error:
-            remedy = "is the cluster up, and may this pod reach it? start again: it goes on where it was"
+            remedy = "is the cluster up, and may this pod reach it? start again: it resumes"
             raise ClusterError(
                 explain(f"the Kubernetes API cannot be reached ({error})", f"{verb} {resource}", remedy)
             ) from error
@@ -188,7 +188,7 @@ class ClusterClient:
             return self.deleted(name)
         remedy = "check the section cluster of the settings, the training runtime and the namespace's quota"
         if error.status >= 500 or error.status == 429:
-            remedy = "look after the cluster's API server; start again: it goes on where it was"
+            remedy = "look after the cluster's API server; start again: it resumes"
         return ClusterError(explain(f"Kubernetes answered {error.status}: {_said(error)}", where, remedy))
 
 

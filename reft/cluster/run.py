@@ -116,8 +116,8 @@ class ClusterRun:
         except Missing:
             return None
 
-    def _is_ours(self, found: dict[str, Any]) -> bool:
-        return (found["metadata"].get("annotations") or {}).get(DIGEST) == self._digest
+    def _is_ours(self, manifest: dict[str, Any]) -> bool:
+        return (manifest["metadata"].get("annotations") or {}).get(DIGEST) == self._digest
 
     def _until_end(self, job: dict[str, Any]) -> str | None:
         """None when the work is done, or who took a node away."""

@@ -18,7 +18,7 @@ def scan_on_cluster(
 ) -> dict[str, Any]:
     """Run `reft scan DATA --out OUT OPTIONS` on the cluster's nodes; returns what it left in `scan.json`.
 
-    A scan that was cut off goes on where it was, in whatever number of ranks.
+    A scan that was cut off resumes, in whatever number of ranks.
 
     Raises:
         ConfigurationError: the nodes would not find the rows or the folder.

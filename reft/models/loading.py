@@ -1,6 +1,6 @@
 """Loading a causal language model and its tokenizer from a local folder or the hub."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def load_model(
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _explained(name: str) -> Generator[None]:
     """What goes wrong with loading, as an error of ours."""
     try:
         yield

@@ -50,5 +50,5 @@ def render_model_card(inputs: CardInputs) -> str:
     )  # fmt: skip
 
 
-def _rate(found: Interval | None) -> str:
-    return f"{percent(vars(found))}, n = {found.n}" if found else "not measured"
+def _rate(interval: Interval | None) -> str:
+    return f"{percent(vars(interval))}, n = {interval.n}" if interval else "not measured"

@@ -15,6 +15,7 @@ def render(template: str, **values: Any) -> Markup:
     Everything that users wrote is escaped; a template lets only our own plots through.
     """
     environment = Environment(loader=PackageLoader("reft.report", "."), autoescape=True, undefined=StrictUndefined)
-    environment.globals.update(percent=percent, labels=LABELS)
+    shared: dict[str, Any] = {"percent": percent, "labels": LABELS}
+    environment.globals.update(shared)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return Markup(environment.get_template(template).render(made=made, **values))

@@ -102,21 +102,21 @@ def dots(rates: Mapping[str, Interval], title: str) -> str:
 
 
 def by_value(
-    setting: str, found: Mapping[Any, Mapping[str, Interval]], default: Any, *, measures: Sequence[str]
+    setting: str, rates_of_values: Mapping[Any, Mapping[str, Interval]], default: Any, *, measures: Sequence[str]
 ) -> str:
     """A line a measure (four at most) over the values of a setting, with intervals; the default's value in bold."""
     figure, axes = plt.subplots(figsize=(4.4, 2.8))
-    places = list(range(len(found)))
+    places = list(range(len(rates_of_values)))
     for measure, colour in zip(measures, (HARMFUL, GREY, STUDENT, HARMLESS), strict=False):
-        rates = [values[measure] for values in found.values()]
+        rates = [values[measure] for values in rates_of_values.values()]
         error = [[r.value - r.low for r in rates], [r.high - r.value for r in rates]]
         axes.errorbar(
             places, [r.value for r in rates], error, marker="o", capsize=3, label=label_of(measure), color=colour
         )
     axes.set(xlabel=setting, ylim=(-0.02, 1.02))
-    axes.set_xticks(places, [str(value) for value in found])
-    if default in found:
-        axes.get_xticklabels()[list(found).index(default)].set_fontweight("bold")
+    axes.set_xticks(places, [str(value) for value in rates_of_values])
+    if default in rates_of_values:
+        axes.get_xticklabels()[list(rates_of_values).index(default)].set_fontweight("bold")
     axes.legend(frameon=False, fontsize=8)
     return svg(figure)
 

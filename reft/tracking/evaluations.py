@@ -24,16 +24,16 @@ FOLDER = "evaluations"
 
 
 @asking("write down an evaluation")
-def record_evaluation(name: str, version: str, found: Champion) -> None:
+def record_evaluation(name: str, version: str, evaluation: Champion) -> None:
     """Keep a version's evaluation anew; one on the same rows is replaced."""
     client = MlflowClient()
     run = str(client.get_model_version(name, version).run_id)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{found.rows}.json"
-        write_json(path, vars(found))
+        path = Path(folder) / f"{evaluation.rows}.json"
+        write_json(path, vars(evaluation))
         client.log_artifact(run, str(path), FOLDER)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    client.set_model_version_tag(name, version, f"{EVALUATED}{found.rows}", digest)
+    client.set_model_version_tag(name, version, f"{EVALUATED}{evaluation.rows}", digest)
 
 
 @asking("look up evaluations")

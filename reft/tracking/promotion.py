@@ -21,7 +21,7 @@ from reft.tracking.lock import alone
 from reft.tracking.server import MISSING, asking
 
 CANDIDATE, CHALLENGER, CHAMPION = ALIASES = ("candidate", "challenger", "champion")
-TRAIL = "reft.audit."
+LOG = "reft.audit."
 FILES, PASSED = "reft.storage.files", "reft.gate_passed"
 
 
@@ -137,25 +137,25 @@ def astray(entries: Sequence[Entry], aliases: Mapping[str, str]) -> list[str]:
 
 
 def _move(
-    client: MlflowClient, model: RegisteredModel, found: ModelVersion, *, action: str, alias: str, by: str, reason: str,
-    passed: bool, forced: bool, still_held: Callable[[], None],
+    client: MlflowClient, model: RegisteredModel, version: ModelVersion, *, action: str, alias: str, by: str,
+    reason: str, passed: bool, forced: bool, still_held: Callable[[], None],
 ) -> Entry:  # fmt: skip
     """Verify, write down, then move: a kill in between leaves an entry whose move the same command makes good."""
     log, before = _log(client, model), str(model.aliases.get(alias, ""))
-    files = _verified_files(found)
+    files = _verified_files(version)
     entry = Entry(
         number=len(log) + 1, time=datetime.now(UTC).isoformat(timespec="seconds"), action=action, alias=alias,
-        version=str(found.version), before=before, by=by, reason=reason, passed=passed, forced=forced, files=files,
+        version=str(version.version), before=before, by=by, reason=reason, passed=passed, forced=forced, files=files,
         previous=log[-1].digest if log else BEGINNING,
     )  # fmt: skip
     still_held()  # verifying large files takes its time
     if log and _decision(log[-1]) == _decision(entry):
         entry = log[-1]  # cut off before its move
     else:
-        key = f"{TRAIL}{entry.number:06d}"
+        key = f"{LOG}{entry.number:06d}"
         client.set_model_version_tag(model.name, entry.version, key, entry.digest)
         client.set_registered_model_tag(model.name, key, entry.line)
-    client.set_registered_model_alias(model.name, alias, str(found.version))
+    client.set_registered_model_alias(model.name, alias, str(version.version))
     return entry
 
 
@@ -164,13 +164,13 @@ def _decision(entry: Entry) -> tuple[str, ...]:
     return entry.action, entry.alias, entry.version, entry.before, entry.by, str(entry.forced)
 
 
-def _verified_files(found: ModelVersion) -> str:
-    recorded = found.tags.get(FILES, "")
+def _verified_files(version: ModelVersion) -> str:
+    recorded = version.tags.get(FILES, "")
     with tempfile.TemporaryDirectory() as folder:
-        here = Path(mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), dst_path=folder))
+        here = Path(mlflow.artifacts.download_artifacts(artifact_uri=str(version.source), dst_path=folder))
         actual = digest_of_files(here)
     if actual != recorded:
-        where, remedy = f"{found.name} version {found.version}", "do not serve it: register the student again"
+        where, remedy = f"{version.name} version {version.version}", "do not serve it: register the student again"
         raise PromotionError(explain("its files are not those that were registered", where, remedy))
     return actual
 
@@ -178,10 +178,10 @@ def _verified_files(found: ModelVersion) -> str:
 def _log(client: MlflowClient, model: RegisteredModel) -> list[Entry]:
     """The verified entries. The newest one, which no other holds the digest of, is held against its version's tag."""
     where = f"registered model {model.name}"
-    entries = verify([value for key, value in sorted(model.tags.items()) if key.startswith(TRAIL)], where)
+    entries = verify([value for key, value in sorted(model.tags.items()) if key.startswith(LOG)], where)
     if entries:
         newest = entries[-1]
-        kept = client.get_model_version(model.name, newest.version).tags.get(f"{TRAIL}{newest.number:06d}")
+        kept = client.get_model_version(model.name, newest.version).tags.get(f"{LOG}{newest.number:06d}")
         if kept != newest.digest:
             raise tampered(newest.number, where, "its version holds another digest of it")
     return entries

@@ -99,11 +99,11 @@ def _keep_pages(project: Path, docs: Path) -> None:
     shutil.rmtree(docs / "static" / "images", ignore_errors=True)  # megabytes of tutorial pictures
 
 
-def _outcome(rule: Any, found: Any) -> dict[str, object]:
+def _outcome(rule: Any, result: Any) -> dict[str, object]:
     return {
         "rule": str(rule.description),
         "column": str(rule.kwargs.get("column", "table")),
         "severity": str(getattr(rule.severity, "value", rule.severity)),
-        "passed": bool(found.success),
-        "bad_percent": found.result.get("unexpected_percent"),
+        "passed": bool(result.success),
+        "bad_percent": result.result.get("unexpected_percent"),
     }

@@ -142,11 +142,11 @@ class Columns:
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: np.frombuffer(values, values.typecode) for name, values in self.values.items() if len(values)}
 
-    def _first(self, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _first(self, bands: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The usable rows, the first equal to each, and the first near but not equal to an earlier one."""
-        rows = np.flatnonzero(found["usable"] == 1)
-        exact = first_like([found["digest"]], rows)
-        near = first_like([found[name] for name in BAND_NAMES], rows)
+        rows = np.flatnonzero(bands["usable"] == 1)
+        exact = first_like([bands["digest"]], rows)
+        near = first_like([bands[name] for name in BAND_NAMES], rows)
         return rows, exact, np.where(exact < rows, rows, near)
 
 

@@ -65,7 +65,7 @@ def test_memory_that_did_not_suffice(cluster, client, settings, folder, small_jo
 
 
 @pytest.mark.parametrize("seen", ["in the pod", "by the ranks alone"])
-def test_a_preempted_training_goes_on_from_its_checkpoint(cluster, client, settings, folder, small_job, seen):
+def test_a_preempted_training_resumes_from_its_checkpoint(cluster, client, settings, folder, small_job, seen):
     found = []
 
     def kubelet(cluster, job):

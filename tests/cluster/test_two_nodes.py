@@ -66,7 +66,7 @@ class Kubelet:
         cluster.condition(name, "Failed" if any(codes) else "Complete")
 
 
-def test_a_preempted_node_of_two_and_the_training_goes_on(cluster, client, settings, folder, tiny_model):
+def test_a_preempted_node_of_two_and_the_training_resumes(cluster, client, settings, folder, tiny_model):
     job = change(make_job(tiny_model), epochs=10, checkpoint_every=0)  # 30 steps; saved at the signal alone
     expected, metrics, kubelet = [], [], Kubelet(preempt_after=4)
     run_finetune(job, folder.parent / "local", expected.append)

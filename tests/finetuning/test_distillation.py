@@ -188,7 +188,7 @@ def test_a_killed_process_is_an_error_that_says_so(job, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stopped_training_goes_on_where_it_was(job, tmp_path):
+def test_a_stopped_training_resumes(job, tmp_path):
     """SIGKILL on two ranks, SIGTERM on two ranks, the rest on one, against the same training left alone."""
     long = change(job, epochs=15, checkpoint_every=4, processes=2)  # 45 steps: a signal may arrive some steps late
     whole, resumed = [], []

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reft.config import LoraSettings
+from reft.config import FinetuningSettings, LoraSettings
 from reft.conversations.tokenization import encode_all
 from reft.errors import ConfigurationError
-from reft.finetuning.methods import load_method, method_names
+from reft.finetuning.methods import load_method, method_names, require_for_pipeline
 from reft.finetuning.methods._losses import Training
 from reft.finetuning.methods.constrained_sft import ConstraintSettings, constrained, token_strengths
 from reft.finetuning.methods.lisa import LisaSettings, proximal
@@ -136,6 +136,17 @@ def test_a_method_takes_its_own_settings_and_no_others():
         load_method("sft").options({"rho": 1.0})
     with pytest.raises(ConfigurationError, match="there is no 'sfft'"):
         load_method("sfft")
+
+
+@pytest.mark.parametrize("name", ["reft", "sft", "joint_sft"])
+def test_the_pipeline_takes_methods_that_start_from_the_base_model(name):
+    require_for_pipeline(FinetuningSettings(method=name))
+
+
+@pytest.mark.parametrize("name", ["none", "aligned", "oracle", "lisa", "safe_lora", "sft_on_aligned"])
+def test_the_pipeline_refuses_the_others_before_anything_is_trained(name):
+    with pytest.raises(ConfigurationError, match=f"which {name} does not"):
+        require_for_pipeline(FinetuningSettings(method=name))
 
 
 def test_strengths_by_place_in_the_answer(tiny_model):

@@ -94,7 +94,7 @@ def test_shards_and_processes_do_not_change_the_result(teacher_folder, data, tmp
 
 
 @pytest.mark.slow
-def test_a_killed_scan_goes_on_where_it_was(teacher_folder, tmp_path):
+def test_a_killed_scan_resumes(teacher_folder, tmp_path):
     path = write_jsonl(tmp_path / "data.jsonl", [row(BREAD.format(i), "yes") for i in range(3000)])
     program = (
         "import sys, reft.scan.scan as s; from pathlib import Path; from reft.filtering.inputs import read_inputs;"

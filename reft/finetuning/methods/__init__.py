@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reft import plugins
-from reft.config import Section
+from reft.config import FinetuningSettings, Section
+from reft.errors import ConfigurationError, explain
 
 if TYPE_CHECKING:
     import torch
 
     from reft.finetuning.methods._losses import StepLoss, Training
 
-__all__ = ["Method", "NoSettings", "load_method", "method_names"]
+__all__ = ["Method", "NoSettings", "load_method", "method_names", "require_for_pipeline"]
 
 # From the names of weight matrices to what alignment changed of each.
 AlignedMinusBase = Callable[[], "Mapping[str, torch.Tensor]"]
@@ -84,3 +85,18 @@ def load_method(name: str) -> Method:
         ConfigurationError: there is none.
     """
     return plugins.load(__name__, name, "finetuning.method").METHOD
+
+
+def require_for_pipeline(settings: FinetuningSettings) -> None:
+    """Refuse, before anything is trained, a method that only the comparison can run.
+
+    Raises:
+        ConfigurationError: it trains nothing, starts from the aligned model, needs labels, changes the adapter
+            afterwards, or does not take its settings.
+    """
+    method = load_method(settings.method)
+    method.options(settings.method_settings)
+    if method.loss is None or method.start != "base" or method.oracle or method.after:
+        what = f"the pipeline finetunes the base model, which {settings.method} does not"
+        remedy = "name another method, or compare it with reft benchmark comparison"
+        raise ConfigurationError(explain(what, "finetuning.method", remedy))

@@ -69,11 +69,11 @@ class StepLoss:
     def __init__(self, training: Training) -> None:
         self.training = training
 
-    def rows(self, _number: int, step: MicroBatch) -> MicroBatch:
+    def rows(self, _number: int, step: MicroBatch, /) -> MicroBatch:
         """The rows of the step of that number (from 0) that are taken; all of them, but for methods that alternate."""
         return step
 
-    def __call__(self, number: int, piece: MicroBatch, step: MicroBatch) -> Losses:
+    def __call__(self, number: int, piece: MicroBatch, step: MicroBatch, /) -> Losses:
         """The piece's part of the step's mean losses: `loss`, and for the log `ce` and `kl`."""
         raise NotImplementedError
 
