@@ -86,11 +86,13 @@ STAYED: dict[str, tuple[str, ...]] = {
 # Names that were called otherwise, in any of these modules.
 RENAMED: dict[str, str] = {
     "EvidenceSettings": "ComparisonSettings",
+    "FORMS": "FORMATS",
     "FeatureSettings": "RefusalFeatureSettings",
     "FilterSettings": "FilteringSettings",
     "FinetuneSettings": "FinetuningSettings",
     "JudgeKind": "Question",
     "ReportInputs": "RunResult",
+    "form_of": "format_of",
     "read_evidence_settings": "read_comparison_settings",
     "run_evidence": "run_comparison",
     "save_scorer": "save_inputs",

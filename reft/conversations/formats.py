@@ -1,4 +1,4 @@
-"""The forms of a row that customers upload, told by its keys, each read into messages.
+"""Dataset formats: what customers upload, known by the keys of a row, each read into messages.
 
 OpenAI chat (`messages`, with system and developer turns, tool calls, tool outputs and weights), TRL (`prompt` and
 `completion`, as text or as messages), Alpaca (`instruction`, `input`, `output`), ShareGPT (`conversations`), and any
@@ -48,9 +48,9 @@ def column_names(given: str | None) -> tuple[str, str] | None:
     return names[0], names[1]
 
 
-def form_of(row: Mapping[str, Any]) -> str:
+def format_of(row: Mapping[str, Any]) -> str:
     """The name of the row's form; empty where it has none that is known."""
-    return next((name for name, (keys, _) in FORMS.items() if all(key in row for key in keys)), "")
+    return next((name for name, (keys, _) in FORMATS.items() if all(key in row for key in keys)), "")
 
 
 def messages_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> tuple[Message, ...]:
@@ -67,8 +67,8 @@ def messages_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) 
         if missing:
             raise RowError("missing_column", missing[0], f"the row has {sorted(row)[:8]}")
         return _pair(row[columns[0]], row[columns[1]], *columns)
-    if name := form_of(row):
-        return FORMS[name][1](row)
+    if name := format_of(row):
+        return FORMATS[name][1](row)
     remedy = "give 'messages', 'prompt' and 'completion', or name two columns (data.columns)"
     raise RowError("missing_messages_list", f"keys {sorted(map(str, row))[:6]}", remedy)
 
@@ -196,7 +196,7 @@ def _text(value: Any, field: str) -> str:
     return value
 
 
-FORMS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[Message, ...]]]] = {
+FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[Message, ...]]]] = {
     "openai chat": (("messages",), _chat),
     "prompt and completion": (("prompt", "completion"), _prompt_completion),
     "alpaca": (("instruction", "output"), _alpaca),

@@ -13,7 +13,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
-from reft.conversations.formats import form_of
+from reft.conversations.formats import format_of
 from reft.conversations.languages import language_of
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
@@ -49,7 +49,7 @@ def check_row(
     def bad(code: str, where: str, remedy: str) -> BadRow:
         return BadRow(row=row.row, code=code, field=where, remedy=remedy, original=row.original)
 
-    if settings.rules == "openai" and form_of(json.loads(row.original)) != "openai chat":
+    if settings.rules == "openai" and format_of(json.loads(row.original)) != "openai chat":
         return bad("missing_messages_list", "messages", "OpenAI's upload rules want a list 'messages' in every row")
     if roles[-1] != "assistant":
         return bad("example_missing_assistant_message", "messages", "end the row with the answer to learn")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reft.conversations.formats import column_names, form_of
+from reft.conversations.formats import column_names, format_of
 from reft.conversations.reading import RowError, parse_row
 from reft.conversations.tokenization import encode
 from reft.errors import ConfigurationError
@@ -46,7 +46,7 @@ PAIR = [("user", "q"), ("assistant", "a")]
     ],
 )  # fmt: skip
 def test_known_forms(row, form, expected):
-    assert form_of(row) == form
+    assert format_of(row) == form
     assert read(row) == expected
 
 

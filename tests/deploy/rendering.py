@@ -16,7 +16,7 @@ import yaml
 
 Manifest = dict[str, Any]
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "k8s"
-OVERLAYS = ("local-kind", "gke", "eks", "on-prem")
+OVERLAYS = tuple(sorted(folder.name for folder in (DEPLOY / "overlays").iterdir()))
 SCALABLE = ("Deployment", "StatefulSet")
 
 # The pods that no manifest holds: ZenML and the Trainer make them, with the labels that deploy/k8s/README.md lists.
