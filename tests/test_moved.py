@@ -27,6 +27,7 @@ GONE = {
     "reft.fingerprint": {"of_code"},
     "reft.lineage": {"CODE"},
     "reft.promotion.gate": {"COMPARED", "FAULTS"},
+    "reft.tracking.promotion": {"TRAIL"},
     "reft.scorer": {"GuardScorer", "SCORING", "guard_scorer", "untrained_scorer"},
 }
 
