@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_each_package_says_what_belongs_there_and_exports_its_names():
         said = ast.get_docstring(tree(path))
         assert said, path
         assert "__all__" in path.read_text() or path.parent.name in ("cli", "statistics"), path
+
+
+@pytest.mark.parametrize("path", sorted(Path("reft").glob("*/__init__.pyi")), ids=lambda path: path.parent.name)
+def test_what_a_package_exports_is_there(path):
+    package = import_module(f"reft.{path.parent.name}")
+    assert package.__all__
+    for name in package.__all__:
+        assert getattr(package, name).__module__.startswith(package.__name__) or name.isupper()
 
 
 def test_our_own_code_imports_modules_not_what_packages_export():

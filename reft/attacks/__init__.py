@@ -4,14 +4,7 @@ Disguises of a harmful request, an adaptive attacker who sees scores, and how ma
 here is an instruction: every request is generic. A new disguise is one function in `disguises.py`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "adaptive": ["adaptive_suffixes"],
-        "disguises": ["disguise"],
-        "measure": ["AttackResult", "measure_attacks"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -4,15 +4,7 @@ Talks to the cluster, stages files on shared storage, follows logs and tells why
 elsewhere (`reft.finetuning.worker`, `reft.scan`); manifests of the platform are in `deploy/k8s`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "client": ["ClusterClient"],
-        "finetuning": ["run_on_cluster"],
-        "run": ["ClusterRun", "Work"],
-        "scan": ["scan_on_cluster"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

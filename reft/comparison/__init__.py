@@ -4,15 +4,7 @@ A grid of cells (method, filter, task, poison, seed), made through the same func
 pooled and shown. The methods themselves are `reft.finetuning.methods`, the judges `reft.judges`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "grid": ["Grid", "cells"],
-        "run": ["run_comparison"],
-        "settings": ["ComparisonSettings", "read_comparison_settings"],
-        "table": ["summarise"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

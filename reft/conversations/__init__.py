@@ -4,15 +4,7 @@ Dataset formats (`formats.py`), containers (JSONL, CSV, Parquet), chat templates
 can forge no special token. Whether a row is good enough to train on is `reft.validation`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "reading": ["BadRow", "read_conversations", "read_rows"],
-        "schema": ["Conversation", "Message"],
-        "tokenization": ["Encoded", "encode", "encode_all"],
-        "writer": ["give_back"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -4,15 +4,7 @@ Questions by group, greedy answers, every measure with its interval. A measure i
 `reft.judges`, intervals `reft.statistics`, limits on measures `reft.gate`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "artifact": ["EvaluationReport"],
-        "evaluate": ["ModelScores", "evaluate_model"],
-        "measures": ["MEASURES", "Measure", "outcomes"],
-        "questions": ["EvaluationSets", "ask", "evaluation_sets"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -4,14 +4,7 @@ A job folder, torchrun or a TrainJob, DeepSpeed, checkpoints. How a student lear
 each); the pipeline and the comparison both call `student_job` and `fit_student`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "artifact": ["Student"],
-        "job": ["FinetuneJob"],
-        "student": ["Alignment", "fit_student", "student_job"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

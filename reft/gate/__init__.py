@@ -4,12 +4,7 @@ Rules (`rules/`, a file each) look at its scores, the filter and the champion; a
 is `reft.promotion` and `reft.tracking`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "gate": ["Case", "Rule", "Verdict", "judge"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -4,13 +4,7 @@ Digests of files, of settings, and of the code that a module imports, all the wa
 of it changed since a run. What is left out of the code is one list in `closure.py`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "closure": ["code_of", "digest_of_code"],
-        "stages": ["StageKey", "stage_keys"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

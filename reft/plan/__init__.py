@@ -3,12 +3,7 @@
 Traces the model on the meta device and adds up what a training holds, by ZeRO stage.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "memory": ["Need", "plan_memory", "zero_stages_that_fit"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

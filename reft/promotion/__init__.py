@@ -3,12 +3,7 @@
 Entries in a chain of digests, and their verification. What a registry stores of it is `reft.tracking`.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "audit_log": ["Entry", "tampered", "verify"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -4,14 +4,7 @@ Ham et al. 2025 (arXiv 2506.07356). Reading hidden states, the difference of mea
 and conformal thresholds on its scores.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "extraction": ["LabelledPrompts", "extract_refusal_feature"],
-        "feature": ["RefusalFeature", "Separation"],
-        "readouts": ["difference_of_means", "linear_probe"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -3,13 +3,7 @@
 Safetensors and JSON; nothing here unpickles.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "artifacts": ["Artifact", "read_json", "scratch_folder", "write_json", "write_text"],
-        "files": ["local_copy"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

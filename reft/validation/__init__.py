@@ -4,14 +4,7 @@ Shape, length, repeats, secrets, personal data; Great Expectations on the whole.
 field and remedy.
 """
 
-from lazy_loader import attach
+from lazy_loader import attach_stub
 
 # Names load their module when they are first asked for: the command line starts without torch.
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    submod_attrs={
-        "file": ["FileReport", "validate_file"],
-        "labels": ["labels_of"],
-        "validate": ["ValidatedData", "validate_user_data"],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .reading import BadRow as BadRow
+from .reading import read_conversations as read_conversations
+from .reading import read_rows as read_rows
+from .schema import Conversation as Conversation
+from .schema import Message as Message
+from .tokenization import Encoded as Encoded
+from .tokenization import encode as encode
+from .tokenization import encode_all as encode_all
+from .writer import give_back as give_back

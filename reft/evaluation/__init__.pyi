@@ -1,0 +1,9 @@
+from .artifact import EvaluationReport as EvaluationReport
+from .evaluate import ModelScores as ModelScores
+from .evaluate import evaluate_model as evaluate_model
+from .measures import MEASURES as MEASURES
+from .measures import Measure as Measure
+from .measures import outcomes as outcomes
+from .questions import EvaluationSets as EvaluationSets
+from .questions import ask as ask
+from .questions import evaluation_sets as evaluation_sets

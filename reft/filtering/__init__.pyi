@@ -1,0 +1,9 @@
+from .artifact import FilteredData as FilteredData
+from .decisions import Decision as Decision
+from .decisions import FilterReport as FilterReport
+from .decisions import Thresholds as Thresholds
+from .filter import Filter as Filter
+from .inputs import ScorerInputs as ScorerInputs
+from .inputs import read_inputs as read_inputs
+from .inputs import save_inputs as save_inputs
+from .run import filter_rows as filter_rows
