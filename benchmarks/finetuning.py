@@ -1,4 +1,4 @@
-"""What distillation costs beside plain finetuning: `python -m benchmarks.finetuning` (ten minutes on two cores).
+"""What distillation costs beside SFT: `python -m benchmarks.finetuning` (ten minutes on two cores).
 
 The default model (with `--random` one of 0.2 B random parameters) and its LoRA settings, eight user rows a batch, the
 same user rows everywhere; alignment rows per user row as named, their soft labels made beforehand by the untrained
@@ -89,7 +89,7 @@ def run(job: FinetuneJob, **settings: Any) -> dict[str, Any]:
 
 
 def ratios(job: FinetuneJob, rounds: int) -> dict[str, Any]:
-    """Time and memory of distillation as multiples of the plain finetune's."""
+    """Time and memory of distillation as multiples of SFT's."""
     plain = replace(job, alignment=(), soft_labels=None, harmful=0)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in RATIOS}
     for number in range(rounds):

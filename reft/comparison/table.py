@@ -133,29 +133,29 @@ def claims(lines: Sequence[dict[str, Any]]) -> list[str]:
     for line in (line for line in lines if line["name"] == REFERENCE):
         same = [o for o in lines if (o["task"], o["poison_ratio"]) == (line["task"], line["poison_ratio"])]
         where = f"{line['task']} at a poison ratio of {line['poison_ratio']:g}, seeds: {line['seeds']}"
-        plain = next((o for o in same if o["name"] == label("sft", filtered=False)), None)
-        if plain and plain["p"]:  # they have seeds in common
-            found += [f"{where}: {claim}" for claim in _against_plain(line, plain)]
+        sft = next((o for o in same if o["name"] == label("sft", filtered=False)), None)
+        if sft and sft["p"]:  # they have seeds in common
+            found += [f"{where}: {claim}" for claim in _against_sft(line, sft)]
         found += [f"{other['name']}: {_differences(other)}" for other in same if other["changed"]]
     return found
 
 
-def _against_plain(line: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
-    """Harm by every judge, accuracy and cost beside plain finetuning's."""
+def _against_sft(line: dict[str, Any], sft: dict[str, Any]) -> Iterator[str]:
+    """Harm by every judge, accuracy and cost beside SFT's."""
     for harm in (measure for measure in line if measure.partition("/")[0] == JUDGED.name):
-        tenth = plain[harm].value / 10
+        tenth = sft[harm].value / 10
         doubt = ", but its interval reaches above" if line[harm].high > tenth else ""
         yield (
-            f"{label_of(harm)} {percent(vars(line[harm]))} against {percent(vars(plain[harm]))} of plain finetuning; "
+            f"{label_of(harm)} {percent(vars(line[harm]))} against {percent(vars(sft[harm]))} of SFT; "
             f"at most a tenth: {f'yes{doubt}' if line[harm].value <= tenth else 'NO'}"
         )
-    difference, p = line["accuracy"].value - plain["accuracy"].value, plain["p"].get("accuracy", 1.0)
-    verdict = "inside the noise" if "accuracy" not in plain["beyond"] else "better" if difference > 0 else "WORSE"
-    yield f"accuracy {difference:+.3f} against plain finetuning (paired p = {p:.2g}): {verdict}"
-    each = seconds(line, EACH_JOB) / max(seconds(plain, EACH_JOB), 1e-9)
-    once = seconds(line, ONCE) / max(seconds(plain, EACH_JOB), 1e-9)
+    difference, p = line["accuracy"].value - sft["accuracy"].value, sft["p"].get("accuracy", 1.0)
+    verdict = "inside the noise" if "accuracy" not in sft["beyond"] else "better" if difference > 0 else "WORSE"
+    yield f"accuracy {difference:+.3f} against SFT (paired p = {p:.2g}): {verdict}"
+    each = seconds(line, EACH_JOB) / max(seconds(sft, EACH_JOB), 1e-9)
+    once = seconds(line, ONCE) / max(seconds(sft, EACH_JOB), 1e-9)
     yield (
-        f"filter and training take {each:.1f} times as long as plain finetuning, for every job; "
+        f"filtering and finetuning take {each:.1f} times as long as SFT, for every job; "
         f"teacher and soft labels {once:.1f} times, once for all jobs"
     )
 

@@ -39,9 +39,9 @@ class FinetuneJob:
 
     Attributes:
         user: tokenised user rows to learn; without any, the teacher alone is learnt from.
-        alignment: tokenised alignment rows, as many as the soft labels have; empty for a plain finetune.
+        alignment: tokenised alignment rows, as many as the soft labels have; empty for SFT.
         harmful: how many of the alignment rows, the first ones, have harmful prompts.
-        soft_labels: the teacher's, made beforehand; None for a plain finetune or an online teacher.
+        soft_labels: the teacher's, made beforehand; None for SFT or an online teacher.
         teacher: the teacher itself, for online distillation.
         row_numbers: the user rows' numbers in the uploaded file, to name a batch that goes wrong.
     """
