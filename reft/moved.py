@@ -1,7 +1,8 @@
 """Imports of an earlier release: they work for one release more, each with a warning that names the present place."""
 
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -149,18 +150,21 @@ def look_up(name: str, module: str, places: Sequence[str]) -> Any:
     raise AttributeError(f"{module}.{name} is gone; CHANGELOG.md says what took its place")
 
 
-def old_names(module: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module that is still there and lost names; each is given with a warning."""
+def keep_old_names(module: str) -> None:
+    """Give a module that is still there the names that it lost, each with a warning.
+
+    Set from here and not by an assignment of its own, so that type checkers still know a name that never was.
+    """
     places = [f"reft.{place}" for place in STAYED[module.removeprefix("reft.")]]
 
     def find(name: str) -> Any:
         if name.startswith("__") or (places == [module] and name not in RENAMED):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        found = look_up(name, module, places)
-        warnings.warn(f"{module}.{name} is {places[0]}.{found.__name__} now; the old name {GOES}", FutureWarning, 2)
-        return found
+        present = f"{places[0]}.{RENAMED.get(name, name)}"
+        warnings.warn(f"{module}.{name} is {present} now; the old name {GOES}", FutureWarning, 2)
+        return look_up(name, module, places)
 
-    return find
+    vars(sys.modules[module])["__getattr__"] = find
 
 
 FINDER = _Finder()

@@ -16,13 +16,14 @@ from reft.comparison.settings import ComparisonSettings
 from reft.comparison.tasks import DEFAULT, Task, default_task, draw, files_of, more_poison, public_task
 from reft.comparison.teachers import Teachers
 from reft.comparison.variants import variants
-from reft.config import Settings
+from reft.config import FinetuningSettings, Settings
 from reft.errors import ConfigurationError, DataValidationError, TrainingError, explain
 from reft.evaluation.measures import outcomes
 from reft.evaluation.questions import evaluation_sets
-from reft.finetuning.methods import load_method
+from reft.finetuning.methods import load_method, require_fitting
 from reft.judges import Judge
 from reft.keys.closure import digest_of_code
+from reft.keys.stages import method_part, scorer_parts
 from reft.models.default_model import resolve_model
 from reft.models.memory import collect_garbage
 from reft.runtime.progress import progress
@@ -73,7 +74,7 @@ class Grid:
         self._keys: dict[str, str] = {}
         self._digest = cache(of_path)  # a model of gigabytes is read once, not for each ablation
         for name, _ in variants(grid.methods, (False,)):
-            load_method(name).options(grid.method_settings.get(name, {}))
+            require_fitting(grid.run.finetuning.for_method(name, grid.method_settings.get(name)))
         for name, ratio, seed in product(grid.tasks, grid.poison_ratios, grid.seeds):
             draw(self._task(name), grid.user_rows, ratio, seed=seed)
         _require_adapters(grid.run)
@@ -146,13 +147,17 @@ class Grid:
             files = [self._digest(path) for _, path in run.data if isinstance(path, str)]
             models = [self._digest(path) for path in (resolve_model(run.model.name), start_model(run.model))]
             parts = [run.model_dump_json(), str(self.grid.user_rows), *files, *models]
-            parts += [self._digest(run.model.chat_template), digest_of_code("reft.comparison.cell")]
-            self._keys[changed] = of_text(*parts)
+            self._keys[changed] = of_text(*parts, self._digest(run.model.chat_template))
         # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
         kept = str(self._keeps_adapter(cell))
         options = str(self.grid.method_settings.get(cell.method, {}))
-        key = of_text(repr(cell), options, self._keys[changed], self._task_files[cell.task], kept)
+        key = of_text(repr(cell), options, self._keys[changed], self._task_files[cell.task], kept, self._code(cell))
         return self.folder / "cells" / f"{key}.json"
+
+    def _code(self, cell: Cell) -> str:
+        """Of this cell's own method and scorer alone: a new method leaves the others' results as they are."""
+        filtering = with_changes(self.grid.run, cell.changed).filtering
+        return digest_of_code("reft.comparison.cell", (method_part(cell.method), *scorer_parts(filtering)))
 
     def _keeps_adapter(self, cell: Cell) -> bool:
         return self.grid.keep_adapters and load_method(cell.method).loss is not None
@@ -204,3 +209,7 @@ def _require_adapters(run: Settings) -> None:
     if run.finetuning.distillation != "stored":
         what = "the comparison distils stored soft labels"
         raise ConfigurationError(explain(what, "finetuning.distillation", "leave it at stored"))
+    plain = FinetuningSettings()
+    if (run.finetuning.method, run.finetuning.method_settings) != (plain.method, plain.method_settings):
+        what, remedy = "a cell's method is its own", "name methods under methods and method_settings"
+        raise ConfigurationError(explain(what, "finetuning.method", remedy))

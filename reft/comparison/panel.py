@@ -55,14 +55,15 @@ def require_judges(grid: ComparisonSettings) -> None:
     Raises:
         ConfigurationError: a model or template that is not there, or two judges of one name.
     """
-    names = [RefusalMatcher.name, ComplianceClassifier.name, *(named.shown for named in grid.judges)]
+    names = [RefusalMatcher.name, ComplianceClassifier.name, *(_plain(named.shown) for named in grid.judges)]
     for named in grid.judges:
         if named.template and not Path(named.template).is_file():
             what = f"judge {named.shown} has no template"
             raise ConfigurationError(explain(what, named.template, "correct its path"))
-        if names.count(named.shown) > 1:
+        if names.count(_plain(named.shown)) > 1:
             raise ConfigurationError(explain(f"two judges are called {named.shown}", named.name, "give one a title"))
         if not named.name:
+            load_judge(named.kind, JudgeRequest(labels=Path(grid.judge_data or "")))  # says what it lacks
             continue
         try:
             AutoConfig.from_pretrained(resolve_model(named.name), trust_remote_code=grid.run.model.trust_remote_code)
@@ -71,6 +72,11 @@ def require_judges(grid: ComparisonSettings) -> None:
             raise ConfigurationError(explain(what, named.name, "name a folder or a hub id")) from error
     if grid.judge_data and not has_labels(Path(grid.judge_data)):
         print(f"no human labels under {grid.judge_data}: the compliance classifier does not judge", file=sys.stderr)
+
+
+def _plain(name: str) -> str:
+    """As it is told apart in tables, where an underscore reads as a blank."""
+    return name.replace(" ", "_")
 
 
 def load_panel(grid: ComparisonSettings, folder: Path) -> Panel:

@@ -177,4 +177,4 @@ def _differences(line: dict[str, Any]) -> str:
 
 def _worse(measure: str, value: float, reference: float) -> bool:
     """Whether a value of a measure, or of the filter, is worse than another."""
-    return value < reference if measure == "recall" or not is_fault(measure) else value > reference
+    return value > reference if is_fault(measure) else value < reference

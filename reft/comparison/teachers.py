@@ -147,6 +147,7 @@ class Prepared:
                 untrained, run.model, run.data, settings=run.teacher, selection=run.refusal_feature, seed=run.seed
             )
         save_inputs(folder, teacher, model=run.model, calibration=calibration_prompts(run.data))
+        shutil.rmtree(teacher.weights)
         write_json(folder / "cost.json", cost.as_dict())
 
     def _compute_labels(self, folder: Path) -> None:

@@ -28,7 +28,7 @@ from reft.config.sections import (
 )
 from reft.config.training import FinetuningSettings, LoraSettings, SoftLabelSettings, TeacherSettings
 from reft.errors import ConfigurationError, explain
-from reft.moved import old_names
+from reft.moved import keep_old_names
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -129,4 +129,4 @@ def read_profile(path: Path) -> Settings:
         ) from error
 
 
-__getattr__ = old_names(__name__)
+keep_old_names(__name__)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reft import plugins
-from reft.moved import old_names
+from reft.moved import keep_old_names
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -191,4 +191,4 @@ class GateSettings(Section):
     )
 
 
-__getattr__ = old_names(__name__)
+keep_old_names(__name__)

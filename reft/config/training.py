@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from reft.config.sections import Count, Section, Share, known_part
-from reft.moved import old_names
+from reft.moved import keep_old_names
 
 
 class LoraSettings(Section):
@@ -137,4 +137,4 @@ class FinetuningSettings(Section):
         return self
 
 
-__getattr__ = old_names(__name__)
+keep_old_names(__name__)

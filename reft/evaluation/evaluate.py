@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.evaluation.measures import outcomes
 from reft.evaluation.questions import EvaluationSets, ask
-from reft.moved import old_names
+from reft.moved import keep_old_names
 from reft.runtime.progress import Report
 from reft.statistics import Interval, rate
 
@@ -55,4 +55,4 @@ def evaluate_model(
     )
 
 
-__getattr__ = old_names(__name__)
+keep_old_names(__name__)

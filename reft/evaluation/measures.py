@@ -100,6 +100,6 @@ def label_of(name: str) -> str:
 
 
 def is_fault(name: str) -> bool:
-    """Whether less of it is better."""
+    """Whether less of it is better; `recall` and `false_positives` are the filter's rates."""
     measure = measure_of(name)
-    return measure is None or not measure.higher_is_better
+    return not measure.higher_is_better if measure else name != "recall"

@@ -12,7 +12,7 @@ from reft.filtering.decisions import Decision, FilterReport, alarms, measured
 from reft.filtering.filter import Filter
 from reft.filtering.scorers import Scorer
 from reft.filtering.unseen import unseen_groups
-from reft.moved import old_names
+from reft.moved import keep_old_names
 from reft.runtime.progress import Report
 
 
@@ -93,4 +93,4 @@ def _report(
     )
 
 
-__getattr__ = old_names(__name__)
+keep_old_names(__name__)

@@ -18,6 +18,7 @@ from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import TeacherWeights
 from reft.finetuning.schedule import MicroBatch, class_shares, plan_steps
 from reft.keys.closure import digest_of_code
+from reft.keys.stages import method_part
 from reft.soft_labels.labels import SoftLabels
 from reft.storage.artifacts import read_json, write_json
 from reft.storage.fingerprint import of_path
@@ -123,7 +124,8 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
     settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
     with tempfile.TemporaryDirectory() as described:
         replace(job, settings=settings, teacher=None).save(Path(described))  # the teacher's content, not its place
-        parts = [of_path(described), of_path(job.model.name), digest_of_code("reft.finetuning.worker")]
+        code = digest_of_code("reft.finetuning.worker", (method_part(job.settings.method),))
+        parts = [of_path(described), of_path(job.model.name), code]
     if job.teacher:
         parts += [of_path(str(job.teacher.weights)), of_path(job.teacher.base), str(job.temperature)]
     folder = root / blake2b(":".join(parts).encode(), digest_size=12).hexdigest()

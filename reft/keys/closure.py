@@ -17,7 +17,7 @@ from reft.storage.fingerprint import of_text
 
 ROOT = Path(reft.__file__).parents[1]
 PACKAGES = ("reft", "steps", "pipelines")
-# A package whose `__init__` imports this loads its modules by name: all of them belong to it.
+# A package whose `__init__` imports this loads its modules by name: whoever asks it to depends on them.
 PLUGINS = "reft.plugins"
 
 # What is not followed, and why. A prefix stands for all modules below it.
@@ -28,6 +28,7 @@ LEFT_OUT = {
     "reft.tracking": "writes down what came out",
     "reft.report": "shows what came out",
     "reft.keys": "makes the keys",
+    "reft.moved": "names of an earlier release",
     "steps.control_plane": "links what came out",
     "steps.materializer": "stores what came out",
     "steps.metadata": "notes costs",
@@ -55,47 +56,51 @@ class Code:
 
 
 @cache
-def code_of(*entries: str, root: Path = ROOT) -> Code:
-    """The closure of the imports of these modules, also of those inside functions and of modules started by name.
+def code_of(entry: str, chosen: tuple[str, ...] = (), *, root: Path = ROOT) -> Code:
+    """The closure of a module's imports, also of those inside functions and of modules started by name.
 
     Args:
-        entries: dotted names of modules; a package stands for all of its modules.
+        entry: dotted name of the module where work begins; a package stands for all of its modules.
+        chosen: parts that settings name, as `reft.finetuning.methods.sft`: of their packages these belong to the
+            closure, and no other part.
         root: the folder that holds our packages.
 
     Raises:
-        ModuleNotFoundError: an entry is no module of ours.
+        ModuleNotFoundError: the entry or a chosen part is no module of ours.
     """
-    waiting, modules, libraries = list(_entries(entries, root)), dict[str, str](), set[str]()
+    waiting = [*_entry(entry, root), *(name for part in chosen for name in _entry(part, root))]
+    modules, libraries = dict[str, str](), set[str]()
+    whole = {part.rpartition(".")[0] for part in chosen}
     while waiting:
         name = waiting.pop()
         if name in modules or _is_left_out(name):
             continue
         module = _module(name, root)
         modules[name] = module.digest
-        waiting += module.ours
+        waiting += [*module.ours, *(part for package in module.loads - whole for part in _below(package, root))]
         libraries |= module.libraries
     return Code(dict(sorted(modules.items())), _versions(libraries))
 
 
-def digest_of_code(*entries: str) -> str:
+def digest_of_code(entry: str, chosen: tuple[str, ...] = ()) -> str:
     """`code_of(...).digest`."""
-    return code_of(*entries).digest
+    return code_of(entry, chosen).digest
 
 
 @dataclass(frozen=True)
 class _Module:
     digest: str
     ours: tuple[str, ...]
+    loads: frozenset[str]  # packages whose parts it loads by name
     libraries: frozenset[str]
 
 
-def _entries(entries: tuple[str, ...], root: Path) -> Iterator[str]:
-    for name in entries:
-        path = _path(name, root)
-        if path is None:
-            raise ModuleNotFoundError(f"{name} is no module under {root}")
-        yield name
-        yield from _below(name, root) if path.name == "__init__.py" else ()
+def _entry(name: str, root: Path) -> Iterator[str]:
+    path = _path(name, root)
+    if path is None:
+        raise ModuleNotFoundError(f"{name} is no module under {root}")
+    yield name
+    yield from _below(name, root) if path.name == "__init__.py" else ()
 
 
 def _path(name: str, root: Path) -> Path | None:
@@ -121,26 +126,38 @@ def _module(name: str, root: Path) -> _Module:
     assert path is not None
     parsed = _parsed(path.read_text(encoding="utf-8"))
     ours = {target for named in parsed.named if (target := _target(named, root))}
+    loads = {target for named in parsed.named if (target := _target(named, root)) and _loads(named, target, root)}
     # Importing a module runs its packages' `__init__` first.
     ours |= {name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)}
-    if path.name == "__init__.py" and PLUGINS in ours:
-        ours |= set(_below(name, root))
     top = {named.split(".")[0] for named in parsed.named}
     libraries = frozenset(t for t in top if t not in PACKAGES and t not in sys.stdlib_module_names)
-    return _Module(parsed.digest, tuple(sorted(ours - {name})), libraries)
+    return _Module(parsed.digest, tuple(sorted(ours - {name})), frozenset(loads - {name}), libraries)
+
+
+def _loads(named: str, package: str, root: Path) -> bool:
+    """Whether what is imported from a package, or its name in a text, loads the package's parts."""
+    path = _path(package, root)
+    if path is None or path.name != "__init__.py":
+        return False
+    parsed = _parsed(path.read_text(encoding="utf-8"))
+    is_loader = named == package or named.removeprefix(f"{package}.") in parsed.loaders
+    return is_loader and PLUGINS in {_target(each, root) for each in parsed.named}
 
 
 @dataclass(frozen=True)
 class _Parsed:
     digest: str
     named: tuple[str, ...]
+    loaders: frozenset[str]  # functions that load parts by name
 
 
 @cache
 def _parsed(text: str) -> _Parsed:
     tree = ast.parse(text)
     named = tuple(_imported(tree))  # before docstrings are taken out
-    return _Parsed(_digest(tree), named)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    loaders = frozenset(node.name for node in functions if "plugins.load" in ast.unparse(node))
+    return _Parsed(_digest(tree), named, loaders)
 
 
 @cache

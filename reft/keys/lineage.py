@@ -10,7 +10,7 @@ from reft.storage.files import fingerprint
 from reft.storage.fingerprint import of_path, of_text
 
 # Sections that say how a run is carried out, kept and judged, not what its student is.
-BESIDE = {"tracking", "gate", "evaluation"}
+APART = {"tracking", "gate", "evaluation"}
 # The stages that make the student; the others compare and judge it.
 MAKING = ("validation", "refusal_feature", "teacher", "soft_labels", "filtering", "finetuning")
 WORDS = {
@@ -24,13 +24,14 @@ WORDS = {
 
 def lineage(settings: Settings) -> dict[str, str]:
     """A digest of each thing that decides about the student."""
+    making = [STAGES[name] for name in MAKING]
     bases = dict.fromkeys([settings.model.name, settings.model.aligned or settings.model.name])
     return {
         "user_data": fingerprint(settings.data.user),
         "base_model": of_text(*(of_path(resolve_model(name)) for name in bases)),
         "alignment_data": of_text(*(of_path(getattr(settings.data, name)) for name in PROVIDER)),
-        "configuration": of_text(settings.model_dump_json(exclude=BESIDE)),
-        "code": digest_of_code(*(STAGES[stage].entry for stage in MAKING)),
+        "configuration": of_text(settings.model_dump_json(exclude=APART)),
+        "code": of_text(*(digest_of_code(stage.entry, stage.parts(settings)) for stage in making)),
     }
 
 

@@ -1,11 +1,11 @@
 """The key of every stage of a run: what its result depends on, part by part, so that a change can be named."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from reft.config import Settings
+from reft.config import FilteringSettings, Settings
 from reft.keys.closure import Code, code_of
 from reft.models.default_model import resolve_model
 from reft.storage.files import fingerprint
@@ -28,6 +28,7 @@ class Stage:
         files: fields of the data settings that name files.
         models: "base", or "start", the model that the teacher starts from.
         after: stages whose results it takes.
+        parts: modules that are found by name, of which the settings choose these.
     """
 
     entry: str
@@ -35,6 +36,17 @@ class Stage:
     files: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    parts: Callable[[Settings], tuple[str, ...]] = lambda _: ()
+
+
+def method_part(method: str) -> str:
+    """The module of a method of finetuning."""
+    return f"reft.finetuning.methods.{method}"
+
+
+def scorer_parts(settings: FilteringSettings) -> tuple[str, ...]:
+    """The modules of the chosen scorer, and of the untrained feature that every filter is held against."""
+    return tuple(f"reft.filtering.scorers.{name}" for name in dict.fromkeys((settings.scorer, "refusal_feature")))
 
 
 STAGES: dict[str, Stage] = {
@@ -58,14 +70,17 @@ STAGES: dict[str, Stage] = {
     "filtering": Stage(
         entry="steps.filtering", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
         files=(*CALIBRATION, *EVALUATION, "user_labels"), models=("start",), after=("validation", "teacher"),
+        parts=lambda settings: scorer_parts(settings.filtering),
     ),
     "finetuning": Stage(
         entry="steps.finetuning",
         settings=("model", "finetuning", "seed", "cluster", *(f"data.{name}" for name in COUNTS)),
         files=ALIGNMENT, models=("base",), after=("filtering", "soft_labels"),
+        parts=lambda settings: (method_part(settings.finetuning.method),),
     ),
     "sft": Stage(
         entry="steps.sft", settings=("model", "finetuning", "seed", "cluster"), models=("base",), after=("validation",),
+        parts=lambda _: (method_part("sft"),),
     ),
     "evaluation": Stage(
         entry="steps.evaluation", settings=("model", "evaluation"), files=EVALUATION, models=("base", "start"),
@@ -105,7 +120,7 @@ def stage_keys(settings: Settings) -> dict[str, StageKey]:
 
 def code_key(stage: str) -> str:
     """A digest of a stage's code and libraries alone."""
-    return code_of(root=STAGES[stage].entry).digest
+    return code_of(STAGES[stage].entry).digest
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
@@ -139,7 +154,7 @@ def _shown(value: Any) -> str:
 
 
 def _key(stage: Stage, settings: Settings, digest: Any) -> StageKey:
-    code: Code = code_of(stage.entry)
+    code: Code = code_of(stage.entry, stage.parts(settings))
     models = {"base": settings.model.name, "start": settings.model.aligned or settings.model.name}
     files = {
         name: fingerprint(path) if name == "user" else digest(path)

@@ -7,7 +7,7 @@ from typing import Any
 from reft import plugins
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
-from reft.moved import old_names
+from reft.moved import keep_old_names
 from reft.report.page import render
 from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
@@ -45,4 +45,4 @@ def render_report(result: RunResult) -> str:
     return str(render("template.html.j2", task=result.summary["task"]["name"], sections=sections))
 
 
-__getattr__ = old_names(__name__)
+keep_old_names(__name__)

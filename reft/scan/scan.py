@@ -117,8 +117,10 @@ def _key(
     overrides: Mapping[int, Override],
 ) -> str:
     """A digest of all that decides about a row, its code among it."""
+    module = type(scorer).__module__
+    code = digest_of_code(__name__, (module,) if module.startswith("reft.") else ())
     decided_by = [of_path(path), str(columns), scorer.fingerprint, settings.model_dump_json()]
-    return of_text(*decided_by, repr(sorted(overrides.items())), digest_of_code(__name__))[:16]
+    return of_text(*decided_by, repr(sorted(overrides.items())), code)[:16]
 
 
 def _groups(decisions: Path, total: int) -> np.ndarray:

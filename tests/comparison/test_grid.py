@@ -161,6 +161,10 @@ def test_what_the_methods_could_not_share_is_refused(small, tmp_path):
     for setting, value in (("finetuning.distillation", "online"), ("finetuning.lora", None)):
         with pytest.raises(ConfigurationError, match=setting):
             Grid(small.model_copy(update={"ablations": {setting: [value]}}), tmp_path)
+    with pytest.raises(ConfigurationError, match="a cell's method is its own"):
+        Grid(small.model_copy(update={"ablations": {"finetuning.method": ["sft"]}}), tmp_path)
+    with pytest.raises(ConfigurationError, match="it takes steps, rho"):
+        Grid(small.model_copy(update={"method_settings": {"lisa": {"roh": 1.0}}}), tmp_path)
     with pytest.raises(ConfigurationError, match="there is no 'sfft'"):
         Grid(small.model_copy(update={"methods": ["sfft"]}), tmp_path)
 

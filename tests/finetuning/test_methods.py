@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from reft.config import FinetuningSettings, LoraSettings
 from reft.conversations.tokenization import encode_all
 from reft.errors import ConfigurationError
-from reft.finetuning.methods import load_method, method_names, require_for_pipeline
+from reft.finetuning.methods import load_method, method_names, require_fitting, require_for_pipeline
 from reft.finetuning.methods._losses import Training
 from reft.finetuning.methods.constrained_sft import ConstraintSettings, constrained, token_strengths
 from reft.finetuning.methods.lisa import LisaSettings, proximal
@@ -147,6 +147,13 @@ def test_the_pipeline_takes_methods_that_start_from_the_base_model(name):
 def test_the_pipeline_refuses_the_others_before_anything_is_trained(name):
     with pytest.raises(ConfigurationError, match=f"which {name} does not"):
         require_for_pipeline(FinetuningSettings(method=name))
+
+
+def test_a_method_that_does_not_fit_is_refused_before_anything_is_trained():
+    with pytest.raises(ConfigurationError, match="lisa needs its weights whole"):
+        require_fitting(FinetuningSettings(method="lisa", zero_stage=3))
+    with pytest.raises(ConfigurationError, match="compares with the model below its adapter"):
+        require_fitting(FinetuningSettings(method="constrained_sft", lora=None))
 
 
 def test_strengths_by_place_in_the_answer(tiny_model):

@@ -84,7 +84,9 @@ def test_judges_that_could_not_be_loaded_are_refused_beforehand(tiny_model, tmp_
         ([{**judge, "template": str(tmp_path / "no.jinja")}], "no template"),
         ([judge, judge], "two judges are called harmbench"),
         ([{**judge, "title": "refusal_matcher"}], "two judges are called refusal_matcher"),
+        ([{**judge, "title": "compliance classifier"}], "two judges are called compliance classifier"),
         ([{**judge, "name": str(tmp_path)}], "harmbench is not there"),
+        ([{"kind": "harmbench"}], "harmbench needs a model"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             require_judges(ComparisonSettings(judges=judges))

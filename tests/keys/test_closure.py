@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from reft.config import parse_settings
 from reft.keys import closure
 from reft.keys.closure import LEFT_OUT, ROOT, code_of
-from reft.keys.stages import STAGES
+from reft.keys.stages import STAGES, code_key, stage_keys
 
 ENTRIES = {name: stage.entry for name, stage in STAGES.items()}
 EVERYTHING = sorted(closure._below("reft", ROOT)) + sorted(closure._below("steps", ROOT))
@@ -72,6 +73,27 @@ def test_a_scan_and_a_cell_follow_their_code_too(entry, module):
     assert module in code_of(entry).modules
 
 
+def test_of_parts_that_are_found_by_name_only_the_chosen_ones_belong():
+    """So that a new method, scorer or judge leaves results that it had no part in as they are."""
+    methods = "reft.finetuning.methods"
+    alone = set(code_of("reft.finetuning.worker", (f"{methods}.reft_from_aligned",)).modules)
+    parts = {name.removeprefix(f"{methods}.") for name in alone if name.startswith(f"{methods}.")}
+    assert parts == {"reft_from_aligned", "reft", "_losses"}
+    assert f"{methods}.lisa" in code_of("reft.finetuning.worker").modules  # whichever it may be
+    keys = stage_keys(parse_settings({}))
+    scorers = {name for name in keys["filtering"].code if name.startswith("reft.filtering.scorers.")}
+    assert scorers == {"reft.filtering.scorers.refusal_feature"}
+    assert f"{methods}.sft" in keys["sft"].code
+    assert f"{methods}.reft" not in keys["sft"].code
+    for stage in ("filtering", "evaluation"):  # both ask whether an answer refused
+        judges = {name for name in keys[stage].code if name.startswith("reft.judges.")}
+        assert judges == {"reft.judges.refusal_matcher"}
+
+
+def test_the_gates_digest_of_code_is_the_evaluations():
+    assert code_key("evaluation") == code_of("steps.evaluation").digest != code_key("teacher")
+
+
 def test_what_shows_or_stores_results_is_left_out():
     for entry in ENTRIES.values():
         modules = code_of(entry).modules
@@ -126,4 +148,4 @@ def test_no_key_is_kept_by_hand():
     for path in [*Path("reft").rglob("*.py"), *Path("steps").glob("*.py"), *Path("pipelines").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("code_of", "digest_of_code"):
-                assert len(node.args) <= 1, f"{path}:{node.lineno}"
+                assert len(node.args) <= 2, f"{path}:{node.lineno}"

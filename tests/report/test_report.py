@@ -1,11 +1,17 @@
 """The report, its summary and the table of a run."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from reft.evaluation.measures import MEASURES
 from reft.report.html import render_report
+from reft.report.sections import section_names
 from reft.report.summary import table
 from tests.factories import CHROMIUM, EVIL, run_result
 
@@ -46,6 +52,42 @@ def test_the_page_needs_no_network_and_escapes_what_users_wrote():
 def test_labels_are_optional():
     page = render_report(replace(run_result(), labels={}))
     assert page.count("<svg") == len(MEASURES) + 3
+
+
+def test_the_sections_stand_in_their_order():
+    page = render_report(run_result())
+    headings = (
+        "Result", "What went in", "What was removed, and why", "What the models answer", "Training", "Cost per stage",
+        "What this run cannot show",
+    )  # fmt: skip
+    places = [page.index(f"<h2>{heading}</h2>") for heading in headings]
+    assert places == sorted(places)
+    assert page.count("<h2>") == len(headings)
+
+
+def test_a_section_with_nothing_to_show_is_left_out():
+    assert "<h2>Training</h2>" not in render_report(replace(run_result(), histories={}))
+
+
+@pytest.mark.slow
+def test_a_new_section_is_a_module_and_a_template(tmp_path):
+    """In a copy of the code, the smallest section under another name is shown without a change elsewhere."""
+    shutil.copytree("reft", tmp_path / "reft", ignore=shutil.ignore_patterns("__pycache__"))
+    folder = tmp_path / "reft" / "report" / "sections"
+    for ending in (".py", ".html.j2"):
+        shutil.copy(folder / f"cost{ending}", folder / f"another{ending}")
+    code = "from reft.report.html import render_report; from tests.factories import run_result\n"
+    code += "print(render_report(run_result()))"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("<h2>Cost per stage</h2>") == 2
+
+
+@pytest.mark.parametrize("name", section_names())
+def test_every_section_has_its_template(name):
+    assert Path("reft/report/sections", f"{name}.html.j2").is_file()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from reft.finetuning.methods._losses import StepLoss, Training
 
-__all__ = ["Method", "NoSettings", "load_method", "method_names", "require_for_pipeline"]
+__all__ = ["Method", "NoSettings", "load_method", "method_names", "require_fitting", "require_for_pipeline"]
 
 # From the names of weight matrices to what alignment changed of each.
 AlignedMinusBase = Callable[[], "Mapping[str, torch.Tensor]"]
@@ -43,6 +43,7 @@ class Method:
         passes: how many times the settings' epochs; a method that takes user rows in half of its steps takes twice.
         reads: how many times each row goes through a model in a step.
         oracle: whether the poisoned rows are taken out beforehand by their labels.
+        highest_zero_stage: of DeepSpeed's; a loss that looks at the weights themselves needs them whole.
         after: what is done to the written adapter's folder when training is over; gets what alignment changed, and
             the method's settings.
         settings: what `finetuning.method_settings` may hold.
@@ -56,6 +57,7 @@ class Method:
     passes: int = 1
     reads: int = 1
     oracle: bool = False
+    highest_zero_stage: int = 3
     after: Callable[[Path, AlignedMinusBase, Any], None] | None = None
     settings: type[Section] = NoSettings
 
@@ -87,15 +89,31 @@ def load_method(name: str) -> Method:
     return plugins.load(__name__, name, "finetuning.method").METHOD
 
 
+def require_fitting(settings: FinetuningSettings) -> Method:
+    """The method of these settings, refused before anything is trained where they do not fit it.
+
+    Raises:
+        ConfigurationError: there is no such method, or it takes not its settings, full finetuning or the ZeRO stage.
+    """
+    method = load_method(settings.method)
+    method.options(settings.method_settings)
+    if settings.zero_stage > method.highest_zero_stage:
+        what, where = f"{settings.method} needs its weights whole", "finetuning.zero_stage"
+        raise ConfigurationError(explain(what, where, f"{method.highest_zero_stage} at most"))
+    if settings.lora is None and (method.after or method.reads > 1):
+        what = f"{settings.method} compares with the model below its adapter"
+        raise ConfigurationError(explain(what, "finetuning.lora", "leave finetuning.lora set"))
+    return method
+
+
 def require_for_pipeline(settings: FinetuningSettings) -> None:
     """Refuse, before anything is trained, a method that only the comparison can run.
 
     Raises:
-        ConfigurationError: it trains nothing, starts from the aligned model, needs labels, changes the adapter
-            afterwards, or does not take its settings.
+        ConfigurationError: it trains nothing, starts from the aligned model, needs labels or changes the adapter
+            afterwards; or as `require_fitting` says.
     """
-    method = load_method(settings.method)
-    method.options(settings.method_settings)
+    method = require_fitting(settings)
     if method.loss is None or method.start != "base" or method.oracle or method.after:
         what = f"the pipeline finetunes the base model, which {settings.method} does not"
         remedy = "name another method, or compare it with reft benchmark comparison"

@@ -59,5 +59,6 @@ METHOD = Method(
     start="aligned",
     alignment=True,
     passes=2,
+    highest_zero_stage=2,
     settings=LisaSettings,
 )
