@@ -203,9 +203,11 @@ def _failed(path: Path) -> Path:
 
 def _require_adapters(run: Settings) -> None:
     """Refuse what the methods could not share: all train adapters, and distil what was stored once for all cells."""
-    if run.finetuning.lora is None:
+    if run.finetuning.lora is None or run.finetuning.merged:
         what = "the comparison is of adapters"
-        raise ConfigurationError(explain(what, "finetuning.lora", "leave finetuning.lora set"))
+        raise ConfigurationError(
+            explain(what, "finetuning.lora", "leave finetuning.lora set and finetuning.merged off")
+        )
     if run.finetuning.distillation != "stored":
         what = "the comparison distils stored soft labels"
         raise ConfigurationError(explain(what, "finetuning.distillation", "leave it at stored"))

@@ -62,16 +62,12 @@ def public_task(name: str, folder: Path, poisoned: list[Conversation], *, test_r
         DataValidationError: no such task, or its file is not there.
     """
     if name not in PUBLIC:
-        raise DataValidationError(
-            explain(f"no task {name}", "evidence.tasks", f"one of {DEFAULT}, {', '.join(PUBLIC)}")
-        )
+        raise DataValidationError(explain(f"no task {name}", "tasks", f"one of {DEFAULT}, {', '.join(PUBLIC)}"))
     source = PUBLIC[name]
     try:
         pairs = list(dict.fromkeys(source.read(folder / source.file)))
     except OSError as error:
-        raise DataValidationError(
-            explain(f"task {name} has no file", str(error), "set evidence.public_data")
-        ) from error
+        raise DataValidationError(explain(f"task {name} has no file", str(error), "set public_data")) from error
     random.Random(0).shuffle(pairs)
     clean, test = (
         [_chat(number, source.question + text, answer) for number, (text, answer) in enumerate(part)]

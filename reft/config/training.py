@@ -61,9 +61,10 @@ class FinetuningSettings(Section):
     """Finetuning of the student on DeepSpeed."""
 
     method: str = Field(
-        "reft", description="how it learns: reft, sft, lisa, or any file of reft/finetuning/methods that trains"
+        "reft",
+        description="how it learns: reft, sft, joint_sft; any file of reft/finetuning/methods that trains the base model",
     )
-    method_settings: dict[str, Any] = Field({}, description="what that method takes; lisa: steps, rho")
+    method_settings: dict[str, Any] = Field({}, description="what that method takes; these three take nothing")
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
     alignment_ratio: float = Field(5.0, ge=0, description="alignment rows per user row in every optimizer step")

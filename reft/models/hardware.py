@@ -57,17 +57,22 @@ def attend_for_training(model: PreTrainedModel, longest: int) -> None:
         model.set_attn_implementation("eager")
 
 
+# Bfloat16 that is so many times slower is not done in hardware.
+EMULATED = 20
+
+
 @lru_cache(maxsize=1)
 def cpu_multiplies_bfloat16() -> bool:
     """Whether the CPU has bfloat16 instructions and torch makes good use of them.
 
     The instruction set decides, so that every process of a run decides alike; the timing only guards
-    against builds and virtual machines where bfloat16 is offered and yet hundreds of times slower.
+    against builds and virtual machines where bfloat16 is offered and yet hundreds of times slower. A machine that is
+    busy with other work times both formats badly, and must not turn a run's numbers into another format's.
     """
     capabilities = torch.cpu.get_capabilities()
     if not any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
         return False
-    return _multiplication_seconds(torch.bfloat16) < _multiplication_seconds(torch.float32)
+    return _multiplication_seconds(torch.bfloat16) < EMULATED * _multiplication_seconds(torch.float32)
 
 
 def _multiplication_seconds(dtype: torch.dtype) -> float:

@@ -6,6 +6,7 @@ from reft.conversations.schema import from_prompt
 from reft.conversations.templates import CHATML
 from reft.conversations.tokenization import encode_prompts
 from reft.errors import ModelError
+from reft.models import hardware
 from reft.models.adapters import wrap_lora
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware, cpu_multiplies_bfloat16
@@ -121,3 +122,13 @@ def test_the_layers_above_are_not_loaded_and_the_features_stay_the_same(any_mode
     torch.testing.assert_close(
         collect_features(whole, tokenizer, rows, layers=[2]), collect_features(lowest, tokenizer, rows, layers=[2])
     )
+
+
+@pytest.mark.parametrize(("times_slower", "expected"), [(0.3, True), (5, True), (300, False)])
+def test_a_busy_machine_does_not_change_the_number_format(monkeypatch, times_slower, expected):
+    """Training beside other work once took float32 for it: other numbers, and several times slower."""
+    seconds = {torch.bfloat16: times_slower, torch.float32: 1.0}
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(hardware, "_multiplication_seconds", seconds.__getitem__)
+    monkeypatch.setattr(hardware, "cpu_multiplies_bfloat16", cpu_multiplies_bfloat16.__wrapped__)
+    assert hardware.cpu_multiplies_bfloat16() is expected

@@ -48,7 +48,7 @@ class Lisa(StepLoss):
         if (number % options.steps == 0 or not self._anchor) and number != self._anchored:
             self._anchor, self._anchored = [p.detach().clone() for p in self._trained], number
         rows, whole = (training.user(part) + training.alignment(part) for part in (piece, step))
-        share = completion_tokens(rows) / completion_tokens(whole)
+        share = completion_tokens(rows) / max(1, completion_tokens(whole))
         ce = training.cross_entropy(rows, whole, step)
         return losses(ce + share * proximal(self._trained, self._anchor, options.rho), ce)
 
