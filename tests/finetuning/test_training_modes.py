@@ -90,6 +90,7 @@ def test_a_teacher_alone_moves_the_refusals(job, tmp_path):
     assert answers[2] == answers[1]
 
 
+@pytest.mark.slow
 def test_a_quantized_base_under_an_adapter(job, tmp_path):
     pytest.importorskip("bitsandbytes")
     output, curve = losses(change(job, quantized_base=True, epochs=6), tmp_path / "job")
