@@ -47,7 +47,6 @@ def test_actions_are_pinned_and_rights_are_few(path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("auditor", [["zizmor", "--offline"], ["actionlint"]], ids=lambda a: a[0])
 def test_an_auditor_finds_nothing(auditor):
     program = PROGRAMS / auditor[0]
@@ -184,7 +183,6 @@ def test_the_job_that_retrains_finds_nothing_to_do(runner, job, values, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_job_that_retrains_fails_where_retraining_does(runner, job, values, tmp_path):
     """Its output passes through a pipe, which must not swallow the exit status."""
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"parameters": {"settings": {"model": {"nmae": "x"}}}}))
@@ -213,6 +211,7 @@ def test_the_job_that_promotes_does_so_in_the_reviewers_name(runner, job, values
     assert "no version 9" in again.stderr
 
 
+@pytest.mark.slow
 def test_the_job_that_checks_asks_for_what_is_there(runner):
     """`make` and `pip` say what they would do: the tests cannot run themselves."""
     pytest.importorskip("bitsandbytes", reason="the extra that .ci/run installs")

@@ -47,7 +47,6 @@ def jobs(request, compiled):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_every_job_is_what_kubernetes_takes_and_keeps_the_houses_rules(jobs):
     for job in jobs[1].values():
         account = job["spec"]["template"]["spec"]["serviceAccountName"]

@@ -91,6 +91,7 @@ def test_every_section_has_its_template(name):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+@pytest.mark.slow
 def test_the_page_opens_in_a_browser_without_an_error(tmp_path):
     from playwright.sync_api import sync_playwright
 

@@ -187,7 +187,6 @@ def test_the_command_says_by_its_exit_code_what_it_found(teacher_folder, data, t
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["reft scan --processes", "torchrun"])
 def test_processes_share_a_scan(launcher, teacher_folder, tmp_path):
     """Three shards for two processes, against the same scan in one."""

@@ -143,6 +143,7 @@ def test_kept_and_quarantined_are_all_that_was_read(tmp_path_factory, tokenizer,
         assert sorted(out[0] + out[1]) == sorted(read)
 
 
+@pytest.mark.slow
 def test_the_pages_show_no_text_and_run_nothing(tmp_path, tokenizer):
     """In a real browser: a row with a script in it, in every place a customer can write to."""
     if CHROMIUM is None:
