@@ -17,7 +17,7 @@ GONE = {
     # Keys follow imports.
     "reft.evidence.grid": {"CODE", "WITHOUT"},
     "reft.fingerprint": {"of_code"},
-    "reft.lineage": {"CODE"},
+    "reft.lineage": {"BESIDE", "CODE"},
     # Everything loops over the table of measures.
     "reft.evidence.harness_format": {"BETTER_HIGH", "Metrics", "OURS"},
     "reft.evidence.outcomes": {"FAULTS", "worse"},

@@ -151,7 +151,8 @@ class Grid:
         # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
         kept = str(self._keeps_adapter(cell))
         options = str(self.grid.method_settings.get(cell.method, {}))
-        key = of_text(repr(cell), options, self._keys[changed], self._task_files[cell.task], kept, self._code(cell))
+        parts = [repr(cell), options, self._keys[changed], self._task_files[cell.task], kept, self._code(cell)]
+        key = of_text(*parts)
         return self.folder / "cells" / f"{key}.json"
 
     def _code(self, cell: Cell) -> str:
