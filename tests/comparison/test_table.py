@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from reft.comparison.page import write_comparison
 from reft.comparison.panel import Panel
@@ -83,6 +84,7 @@ def test_what_the_filter_finds_is_compared_on_the_same_rows():
     assert "recall" in claims([plain, reft, ablation])[-1]
 
 
+@pytest.mark.slow
 def test_a_lucky_p_among_many_is_inside_the_noise():
     found = results()
     alone = summarise([c for c in found if c["name"] in ("sft", "ReFT")])

@@ -30,6 +30,7 @@ def digests(root):
     return {name: code_of(entry, root=root).digest for name, entry in ENTRIES.items()}
 
 
+@pytest.mark.slow
 def test_every_module_of_a_closure_changes_its_key_and_no_other_module_does(copy):
     """All of them: about two hundred changes, each held against all eight stages."""
     before = digests(copy)
