@@ -71,16 +71,16 @@ class Grid:
         self.grid, self.folder = grid, folder
         self.teachers = Teachers(folder / "teachers")
         self._tasks: dict[str, Task] = {}
-        self._keys: dict[str, str] = {}
+        self._paths: dict[str, Path] = {}
         self._digest = cache(of_path)  # a model of gigabytes is read once, not for each ablation
         for name, _ in variants(grid.methods, (False,)):
             require_fitting(grid.run.finetuning.for_method(name, grid.method_settings.get(name)))
         for name, ratio, seed in product(grid.tasks, grid.poison_ratios, grid.seeds):
             draw(self._task(name), grid.user_rows, ratio, seed=seed)
-        _require_adapters(grid.run)
+        _require_comparable(grid.run)
         for key, values in grid.ablations.items():
             for value in values:
-                _require_adapters(with_changes(grid.run, ((key, value),)))
+                _require_comparable(with_changes(grid.run, ((key, value),)))
 
     def finished(self) -> list[dict[str, Any]]:
         """The results that are there, in the grid's order: for a look at a grid that still runs, or was stopped."""
@@ -140,25 +140,25 @@ class Grid:
         return path.is_file() or _failed(path).is_file()
 
     def _path(self, cell: Cell) -> Path:
-        """Where the cell's result lies, under a key of everything that decides it."""
-        changed = repr(cell.changed)
-        if changed not in self._keys:
-            run = with_changes(self.grid.run, cell.changed)
-            files = [self._digest(path) for _, path in run.data if isinstance(path, str)]
-            models = [self._digest(path) for path in (resolve_model(run.model.name), start_model(run.model))]
-            parts = [run.model_dump_json(), str(self.grid.user_rows), *files, *models]
-            self._keys[changed] = of_text(*parts, self._digest(run.model.chat_template))
-        # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
-        kept = str(self._keeps_adapter(cell))
-        options = str(self.grid.method_settings.get(cell.method, {}))
-        parts = [repr(cell), options, self._keys[changed], self._task_files[cell.task], kept, self._code(cell)]
-        key = of_text(*parts)
-        return self.folder / "cells" / f"{key}.json"
+        """Where the cell's result lies; asked again and again while the grid runs, and told from memory."""
+        name = repr(cell)  # a changed setting may be a list, which is no key of a dictionary
+        if name not in self._paths:
+            self._paths[name] = self.folder / "cells" / f"{self._key(cell)}.json"
+        return self._paths[name]
 
-    def _code(self, cell: Cell) -> str:
-        """Of this cell's own method and scorer alone: a new method leaves the others' results as they are."""
-        filtering = with_changes(self.grid.run, cell.changed).filtering
-        return digest_of_code("reft.comparison.cell", (method_part(cell.method), *scorer_parts(filtering)))
+    def _key(self, cell: Cell) -> str:
+        """A digest of everything that decides the cell's result."""
+        run = with_changes(self.grid.run, cell.changed)
+        files = [self._digest(path) for _, path in run.data if isinstance(path, str)]
+        models = [self._digest(path) for path in (resolve_model(run.model.name), start_model(run.model))]
+        parts = [repr(cell), run.model_dump_json(), str(self.grid.user_rows), *files, *models]
+        parts += [self._digest(run.model.chat_template), self._task_files[cell.task]]
+        parts.append(str(self.grid.method_settings.get(cell.method, {})))
+        # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
+        parts.append(str(self._keeps_adapter(cell)))
+        # Of its own method and scorer alone: a new method leaves the others' results as they are.
+        own = (method_part(cell.method), *scorer_parts(run.filtering))
+        return of_text(*parts, digest_of_code("reft.comparison.cell", own))
 
     def _keeps_adapter(self, cell: Cell) -> bool:
         return self.grid.keep_adapters and load_method(cell.method).loss is not None
@@ -202,13 +202,12 @@ def _failed(path: Path) -> Path:
     return path.with_suffix(".failed")
 
 
-def _require_adapters(run: Settings) -> None:
-    """Refuse what the methods could not share: all train adapters, and distil what was stored once for all cells."""
+def _require_comparable(run: Settings) -> None:
+    """Refuse what the cells could not share: all train adapters, distil what was stored once, and name their method."""
     if run.finetuning.lora is None or run.finetuning.merged:
         what = "the comparison is of adapters"
-        raise ConfigurationError(
-            explain(what, "finetuning.lora", "leave finetuning.lora set and finetuning.merged off")
-        )
+        remedy = "leave finetuning.lora set and finetuning.merged off"
+        raise ConfigurationError(explain(what, "finetuning.lora", remedy))
     if run.finetuning.distillation != "stored":
         what = "the comparison distils stored soft labels"
         raise ConfigurationError(explain(what, "finetuning.distillation", "leave it at stored"))

@@ -11,7 +11,7 @@ from reft.comparison.settings import ComparisonSettings
 from reft.errors import ConfigurationError, explain
 from reft.judges import Judge, JudgeRequest, Verdict, load_judge
 from reft.judges._labels import Validation, has_labels, labelled_answers, validated
-from reft.judges.compliance_classifier import ComplianceClassifier, validation_of_classifier
+from reft.judges.compliance_classifier import ComplianceClassifier, taught, validation_of_classifier
 from reft.judges.refusal_matcher import RefusalMatcher
 from reft.keys.closure import digest_of_code
 from reft.models.default_model import resolve_model
@@ -92,7 +92,7 @@ def load_panel(grid: ComparisonSettings, folder: Path) -> Panel:
     labels, trust = Path(grid.judge_data or ""), grid.run.model.trust_remote_code
     labelled = labelled_answers(labels) if grid.judge_data and has_labels(labels) else None
     if labelled:
-        panel.judges.append(load_judge(ComplianceClassifier.name, JudgeRequest(labels=labels)))
+        panel.judges.append(taught(labelled))
         panel.validations.append(validated(RefusalMatcher(), labelled, len(labelled.answers)))
         panel.validations.append(validation_of_classifier(labelled))
     for named in grid.judges:

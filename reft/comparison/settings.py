@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from reft.comparison.variants import present_method
 from reft.config import Count, Section, Settings, parse_settings
 from reft.config.renamed import present_name
-from reft.config.training import known_part
+from reft.config.sections import known_part
 from reft.errors import ConfigurationError, explain
 
 METHODS = "reft.finetuning.methods"

@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 
 from reft.config import Settings
+from reft.conversations.schema import Conversation
 from reft.errors import TrainingError
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs, save_inputs
@@ -66,9 +67,13 @@ class Prepared:
         self._scorers: dict[str, Scorer] = {}
         self._filters: dict[str, Filter] = {}
 
+    @cached_property
+    def _rows(self) -> tuple[list[Conversation], list[Conversation]]:
+        return alignment_rows(self._run.data)
+
     def alignment(self, *, distils: bool) -> Alignment:
         """The alignment rows, and what the teacher says of them if it is to be distilled."""
-        harmful, harmless = alignment_rows(self._run.data)
+        harmful, harmless = self._rows
         return Alignment(harmful=harmful, harmless=harmless, teacher=self.labels if distils else None)
 
     @cached_property

@@ -39,7 +39,11 @@ def load(request: JudgeRequest) -> ComplianceClassifier:
     if request.labels is None or not has_labels(request.labels):
         what, remedy = "no human labels to learn from", f"name a folder with {' and '.join(LABELS)}"
         raise ConfigurationError(explain(what, str(request.labels), remedy))
-    labelled = labelled_answers(request.labels)
+    return taught(labelled_answers(request.labels))
+
+
+def taught(labelled: Labelled) -> ComplianceClassifier:
+    """The classifier that these labels make."""
     return ComplianceClassifier(_classifier().fit(labelled.answers, labelled.harmful))
 
 

@@ -70,14 +70,14 @@ def code_of(entry: str, chosen: tuple[str, ...] = (), *, root: Path = ROOT) -> C
     """
     waiting = [*_entry(entry, root), *(name for part in chosen for name in _entry(part, root))]
     modules, libraries = dict[str, str](), set[str]()
-    whole = {part.rpartition(".")[0] for part in chosen}
+    narrowed = {part.rpartition(".")[0] for part in chosen}
     while waiting:
         name = waiting.pop()
         if name in modules or _is_left_out(name):
             continue
         module = _module(name, root)
         modules[name] = module.digest
-        waiting += [*module.ours, *(part for package in module.loads - whole for part in _below(package, root))]
+        waiting += [*module.ours, *(part for package in module.loads - narrowed for part in _below(package, root))]
         libraries |= module.libraries
     return Code(dict(sorted(modules.items())), _versions(libraries))
 
@@ -125,8 +125,8 @@ def _module(name: str, root: Path) -> _Module:
     path = _path(name, root)
     assert path is not None
     parsed = _parsed(path.read_text(encoding="utf-8"))
-    ours = {target for named in parsed.named if (target := _target(named, root))}
-    loads = {target for named in parsed.named if (target := _target(named, root)) and _loads(named, target, root)}
+    targets = {named: target for named in parsed.named if (target := _target(named, root))}
+    ours, loads = set(targets.values()), {target for named, target in targets.items() if _loads(named, target, root)}
     # Importing a module runs its packages' `__init__` first.
     ours |= {name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)}
     top = {named.split(".")[0] for named in parsed.named}

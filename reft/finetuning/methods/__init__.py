@@ -44,6 +44,7 @@ class Method:
         reads: how many times each row goes through a model in a step.
         oracle: whether the poisoned rows are taken out beforehand by their labels.
         highest_zero_stage: of DeepSpeed's; a loss that looks at the weights themselves needs them whole.
+        on_adapters: whether it looks at the model below the adapter, and so cannot train a model whole.
         after: what is done to the written adapter's folder when training is over; gets what alignment changed, and
             the method's settings.
         settings: what `finetuning.method_settings` may hold.
@@ -58,6 +59,7 @@ class Method:
     reads: int = 1
     oracle: bool = False
     highest_zero_stage: int = 3
+    on_adapters: bool = False
     after: Callable[[Path, AlignedMinusBase, Any], None] | None = None
     settings: type[Section] = NoSettings
 
@@ -100,7 +102,7 @@ def require_fitting(settings: FinetuningSettings) -> Method:
     if settings.zero_stage > method.highest_zero_stage:
         what, where = f"{settings.method} needs its weights whole", "finetuning.zero_stage"
         raise ConfigurationError(explain(what, where, f"{method.highest_zero_stage} at most"))
-    if settings.lora is None and (method.after or method.reads > 1):
+    if settings.lora is None and method.on_adapters:
         what = f"{settings.method} compares with the model below its adapter"
         raise ConfigurationError(explain(what, "finetuning.lora", "leave finetuning.lora set"))
     return method

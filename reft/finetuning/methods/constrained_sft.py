@@ -67,5 +67,6 @@ METHOD = Method(
     loss=Constrained,
     start="aligned",
     reads=2,
+    on_adapters=True,
     settings=ConstraintSettings,
 )

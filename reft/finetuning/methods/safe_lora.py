@@ -75,5 +75,6 @@ METHOD = replace(
     words="sft on aligned, then the updates that point away most are projected",
     start="aligned",
     after=project_adapter,
+    on_adapters=True,
     settings=SafeLoraSettings,
 )
