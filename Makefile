@@ -25,7 +25,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ty check reft steps pipelines
 
-# Seconds: no processes, no training.  A test that needs either is marked slow.
+# A minute or so: no processes, no training, no waiting. A test that needs one of them is marked slow.
 test-fast: setup
 	$(BIN)/python -m pytest -q -m "not slow"
 

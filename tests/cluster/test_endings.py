@@ -13,6 +13,8 @@ from reft.finetuning.job import FINISHED, STOPPED
 from tests.cluster.conftest import ended, finish, requests, step
 from tests.factories import change
 
+pytestmark = pytest.mark.slow  # a cluster that takes its time
+
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"}]
 
 

@@ -14,6 +14,8 @@ from reft.finetuning.job import FinetuneJob
 from tests.cluster.conftest import QUICK, ended, finish, folder_of, requests, step, train
 from tests.cluster.schema import Refused
 
+pytestmark = pytest.mark.slow  # a cluster that takes its time
+
 
 def manifest(folder, settings):
     """What run_on_cluster makes of the folder."""

@@ -15,6 +15,7 @@ from reft.models.loading import load_model, load_tokenizer
 ROWS, TOKENS = 12, 16
 
 
+@pytest.mark.slow
 def test_the_harness_agrees_row_by_row(tiny_model, tmp_path):
     harness = pytest.importorskip("lm_eval", reason="the extra harness is not installed")
     from lm_eval.tasks import TaskManager

@@ -82,6 +82,7 @@ def test_each_step_is_on_the_pool_and_in_the_image_that_it_needs(jobs):
     assert account == ("reft-finetune" if gpus_of_finetuning == 0 else "reft-step")
 
 
+@pytest.mark.slow
 def test_what_is_trained_fits_the_gpus_that_are_asked_for():
     for path in RUNS:
         settings: Settings = read_profile(Path(path))

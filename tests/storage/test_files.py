@@ -43,6 +43,7 @@ def test_rows_on_s3_are_fetched(bucket, tmp_path):
         local_copy(f"{bucket}/gone.jsonl", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_hub_id_that_is_not_there_says_so(tmp_path):
     with pytest.raises(DataFormatError, match=r"no such file, and no data set of the hub"):
         local_copy("nobody/nothing-of-this-name", tmp_path)

@@ -128,6 +128,7 @@ def test_fixed_rows_leave_mended_and_logged(tmp_path, tokenizer):
 @settings(max_examples=15, deadline=None)
 @given(rows=st.lists(st.sampled_from(['{"prompt": "a", "completion": "b"}', "x", "{}", "", '{"prompt": 1}', "\x00"]),
                      min_size=1, max_size=12), fix=st.booleans())  # fmt: skip
+@pytest.mark.slow
 def test_kept_and_quarantined_are_all_that_was_read(tmp_path_factory, tokenizer, rows, fix):
     folder = tmp_path_factory.mktemp("rows")
     text = '{"prompt": "first", "completion": "row"}\n' + "\n".join(rows) + "\n"
