@@ -145,7 +145,9 @@ def run_result() -> RunResult:
         cost={"finetuning": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}},
         models={"student": {"registered_name": "n", "version": "1", "path": "p"}, "base": "b", "teacher": "t"},
     )  # fmt: skip
-    validated = ValidatedData(rows, [BadRow(row=3, code="not_json", field="line", remedy=EVIL)], [])
+    validated = ValidatedData(
+        rows=rows, quarantined=[BadRow(row=3, code="not_json", field="line", remedy=EVIL)], checks=[]
+    )
     return RunResult(
         summary=summary, validated=validated, teacher=teacher, filtered=filtered, evaluation=evaluation,
         histories={"teacher": history}, labels=labels, examples=3,

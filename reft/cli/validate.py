@@ -68,9 +68,13 @@ def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None
         typer.echo(json.dumps(asdict(report)))
         return
     rows = f"{report.rows} rows ({report.kind}): {report.usable} usable, {report.quarantined} quarantined"
+    rows += f", {report.left_out} left out by their own word" if report.left_out else ""
+    rows += f"; {report.blank} blank lines" if report.blank else ""
     typer.echo(f"{data}: {rows}")
     for bad in report.first:
         typer.echo(f"  row {bad['row']}: {bad['rule']} at {bad['field']}: {bad['remedy']}")
+    for name, count in report.unread.items():
+        typer.echo(f"warning: field {name} is not read ({count} rows): it is scored and not learnt")
     for check in report.checks:
         if not check["passed"]:
             typer.echo(f"{check['severity']}: {check['rule']} fails")

@@ -142,14 +142,11 @@ class _Watched(io.RawIOBase):
 
 
 def json_lines(stream: IO[bytes], file: Path) -> Iterator[str]:
-    """The lines of a JSONL stream, without byte order mark and line ends."""
-    first = True
+    """The lines of a JSONL stream without their ends, as they are otherwise."""
     while raw := stream.readline(LONGEST_LINE):
         if len(raw) >= LONGEST_LINE:
             what = f"a line of more than {LONGEST_LINE >> 20} MB"
             raise DataFormatError(explain(what, str(file), "write one row a line"))
-        if first:
-            raw, first = raw.removeprefix(b"\xef\xbb\xbf"), False
         yield raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
 
 
@@ -263,4 +260,6 @@ def _table(stream: IO[bytes], container: Container) -> Iterator[str]:
             yield f"not a row of the table: {error}"
             continue
         whole = len(fields) == len(container.columns)
+        if not fields:  # a blank line
+            continue
         yield json.dumps(dict(zip(container.columns, fields, strict=True)) if whole else fields, ensure_ascii=False)

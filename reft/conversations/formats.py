@@ -1,37 +1,55 @@
 """Dataset formats: what customers upload, known by the keys of a row, each read into messages.
 
-OpenAI chat (`messages`, with system and developer turns, tool calls, tool outputs and weights), TRL (`prompt` and
-`completion`, as text or as messages), Alpaca (`instruction`, `input`, `output`), ShareGPT (`conversations`), and any
-pair of named text columns.
+Dialogues (`messages`, `conversations`), prompt and answer under the many names that tools give them (TRL, Alpaca,
+Dolly, OpenOrca, xLAM, Axolotl), and any pair of named text columns; each with a system column, a history, a context
+and tools beside it, where the row has them. What is read here is what is learnt or scored as context; the rest of
+the row comes out as unread (`reft.conversations.fields`).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from reft.conversations.schema import Message, Role
+from reft.conversations.fields import Fields, RowError, shown, without_nulls
+from reft.conversations.schema import Message, Unread
+from reft.conversations.turns import call_of, content_of, turns
 from reft.errors import ConfigurationError, explain
 
+__all__ = ["ReadRow", "RowError", "column_names", "format_of", "messages_of", "row_of"]
 
-class RowError(ValueError):
-    """Raised while parsing one row; carries what becomes a `BadRow`."""
+DIALOGUES = {"openai chat": "messages", "sharegpt": "conversations"}
+# Pairs of column names that say of themselves what they are, the more telling ones first.
+PAIRS = {
+    "prompt and completion": ("prompt", "completion"),
+    "alpaca": ("instruction", "output"),
+    **{f"{prompt} and {answer}": (prompt, answer) for prompt, answer in (
+        ("instruction", "response"), ("instruction", "answer"), ("instruction", "completion"), ("prompt", "response"),
+        ("question", "answer"), ("question", "response"), ("query", "response"), ("query", "answers"),
+        ("query", "answer"), ("prompt", "answer"), ("prompt", "output"), ("input", "output"), ("text", "label"),
+        ("context", "response"), ("source", "target"),
+    )},
+}  # fmt: skip
+SYSTEM = ("system", "system_prompt")
+# What a question is about stands before it, what an instruction works on after it, as their own tools have it.
+BEFORE, AFTER = ("context",), ("input", "context")
+# Names in a template's namespace that a row must not set.
+OPTION_LENGTH = 20
 
-    def __init__(self, code: str, field: str, remedy: str) -> None:
-        super().__init__(f"{code} at {field}: {remedy}")
-        self.code, self.field, self.remedy = code, field, remedy
 
+@dataclass(frozen=True, kw_only=True)
+class ReadRow:
+    """A row as it was read.
 
-# The roles of this house by the names that others give them.
-ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant",
-                          "tool": "tool", "function": "tool"}  # fmt: skip
-SHAREGPT: dict[str, Role] = {"system": "system", "human": "user", "user": "user", "gpt": "assistant",
-                             "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant", "tool": "tool",
-                             "function_call": "assistant", "observation": "tool"}  # fmt: skip
-# Pairs of column names that say of themselves what they are.
-PAIRS = (
-    ("prompt", "response"), ("question", "answer"), ("query", "response"), ("input", "output"), ("text", "label"),
-    ("context", "response"), ("source", "target"),
-)  # fmt: skip
+    Attributes:
+        left_out: the field that says that the row is not to be learnt; empty where none does.
+        options: what the row sets in its chat template.
+    """
+
+    messages: tuple[Message, ...]
+    unread: tuple[Unread, ...]
+    left_out: str
+    options: tuple[tuple[str, Any], ...]
 
 
 def column_names(given: str | None) -> tuple[str, str] | None:
@@ -50,11 +68,20 @@ def column_names(given: str | None) -> tuple[str, str] | None:
 
 def format_of(row: Mapping[str, Any]) -> str:
     """The name of the row's form; empty where it has none that is known."""
-    return next((name for name, (keys, _) in FORMATS.items() if all(key in row for key in keys)), "")
+    if "messages" in row:
+        return "openai chat"
+    telling = list(PAIRS.items())
+    known = [*telling[:2], ("sharegpt", ("conversations",)), *telling[2:]]
+    return next((name for name, keys in known if all(key in row for key in keys)), "")
 
 
 def messages_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> tuple[Message, ...]:
-    """The row as messages.
+    """The row's messages alone; see `row_of`."""
+    return row_of(row, columns).messages
+
+
+def row_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> ReadRow:
+    """The row as messages, and what of it is none.
 
     Args:
         columns: names of the prompt's and the answer's column, where no known form shall be looked for.
@@ -62,144 +89,149 @@ def messages_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) 
     Raises:
         RowError: with the rule that the row breaks.
     """
-    if columns:
-        missing = [name for name in columns if name not in row]
-        if missing:
-            raise RowError("missing_column", missing[0], f"the row has {sorted(row)[:8]}")
-        return _pair(row[columns[0]], row[columns[1]], *columns)
-    if name := format_of(row):
-        return FORMATS[name][1](row)
-    remedy = "give 'messages', 'prompt' and 'completion', or name two columns (data.columns)"
-    raise RowError("missing_messages_list", f"keys {sorted(map(str, row))[:6]}", remedy)
+    fields, name = Fields(), "" if columns else format_of(row)
+    if columns and (missing := [column for column in columns if column not in row]):
+        raise RowError("missing_column", missing[0], f"the row has {sorted(row)[:8]}")
+    if not columns and not name:
+        remedy = "give 'messages', 'prompt' and 'completion', or name two columns (data.columns)"
+        if "chosen" in row or "preferred_output" in row:
+            remedy = "pairs of preferences are not trained on: name the prompt's and the better answer's column"
+        raise RowError("missing_messages_list", f"keys {sorted(map(str, row))[:6]}", remedy)
+    if name in DIALOGUES:
+        found = turns(fields, row[DIALOGUES[name]], (DIALOGUES[name],))
+    else:
+        found = _pair(row, fields, columns or PAIRS[name])
+    found = _with_tools(row, fields, _with_system(row, fields, found))
+    left_out = "" if name == "text and label" else _left_out(row, fields, ambiguous=name == "prompt and completion")
+    options = _options(row, fields)
+    return ReadRow(messages=found, left_out=left_out, options=options, unread=fields.unread(row))
 
 
-def _chat(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    return _with_tools(_turns(row["messages"], "messages"), row.get("tools") or row.get("functions"))
+def _pair(row: Mapping[str, Any], fields: Fields, names: tuple[str, str]) -> tuple[Message, ...]:
+    prompt, answer = row[names[0]], row[names[1]]
+    asked: tuple[Message, ...]
+    if isinstance(prompt, list):  # TRL: its turns are context, whoever speaks
+        asked = tuple(m.model_copy(update={"learn": m.role != "assistant"}) for m in turns(fields, prompt, (names[0],)))
+    else:
+        text = _beside(row, fields, names, text=fields.text(prompt, (names[0],)))
+        asked = (*_history(row, fields), Message(role="user", content=text))
+    if isinstance(answer, list) and names[1] != "answers":
+        return asked + turns(fields, answer, (names[1],))
+    return (*asked, Message(role="assistant", content=_answer(fields, answer, names[1])))
 
 
-def _turns(value: Any, field: str) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not value:
-        raise RowError("missing_messages_list", field, "give a list of at least one message")
-    return tuple(_message(item, f"{field}[{index}]") for index, item in enumerate(value))
+def _beside(row: Mapping[str, Any], fields: Fields, names: tuple[str, str], *, text: str) -> str:
+    """The prompt with what it is about."""
+    instructed = names[0] == "instruction"
+    more = []
+    for key in AFTER if instructed else BEFORE:
+        if key not in names and isinstance(row.get(key), str):
+            more.append(fields.text(row[key], (key,)).strip())
+    return "\n".join(filter(None, (text, *more) if instructed else (*more, text)))
 
 
-def _message(item: Any, field: str) -> Message:
-    if not isinstance(item, dict):
-        raise RowError("data_type", field, "write a message as an object with 'role' and 'content'")
-    calls = item.get("tool_calls") or ([{"function": item["function_call"]}] if item.get("function_call") else None)
-    if "role" not in item:
-        raise RowError("message_missing_key", f"{field}.role", "add 'role' to the message")
-    if "content" not in item and not calls:
-        raise RowError("message_missing_key", f"{field}.content", "add 'content' to the message")
-    role = item["role"]
-    if not isinstance(role, str) or role not in ROLES:
-        raise RowError("unrecognized_role", f"{field}.role", f"use one of {', '.join(ROLES)}")
-    weight = item.get("weight", 1)
-    if isinstance(weight, bool) or weight not in (0, 1) or (weight == 0 and ROLES[role] != "assistant"):
-        raise RowError("unrecognized_weight", f"{field}.weight", "use 0 or 1, on assistant messages")
-    content = item.get("content")
-    if calls and (ROLES[role] != "assistant" or not isinstance(calls, list)):
-        raise RowError("data_type", f"{field}.tool_calls", "give a list of calls, on an assistant message")
-    parts = [] if content is None and calls else [_content(content, f"{field}.content")]
-    parts += [_call(call, f"{field}.tool_calls[{index}]") for index, call in enumerate(calls or [])]
-    return Message(role=ROLES[role], content="\n".join(filter(None, parts)), learn=weight == 1)
+def _history(row: Mapping[str, Any], fields: Fields) -> tuple[Message, ...]:
+    """LLaMA-Factory's earlier pairs of instruction and answer, which it learns too."""
+    history = row.get("history")
+    if not history or not isinstance(history, list):
+        return ()
+    found: list[Message] = []
+    for index, pair in enumerate(history):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise RowError("data_type", f"history[{index}]", "give a list of an instruction and its answer")
+        asked, answered = (fields.text(text, ("history", index, place)) for place, text in enumerate(pair))
+        found += [Message(role="user", content=asked), Message(role="assistant", content=answered)]
+    return tuple(found)
 
 
-def _content(value: Any, field: str) -> str:
-    """Text, or OpenAI's list of parts that are all text."""
-    if isinstance(value, list):
-        for index, part in enumerate(value):
-            if not isinstance(part, dict) or part.get("type") != "text":
-                raise RowError(
-                    "unsupported_content", f"{field}[{index}]", "only text is trained on: remove other parts"
-                )
-        return "\n".join(_text(part.get("text"), f"{field}[{i}].text") for i, part in enumerate(value))
-    return _text(value, field)
-
-
-def _call(call: Any, field: str) -> str:
-    """A tool call as the model shall write it: one JSON object."""
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowError("data_type", f"{field}.function", "give the called function's 'name' and 'arguments'")
-    arguments = function.get("arguments", {})
-    if isinstance(arguments, str):
+def _answer(fields: Fields, value: Any, name: str) -> str:
+    """An answer's text; xLAM's `answers` are tool calls, as JSON or as JSON text."""
+    if name == "answers":
         try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError as error:
-            raise RowError("data_type", f"{field}.function.arguments", "write the arguments as JSON") from error
-    return _text(json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False), field)
+            calls = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            calls = None
+        if isinstance(calls, list) and calls and all(isinstance(call, dict) for call in calls):
+            fields.take((name,))
+            return "\n".join(call_of(fields, call, (name, index)) for index, call in enumerate(calls))
+    return fields.text(value, (name,))
 
 
-def _with_tools(turns: tuple[Message, ...], tools: Any) -> tuple[Message, ...]:
+def _with_system(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ...]) -> tuple[Message, ...]:
+    """A system column opens the dialogue; where the dialogue opens with a system turn itself, that one counts."""
+    name = next((name for name in SYSTEM if row.get(name)), None)
+    if name is None or found[0].role == "system" or not isinstance(row[name], str | list):
+        return found
+    text = content_of(fields, row[name], (name,))
+    return (Message(role="system", content=text), *found) if text.strip() else found
+
+
+def _with_tools(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ...]) -> tuple[Message, ...]:
     """What the model may call stands in the system turn, where it is read, scored and trained on like any text."""
+    name = "tools" if row.get("tools") else "functions"
+    tools = row.get(name)
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except (ValueError, RecursionError):
+            tools = tools.strip()
     if not tools:
-        return turns
-    described = _text(json.dumps(tools, ensure_ascii=False), "tools")
-    if turns[0].role == "system":
-        return (Message(role="system", content=f"{turns[0].content}\n{described}"), *turns[1:])
-    return (Message(role="system", content=described), *turns)
+        fields.take((name,))  # an empty list, as text perhaps
+        return found
+    described = tools if isinstance(tools, str) else json.dumps(without_nulls(tools), ensure_ascii=False)
+    described = fields.text(described, (name,))
+    if found[0].role == "system":
+        return (found[0].model_copy(update={"content": f"{found[0].content}\n{described}"}), *found[1:])
+    return (Message(role="system", content=described), *found)
 
 
-def _prompt_completion(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    prompt, completion = row["prompt"], row["completion"]
-    if isinstance(prompt, list) and isinstance(completion, list):
-        return _turns(prompt, "prompt") + _turns(completion, "completion")
-    return _pair(prompt, completion, "prompt", "completion")
-
-
-def _alpaca(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    given = row.get("input")
-    more = "" if given is None else _text(given, "input").strip()
-    instruction = _text(row["instruction"], "instruction")
-    return _pair(f"{instruction}\n{more}" if more else instruction, row["output"], "instruction", "output")
-
-
-def _sharegpt(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    value = row["conversations"]
-    if not isinstance(value, list) or not value:
-        raise RowError("missing_messages_list", "conversations", "give a list of at least one turn")
-    if all(isinstance(item, dict) and "role" in item for item in value):
-        return _turns(value, "conversations")
-    turns = []
-    system = row.get("system")
-    if system:
-        turns.append(Message(role="system", content=_text(system, "system")))
-    for index, item in enumerate(value):
-        field = f"conversations[{index}]"
-        if not isinstance(item, dict) or "from" not in item or "value" not in item:
-            raise RowError("message_missing_key", field, "give each turn 'from' and 'value'")
-        if not isinstance(item["from"], str) or item["from"] not in SHAREGPT:
-            raise RowError("unrecognized_role", f"{field}.from", f"use one of {', '.join(SHAREGPT)}")
-        turns.append(Message(role=SHAREGPT[item["from"]], content=_text(item["value"], f"{field}.value")))
-    return tuple(turns)
-
-
-def _named(prompt: str, answer: str) -> Callable[[Mapping[str, Any]], tuple[Message, ...]]:
-    return lambda row: _pair(row[prompt], row[answer], prompt, answer)
-
-
-def _pair(prompt: Any, answer: Any, *fields: str) -> tuple[Message, ...]:
-    return (
-        Message(role="user", content=_text(prompt, fields[0])),
-        Message(role="assistant", content=_text(answer, fields[1])),
-    )
-
-
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise RowError("data_type", field, f"give text, not {type(value).__name__}")
+def _left_out(row: Mapping[str, Any], fields: Fields, *, ambiguous: bool) -> str:
+    """The field by which the row says itself that it is not to be learnt: KTO's label, a weight of 0."""
+    for name in ("label", "kto_tag"):
+        label = row.get(name)
+        said = str(label).strip().lower() if isinstance(label, str | bool) else ""
+        if said in ("true", "false"):
+            fields.take((name,))
+        if said == "false":
+            return name
+        if ambiguous and not isinstance(label, bool) and label == 0:
+            remedy = "write false where the answer is not to be learnt, or give the column another name"
+            raise RowError("unrecognized_label", name, remedy)
+    weight = row.get("weight")
+    if isinstance(weight, str) and not weight.strip():
+        weight = None
+    if weight is None:
+        return ""
     try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RowError("encoding", field, "save the file as UTF-8, without halves of characters") from error
-    return value
+        number = float(weight)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(weight, bool) or number not in (0, 1):
+        raise RowError("unrecognized_weight", "weight", "use 0 or 1, or give the column another name: rows count alike")
+    fields.take(("weight",))
+    return "" if number else "weight"
 
 
-FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[Message, ...]]]] = {
-    "openai chat": (("messages",), _chat),
-    "prompt and completion": (("prompt", "completion"), _prompt_completion),
-    "alpaca": (("instruction", "output"), _alpaca),
-    "sharegpt": (("conversations",), _sharegpt),
-    **{f"{prompt} and {answer}": ((prompt, answer), _named(prompt, answer)) for prompt, answer in PAIRS},
-}
+def _options(row: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, Any], ...]:
+    """TRL's `chat_template_kwargs`: switches and single words, which cannot carry a text past the filter."""
+    given = row.get("chat_template_kwargs")
+    if not isinstance(given, dict):
+        return ()
+    found = []
+    for name, value in sorted(without_nulls(given).items()):
+        plain = isinstance(value, bool | int | float)
+        word = isinstance(value, str) and len(value) <= OPTION_LENGTH and value.replace("-", "").isalnum()
+        place = ("chat_template_kwargs", name)
+        if not (plain or word) or not name.isidentifier() or name in RESERVED:
+            raise RowError("unsupported_option", shown(place), "give the template switches and single words alone")
+        fields.take(place)
+        found.append((name, value))
+    return tuple(found)
+
+
+# What `apply_chat_template` and templates themselves call their own.
+RESERVED = frozenset({
+    "conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize", "padding",
+    "continue_final_message", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs",
+    "return_assistant_tokens_mask", "bos_token", "eos_token", "strftime_now", "raise_exception",
+})  # fmt: skip

@@ -3,15 +3,17 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reft.conversations.containers import lines, recognise
-from reft.conversations.formats import RowError, messages_of
+from reft.conversations.fields import RowError
+from reft.conversations.formats import row_of
 from reft.conversations.schema import Conversation
 from reft.errors import DataFormatError, explain
 
+MARK = "\ufeff"  # of byte order, which Windows puts before a text, and `cat` into the middle of a file
 # Control characters that no text holds; tabs and line ends are text.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -40,7 +42,7 @@ def read_rows(
 ) -> Iterator[Conversation | BadRow]:
     """Every row of a file or folder of any kind, in order, as a conversation or as a bad row.
 
-    A blank line counts as a bad row.
+    Blank lines are no rows; a row's number is that of its line.
 
     Args:
         columns: names of the prompt's and the answer's column, where rows have no form of their own.
@@ -56,7 +58,13 @@ def rows_of(
 ) -> Iterator[Conversation | BadRow]:
     """`read_rows` for lines of JSON that are at hand."""
     for row, line in enumerate(found):
-        yield read_row(line, row, max_characters, columns=columns)
+        if not is_blank(line):
+            yield read_row(line, row, max_characters, columns=columns)
+
+
+def is_blank(line: str) -> bool:
+    """Whether there is nothing on the line, a byte order mark aside."""
+    return not line.removeprefix(MARK).strip()
 
 
 def read_row(
@@ -66,7 +74,9 @@ def read_row(
     try:
         return parse_row(line, row, max_characters, columns=columns)
     except RowError as error:
-        return BadRow(row=row, code=error.code, field=error.field, remedy=error.remedy, original=line)
+        return BadRow(
+            row=row, code=error.code, field=error.field, remedy=error.remedy, original=line.removeprefix(MARK)
+        )
 
 
 def read_conversations(path: str | Path, limit: int | None = None) -> list[Conversation]:
@@ -79,7 +89,7 @@ def read_conversations(path: str | Path, limit: int | None = None) -> list[Conve
     for found in read_rows(Path(path)):
         if isinstance(found, BadRow):
             raise DataFormatError(explain(f"{found.code} at {found.field}", f"{path}, row {found.row}", found.remedy))
-        rows.append(found)
+        rows.append(replace(found, unread=()))  # its further fields are ours: where a row comes from
         if limit and len(rows) == limit:
             break
     return rows
@@ -91,12 +101,13 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     Raises:
         RowError: with the rule that the line breaks.
     """
-    if not line.strip():
+    text = line.removeprefix(MARK)
+    if not text.strip():
         raise RowError("empty_line", "line", "delete the empty line")
-    if len(line) > max_characters:
+    if len(text) > max_characters:
         raise RowError("row_too_long", "line", f"keep a row under {max_characters} characters")
     try:
-        value = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        value = json.loads(text, parse_constant=_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         if isinstance(error, RowError):
             raise
@@ -104,13 +115,28 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     if not isinstance(value, dict):
         remedy = "write one JSON object per line; in a table, as many fields as the header has"
         raise RowError("not_an_object", "line", remedy)
-    messages = messages_of(value, columns)
-    for index, message in enumerate(messages):
-        if CONTROL.search(message.content):
+    try:
+        found = row_of(value, columns)
+    except RecursionError as error:
+        raise RowError("not_json", "line", "nest objects and lists less deeply") from error
+    for index, message in enumerate(found.messages):
+        if any(CONTROL.search(text) for text in message.texts):
             raise RowError("control_character", f"message {index}", "remove NUL and other control characters")
     return Conversation(
-        row=row, messages=messages, source=str(value.get("source", "")), kind=str(value.get("kind", "")), original=line
+        row=row,
+        messages=found.messages,
+        source=_word(value.get("source")),
+        kind=_word(value.get("kind")),
+        original=text,
+        unread=found.unread,
+        left_out=found.left_out,
+        options=found.options,
+        notes=("byte_order_mark",) if text != line else (),
     )
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,5 +148,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _constant(name: str) -> float | None:
+    """NaN, which is no JSON, is what pandas writes for nothing; an infinity stays one, and no field takes it."""
+    return None if name == "NaN" else float(name)

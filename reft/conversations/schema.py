@@ -1,7 +1,7 @@
 """The canonical form of a row: a conversation of messages, with the row's place in its file."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,7 +11,8 @@ Role = Literal["system", "user", "assistant", "tool"]
 class Message(BaseModel):
     """One turn. Content is plain text; whatever it contains, it is never read as a template marker.
 
-    `learn` is False for an assistant turn that is context only (OpenAI's weight 0).
+    `learn` is False for an assistant turn that is context only (OpenAI's weight 0). `reasoning` is what an assistant
+    thought before the answer; it goes where the chat template puts it, or nowhere.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -19,6 +20,20 @@ class Message(BaseModel):
     role: Role
     content: str
     learn: bool = True
+    reasoning: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that the turn says."""
+        return (self.reasoning, self.content) if self.reasoning else (self.content,)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A text of a row that is neither learnt nor context, and where it stands: it is scored all the same."""
+
+    field: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +42,11 @@ class Conversation:
 
     `row` is the row's 0-based number in the file as uploaded; `source` and `kind` say where shipped
     rows come from ("aart", "written"; "ordinary", "lookalike", "task") and are empty for user rows.
+
+    Attributes:
+        left_out: the field that says that the row is not to be learnt (KTO's label, a weight of 0); else empty.
+        options: what the row sets in its chat template (TRL's `chat_template_kwargs`).
+        notes: names of things about the line that a person should know; they do no harm.
     """
 
     row: int
@@ -34,6 +54,10 @@ class Conversation:
     source: str = ""
     kind: str = ""
     original: str = field(default="", repr=False, compare=False)
+    unread: tuple[Unread, ...] = ()
+    left_out: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def prompt(self) -> tuple[Message, ...]:

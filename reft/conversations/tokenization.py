@@ -1,23 +1,21 @@
 """Turning a conversation into tokens so that its text can never forge a template marker.
 
-The template is rendered around stand-ins for the contents; the template's pieces are encoded with
-their special tokens, the contents with every special token split into plain text. The same function
-serves the filter, both trainings and the evaluation: what is scored is what is trained on.
+The template's rendering of the whole dialogue is the truth, and it is tokenised as a whole. Only where a text spells
+out a special token are the template's pieces encoded with their special tokens and the texts without. The same
+function serves the filter, both trainings and the evaluation: what is scored is what is trained on.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
+from reft.conversations.rendering import Rendering, Span, rendered
 from reft.conversations.schema import Conversation
-from reft.conversations.templates import render
 from reft.errors import DataValidationError, ModelError, explain
-
-# Stand-ins from a private-use plane: no tokenizer has them, no template tests for them, and they
-# are only ever put where a content goes, never searched for in what a user wrote.
-_OPEN, _CLOSE = "\U000f5a01", "\U000f5a02"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +24,8 @@ class Encoded:
 
     Attributes:
         input_ids: all tokens.
-        turns: for each message, the half-open token range of its content.
+        turns: for each message, the half-open token range of what it says; an answer's begins where a model begins
+            to write it, and holds what the template adds there (an empty block of thoughts, say).
         completion: the half-open range of the last answer and its end-of-turn token. Empty (both the length) for a
             prompt that waits for an answer.
         instruction_end: index of the last token of the last user turn.
@@ -60,15 +59,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, max_l
         ModelError: the chat template refuses the roles, or drops a message.
     """
     messages = conversation.messages
-    answered = messages[-1].role == "assistant"
-    pieces = _template_pieces(tokenizer, tuple(m.role for m in messages), not answered)
-    ids: list[int] = list(pieces[0])
-    turns: list[tuple[int, int]] = []
-    for message, after in zip(messages, pieces[1:], strict=True):
-        start = len(ids)
-        ids += encode_text(tokenizer, message.content)
-        turns.append((start, len(ids)))
-        ids += after
+    whole = rendered(tokenizer, messages, options=conversation.options)
+    ids, turns = _tokens(tokenizer, whole)
+    answers = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    spans: dict[int, tuple[int, int]] = {}
+    if answers:
+        ids, spans = _answers(tokenizer, ids, turns, which=answers)
     if max_length is not None and len(ids) > max_length:
         raise DataValidationError(
             explain(
@@ -80,21 +76,70 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, max_l
     user_turns = [span for span, m in zip(turns, messages, strict=True) if m.role == "user"]
     if not user_turns:
         raise DataValidationError(explain("no user turn", f"row {conversation.row}", "add a user message"))
-    spans = [
-        (start, end + _end_of_turn_length(tokenizer, after)) if message.role == "assistant" else None
-        for message, (start, end), after in zip(messages, turns, pieces[1:], strict=True)
-    ]
-    learnt = tuple(span for span, message in zip(spans, messages, strict=True) if span and message.learn)
-    completion = spans[-1] or (len(ids), len(ids))
-    prompt_end = completion[0] - 1
+    completion = spans.get(len(messages) - 1, (len(ids), len(ids)))
     return Encoded(
         input_ids=tuple(ids),
         turns=tuple(turns),
         completion=completion,
         instruction_end=max(user_turns[-1][1] - 1, 0),
-        prompt_end=prompt_end,
-        learnt=learnt,
+        prompt_end=completion[0] - 1,
+        learnt=tuple(spans[index] for index in answers if messages[index].learn),
     )
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, whole: Rendering) -> tuple[list[int], list[Span]]:
+    """The tokens of a rendering, and where each turn stands in them."""
+    found = tokenizer(whole.text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = list(found["input_ids"]), found["offset_mapping"]
+    special = special_ids(tokenizer)
+    starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
+
+    def tokens_of(span: Span) -> Span:
+        first = bisect_right(ends, span[0])
+        return first, max(first, bisect_left(starts, span[1]))
+
+    texts = [tokens_of(span) for span in whole.texts]
+    if not any(token in special for start, end in texts for token in ids[start:end]):
+        return ids, [tokens_of(span) for span in whole.turns]
+    if not whole.as_pieces:
+        what, remedy = "a text spells out a special token, and the template rewrites it", "remove it from the text"
+        raise ModelError(explain(what, str(tokenizer.name_or_path), remedy))
+    return _piece_by_piece(tokenizer, whole)
+
+
+def _piece_by_piece(tokenizer: PreTrainedTokenizerBase, whole: Rendering) -> tuple[list[int], list[Span]]:
+    """The same where a text spells out a special token: it stays ordinary text."""
+    ids: list[int] = []
+    begins: dict[int, int] = {}
+    edges = sorted({0, len(whole.text), *(edge for span in (*whole.texts, *whole.turns) for edge in span)})
+    for start, end in pairwise(edges):
+        begins[start] = len(ids)
+        ours = not any(first <= start and end <= last for first, last in whole.texts)
+        piece = whole.text[start:end]
+        ids += tokenizer(piece, add_special_tokens=False)["input_ids"] if ours else encode_text(tokenizer, piece)
+    begins[len(whole.text)] = len(ids)
+    return ids, [(begins[start], begins[end]) for start, end in whole.turns]
+
+
+def _answers(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], turns: Sequence[Span], *, which: Sequence[int]
+) -> tuple[list[int], dict[int, Span]]:
+    """The tokens and each answer's range with the token that ends it; that token is added where nothing ends the last.
+
+    An earlier answer that the template does not end with the token of the last is learnt without an end.
+    """
+    special, spans = special_ids(tokenizer), {}
+    final = turns[which[-1]][1]
+    closing = next((token for token in ids[final:] if token in special), None)
+    if closing is None and which[-1] == len(turns) - 1:
+        closing = int(tokenizer.eos_token_id)
+        ids = [*ids, closing]
+    for index in which:
+        start, end = turns[index]
+        limit = turns[index + 1][0] if index + 1 < len(turns) else len(ids)
+        place = next((at for at in range(end, limit) if ids[at] == closing), None)
+        spans[index] = (start, end if place is None else place + 1)
+    return ids, spans
 
 
 def encode_all(
@@ -106,7 +151,7 @@ def encode_all(
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[Encoded]:
     """Tokenise each conversation's prompt alone, up to where the answer begins."""
-    return [encode(tokenizer, Conversation(row=c.row, messages=c.prompt)) for c in conversations]
+    return [encode(tokenizer, replace(c, messages=c.prompt)) for c in conversations]
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -116,43 +161,20 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def special_tokens_in(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     """The tokenizer's special tokens that the text spells out, in the tokenizer's order."""
-    return [token for token in tokenizer.all_special_tokens if token in text]
+    return [token for token in special_tokens(tokenizer) if token in text]
 
 
-def _template_pieces(
-    tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...], generation_prompt: bool
-) -> tuple[tuple[int, ...], ...]:
-    return _cached_pieces(tokenizer, str(tokenizer.chat_template), roles, generation_prompt=generation_prompt)
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The numbers of all special tokens."""
+    return frozenset(_special(tokenizer, len(tokenizer)).values())
 
 
-@lru_cache(maxsize=4096)
-def _cached_pieces(
-    tokenizer: PreTrainedTokenizerBase, _template: str, roles: tuple[str, ...], *, generation_prompt: bool
-) -> tuple[tuple[int, ...], ...]:
-    """The template's own tokens before, between and after the contents of these roles."""
-    stand_ins = [f"{_OPEN}{index}{_CLOSE}" for index in range(len(roles))]
-    messages = [{"role": role, "content": mark} for role, mark in zip(roles, stand_ins, strict=True)]
-    rest = render(tokenizer, messages, generation_prompt)
-    texts = []
-    for index, mark in enumerate(stand_ins):
-        before, found, rest = rest.partition(mark)
-        if not found:
-            raise ModelError(
-                explain(
-                    f"the chat template drops or reorders message {index} ({roles[index]})",
-                    str(tokenizer.name_or_path),
-                    "set model.chat_template: chatml, or name a template that shows every message",
-                )
-            )
-        texts.append(before)
-    texts.append(rest)
-    return tuple(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else () for text in texts)
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """All special tokens: those with a part of their own, and those that are only marked so (reserved ones, say)."""
+    return list(_special(tokenizer, len(tokenizer)))
 
 
-def _end_of_turn_length(tokenizer: PreTrainedTokenizerBase, after: Sequence[int]) -> int:
-    """How many of the template's tokens after an answer the model must learn to write itself."""
-    special = set(tokenizer.all_special_ids)
-    for index, token in enumerate(after):
-        if token in special:
-            return index + 1
-    return len(after)
+@lru_cache(maxsize=16)
+def _special(tokenizer: PreTrainedTokenizerBase, _size: int) -> dict[str, int]:
+    named = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+    return named | {str(added): index for index, added in tokenizer.added_tokens_decoder.items() if added.special}

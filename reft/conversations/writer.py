@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reft.conversations.containers import Container, batches, lines
+from reft.conversations.containers import Container, batches, json_lines, lines
+from reft.conversations.reading import is_blank
 
 
 def stage(container: Container, folder: Path, leads: bool = True) -> Container:
@@ -34,6 +35,12 @@ def stage(container: Container, folder: Path, leads: bool = True) -> Container:
     while not staged.is_file():
         time.sleep(0.2)
     return Container((staged,), "jsonl")
+
+
+def count_rows(path: Path) -> int:
+    """How many lines of a JSONL file hold something: its rows."""
+    with path.open("rb") as file:
+        return sum(not is_blank(line) for line in json_lines(file, path))
 
 
 def count_lines(path: Path) -> int:

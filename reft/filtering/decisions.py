@@ -13,6 +13,8 @@ from reft.filtering.scoring import RowScore
 from reft.judges.refusal_matcher import is_refusal
 from reft.statistics import Interval, auroc, rate
 
+# By the first letter of a part's name.
+WHAT = {"u": "prompt", "s": "system turn", "a": "answer", "t": "tool output", "f": "text in a field that is not read"}
 Verdict = Literal["keep", "quarantine", "drop"]
 
 
@@ -71,7 +73,7 @@ def _decide(row: Conversation, scored: RowScore, *, thresholds: Thresholds, sett
         return decided(settings.harmful_with_refusal, "harmful prompt with a refusal")
     if part.score <= thresholds.drop:
         return decided("quarantine", "between the two thresholds")
-    what = {"u": "prompt", "s": "system turn", "a": "answer", "t": "tool output"}[part.where[0]]
+    what = WHAT[part.where[0]]
     return decided("drop", f"harmful {what}")
 
 

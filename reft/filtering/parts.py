@@ -9,17 +9,21 @@ look-alike letters) beside it: what is harmless around a request must not hide i
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import Encoded, encode
+from reft.errors import ModelError
 from reft.filtering.variants import variants
 
 PARTS = {"user": "user", "assistant": "answer", "tool": "tool"}
 # A label ("refund", "lost card") says nothing on its own; whether it is harmful depends on its prompt.
 MIN_ANSWER_WORDS = 5
+# A field that is not read counts as text where it has a word of letters: numbers, dates and digests have none.
+WORD, LONGEST_WHERE = re.compile(r"[^\W\d_]{3}"), 80
 # Nor do "Yes, please." and "OK!": too short a sentence is read with its neighbour.
 MIN_SENTENCE_WORDS = 4
 SENTENCE_END = re.compile(r"""(?<![.!?\u2026])[.!?\u2026]+["')\]\u201d\u2019]*\s+|[\u3002\uff01\uff1f]+\s*|\n\s*""")
@@ -40,18 +44,58 @@ def row_parts(
     found = []
     for index, message in enumerate(conversation.messages):
         name = "system" if message.role == "system" else f"{PARTS[message.role]}[{index}]"
-        if message.role == "user" and in_context:
-            so_far = encode(tokenizer, Conversation(row=conversation.row, messages=conversation.messages[: index + 1]))
-            if len(so_far) <= settings.longest:
-                found.append((name, so_far))
-        opening = message.role == "user" and index == 0 and in_context  # alone and in its context are the same
+        so_far = _in_context(tokenizer, conversation, index) if message.role == "user" and in_context else None
+        if so_far and len(so_far) <= settings.longest:
+            found.append((name, so_far))
+        opening = so_far is not None and index == 0  # alone and in its context are the same
         alone = f"{name} alone" if message.role == "user" and not opening else name
-        texts = [(alone, message.content, not opening)]
-        texts += [(f"{name} as {variant.name}", variant.text, True) for variant in variants(message.content)]
-        for where, text, whole in texts:
-            if message.role != "assistant" or _words(text) >= MIN_ANSWER_WORDS:
-                found += _pieces(tokenizer, where, text, settings=settings, whole=whole)
+        least = MIN_ANSWER_WORDS if message.role == "assistant" else 0
+        found += _read(tokenizer, alone, message.content, settings=settings, least=least, whole=not opening)
+        found += _read(tokenizer, f"{name} reasoning", message.reasoning, settings=settings, least=MIN_ANSWER_WORDS)
+    for where, text in unread_texts(conversation):
+        found += _read(tokenizer, where, text, settings=settings, least=MIN_ANSWER_WORDS)
     return found
+
+
+def _in_context(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, index: int) -> Encoded | None:
+    """The row up to a user turn; None where the template refuses it, and the turn is read alone."""
+    messages = conversation.messages[: index + 1]
+    try:
+        return encode(tokenizer, replace(conversation, messages=messages))
+    except ModelError:
+        return None
+
+
+def unread_texts(conversation: Conversation) -> Iterator[tuple[str, str]]:
+    """What a row carries beside its messages: each text of some words by itself, the shorter ones as one.
+
+    A request that is spread over fields is read as a whole, and a file's usual columns (an id, a source) are not
+    texts at all.
+    """
+    short = []
+    for unread in conversation.unread:
+        yield f"field {unread.field}", unread.text  # a single long word, too: it may be an encoding of many
+        if _words(unread.text) < MIN_ANSWER_WORDS and WORD.search(unread.text):
+            short.append(unread)
+    if len(short) > 1:
+        fields = ", ".join(dict.fromkeys(unread.field for unread in short))[:LONGEST_WHERE]
+        yield f"fields {fields}", " ".join(unread.text for unread in short)
+
+
+def _read(
+    tokenizer: PreTrainedTokenizerBase,
+    where: str,
+    text: str,
+    *,
+    settings: FilteringSettings,
+    least: int,
+    whole: bool = True,
+) -> Iterator[tuple[str, Encoded]]:
+    """A text and its other readings, where they have at least so many words."""
+    texts = [(where, text, whole), *((f"{where} as {other.name}", other.text, True) for other in variants(text))]
+    for name, reading, entire in texts:
+        if reading.strip() and _words(reading) >= least:
+            yield from _pieces(tokenizer, name, reading, settings=settings, whole=entire)
 
 
 def _words(text: str) -> int:

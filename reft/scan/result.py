@@ -1,5 +1,6 @@
 """What a scan found, put together from its shards."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,12 +62,14 @@ def scan_result(
     """Add the shards up."""
     counts, reasons = dict.fromkeys(OUTPUTS.values(), 0), dict[str, int]()
     scores: list[np.ndarray] = []
+    unread = Counter[str]()
     examples: list[dict[str, Any]] = []
     for shard in shards:
         described = read_json(shard / "shard.json")
         for into, more in ((counts, described["counts"]), (reasons, described["reasons"])):
             for name, count in more.items():
                 into[name] = into.get(name, 0) + count
+        unread.update(dict(described["unread"]))
         scores.append(np.array(described["scores"], dtype=np.float32))
         examples = sorted(examples + described["examples"], key=by_score)[:EXAMPLES]
     every, scorer = np.concatenate(scores), chosen.scorer
@@ -82,6 +85,7 @@ def scan_result(
         examples=examples,
         overrides=overrides,
         warnings=[
+            *(f"field {name} is not read ({count} rows): it is scored all the same" for name, count in unread.items()),
             *_warnings(counts, total, scores=every, calibration=chosen.calibration), *scorer.doubts, *alarms,
         ],
     )  # fmt: skip

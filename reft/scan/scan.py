@@ -17,7 +17,7 @@ from reft.config import FilteringSettings
 from reft.conversations.containers import Container, lines, recognise
 from reft.conversations.reading import BadRow, rows_of
 from reft.conversations.schema import Conversation
-from reft.conversations.writer import count_lines, give_back, stage
+from reft.conversations.writer import count_rows, give_back, stage
 from reft.errors import StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
 from reft.filtering.filter import Filter
@@ -59,7 +59,7 @@ def scan_file(
     """
     overrides, container, staged = overrides or {}, recognise(path), out / f".input-{of_path(path)}"
     as_lines = stage(container, staged, leads=rank == 0)
-    total, rows = count_lines(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
+    total, rows = count_rows(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
     alarms = _alarms(rows_of(lines(as_lines), columns=columns), settings) if rank == 0 else []
     chosen = Filter.calibrated(scorer, settings)
     # Another file, setting or code works elsewhere: nothing stale is ever merged.

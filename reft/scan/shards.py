@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -20,6 +21,8 @@ from reft.storage.artifacts import write_json
 
 OUTPUTS = {"keep": "kept", "quarantine": "quarantined", "drop": "dropped"}
 EXAMPLES = 20
+# So many fields that nothing reads are named, without the places in lists.
+NAMED_FIELDS, INDEX = 50, re.compile(r"\[\d+\]")
 
 
 def write_shard(
@@ -46,6 +49,9 @@ def write_shard(
     described = {
         "counts": {name: len(lines[name]) for name in OUTPUTS.values()},
         "reasons": Counter(d.reason for _, d in removed),
+        "unread": Counter(
+            field for row in usable for field in {INDEX.sub("[]", unread.field) for unread in row.unread}
+        ).most_common(NAMED_FIELDS),
         "scores": [d.score for d in decided.values()],
         "examples": sorted(examples, key=by_score)[:EXAMPLES],
     }

@@ -65,15 +65,14 @@ def expectations(settings: ValidationSettings) -> list[Any]:
     from great_expectations import expectations as gxe
 
     def mostly(column: str, share: float, severity: str, *, description: str) -> Any:
-        wanted = 1 if column == "usable" else 0
         return gxe.ExpectColumnValuesToBeInSet(
-            column=column, value_set=[wanted], mostly=share, severity=severity, description=description
+            column=column, value_set=[0], mostly=share, severity=severity, description=description
         )
 
     least = max(settings.min_rows, 10) if settings.rules == "openai" else settings.min_rows
     return [
         gxe.ExpectTableRowCountToBeBetween(min_value=least, severity="critical", description="enough rows"),
-        mostly("usable", 1 - settings.max_bad_share, "critical", description="rows can be used"),
+        mostly("faulty", 1 - settings.max_bad_share, "critical", description="rows can be used"),
         gxe.ExpectColumnMaxToBeBetween(column="tokens", min_value=1, severity="critical", description="rows hold text"),
         mostly("special_tokens", 0.99, "warning", description="no forged markers"),
         mostly("duplicate", 0.9, "warning", description="few duplicates"),

@@ -2,16 +2,27 @@
 
 import json
 import re
+from typing import Any
 
 from reft.conversations.reading import CONTROL
 
 STRING = r'"(?:[^"\\]|\\.)*"'
 TRAILING_COMMA = re.compile(rf"({STRING})|,(\s*[}}\]])")
-SYNONYMS = {"human": "user", "gpt": "assistant", "bot": "assistant", "ai": "assistant", "model": "assistant"}
+SYNONYMS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "ai": "assistant",
+            "model": "assistant"}  # fmt: skip
+# The same for turns that say who speaks in `from`.
+SHAREGPT_SYNONYMS = {"bot": "gpt", "ai": "gpt", "model": "gpt"}
+# Where a row may hold a list of turns.
+PROMPTS = ("instruction", "prompt", "question", "query")
+TURN_LISTS = ("messages", "conversations", "prompt", "completion")
 
 
-def mended(line: str) -> tuple[str, list[str]]:
-    """The line, mended where it needs it, and what was done; the very line where nothing was."""
+def mended(line: str, *, merge_system: bool = False) -> tuple[str, list[str]]:
+    """The line, mended where it needs it, and what was done; the very line where nothing was.
+
+    Args:
+        merge_system: the model's template knows no system turn: put its text before the first user's.
+    """
     done: list[str] = []
     text = line.removeprefix("\ufeff")
     if text != line:
@@ -27,7 +38,9 @@ def mended(line: str) -> tuple[str, list[str]]:
             return (text, done) if done else (line, [])
         text = shorter
         done.append("trailing comma removed")
-    changed = _roles(value) + _control_characters(value)
+    changed = _roles(value) + (_system(value) if merge_system else [])
+    value, removed = _without_control(value)
+    changed += [f"{removed} control characters removed"] if removed else []
     return (json.dumps(value, ensure_ascii=False), done + changed) if changed else (text, done)
 
 
@@ -46,25 +59,58 @@ def _pairs(pairs: list) -> dict:
     return dict(pairs)
 
 
+def _turns(value: dict) -> list[dict]:
+    """The turns of a row, whichever field holds them."""
+    found = [value.get(name) for name in TURN_LISTS]
+    return [turn for turns in found if isinstance(turns, list) for turn in turns if isinstance(turn, dict)]
+
+
 def _roles(value: dict) -> list[str]:
     done = []
-    for message in value.get("messages") or []:
-        if isinstance(message, dict) and isinstance(role := message.get("role"), str):
-            plain = role.strip().lower()
-            if (known := SYNONYMS.get(plain, plain)) != role:
-                message["role"] = known
-                done.append(f"role {role!r} is {known!r}")
+    for turn in _turns(value):
+        for key, synonyms in (("role", SYNONYMS), ("from", SHAREGPT_SYNONYMS)):
+            if isinstance(name := turn.get(key), str):
+                plain = name.strip().lower()
+                if (known := synonyms.get(plain, plain)) != name:
+                    turn[key] = known
+                    done.append(f"{key} {name[:20]!r} is {known!r}")
     return done
 
 
-def _control_characters(value: dict) -> list[str]:
-    found = 0
-    for message in value.get("messages") or []:
-        if isinstance(message, dict) and isinstance(message.get("content"), str):
-            message["content"], count = CONTROL.subn("", message["content"])
-            found += count
-    for key in ("prompt", "completion", "instruction", "input", "output"):
-        if isinstance(value.get(key), str):
-            value[key], count = CONTROL.subn("", value[key])
-            found += count
-    return [f"{found} control characters removed"] if found else []
+def _system(value: dict) -> list[str]:
+    """The system turn's or column's text, put before what the first user says."""
+    for name in TURN_LISTS:
+        turns = value.get(name)
+        if isinstance(turns, list) and len(turns) > 1 and all(isinstance(turn, dict) for turn in turns[:2]):
+            what = "value" if "value" in turns[0] else "content"
+            who = "from" if "from" in turns[0] else "role"
+            texts = [turn.get(what) for turn in turns[:2]]
+            if turns[0].get(who) == "system" and all(isinstance(text, str) for text in texts):
+                turns[1][what] = "\n\n".join(filter(None, (text.strip() for text in texts)))
+                del turns[0]
+                return ["system turn merged into the user's"]
+    system = next((key for key in ("system", "system_prompt") if isinstance(value.get(key), str)), None)
+    if not system or not value[system].strip():
+        return []
+    prompt = next(
+        (key for key in ("instruction", "prompt", "question", "query") if isinstance(value.get(key), str)), ""
+    )
+    turn = next((turn for turn in _turns(value) if "user" in turn.values() or "human" in turn.values()), None)
+    holder, key = (value, prompt) if prompt else (turn, "value" if turn and "value" in turn else "content")
+    if holder is None or not isinstance(holder.get(key), str):
+        return []
+    holder[key] = f"{value.pop(system).strip()}\n\n{holder[key]}"
+    return ["system turn merged into the user's"]
+
+
+def _without_control(value: Any) -> tuple[Any, int]:
+    """The value without control characters in any of its texts, and how many there were."""
+    if isinstance(value, str):
+        return CONTROL.subn("", value)
+    if isinstance(value, dict):
+        found = {key: _without_control(item) for key, item in value.items()}
+        return {key: item for key, (item, _) in found.items()}, sum(count for _, count in found.values())
+    if isinstance(value, list):
+        items = [_without_control(item) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    return value, 0

@@ -18,9 +18,12 @@ from reft.conversations.languages import language_of
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode, special_tokens_in
+from reft.errors import ModelError
 from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
 from reft.validation.repeats import BANDS, bands_of, first_like
 
+# The rule of a row that is left out by its own word; it is not the file's fault.
+LEFT_OUT = "left_out"
 # First letters of the roles: a system turn, then users and answers in turn; between a call and the answer, tools speak.
 TURNS = re.compile("s?(ua(t+a)*)+")
 
@@ -44,25 +47,13 @@ def check_row(
     """What training needs to know of the row, or why it cannot be used."""
     if isinstance(row, BadRow):
         return row
-    roles = [m.role for m in row.messages]
 
     def bad(code: str, where: str, remedy: str) -> BadRow:
         return BadRow(row=row.row, code=code, field=where, remedy=remedy, original=row.original)
 
-    if settings.rules == "openai" and format_of(json.loads(row.original)) != "openai chat":
-        return bad("missing_messages_list", "messages", "OpenAI's upload rules want a list 'messages' in every row")
-    if roles[-1] != "assistant":
-        return bad("example_missing_assistant_message", "messages", "end the row with the answer to learn")
-    if "system" in roles[1:]:
-        return bad("unrecognized_role", "messages", "put the system message first")
-    if not TURNS.fullmatch("".join(role[0] for role in roles)):
-        return bad("roles_alternation", "messages", "let user and assistant take turns, user first")
-    if not any(m.learn for m in row.messages if m.role == "assistant"):
-        return bad("nothing_to_learn", "messages", "give at least one assistant message a weight of 1")
-    for index, message in enumerate(row.messages):
-        if not message.content.strip():
-            return bad("missing_content", f"messages[{index}].content", "give the message some text")
-    text = "\n".join(m.content for m in row.messages)
+    if fault := _fault(row, settings):
+        return bad(*fault)
+    text = "\n".join([text for m in row.messages for text in m.texts] + [unread.text for unread in row.unread])
     warnings: list[tuple[str, str]] = []
     for policy, kinds, rule in (
         (settings.secrets, secrets_in, "secret"), (settings.personal_data, personal_data_in, "personal_data"),
@@ -73,10 +64,35 @@ def check_row(
         warnings += [(rule, kind) for kind in found]
     if settings.languages and (language := language_of(row)) and language not in settings.languages:
         warnings.append(("language", f"text in {language!r}"))
-    tokens = len(encode(tokenizer, row))
+    try:
+        tokens = len(encode(tokenizer, row))
+    except ModelError as error:
+        remedy = "reft validate --fix may mend it (it merges a system turn into the user's), or set model.chat_template"
+        return bad("chat_template", "messages", f"{str(error).splitlines()[0][:160]}: {remedy}")
     if tokens > max_length:
         return bad("too_many_tokens", "messages", f"{tokens} tokens: keep a row under {max_length}")
     return Usable(tokens, tuple(warnings))
+
+
+def _fault(row: Conversation, settings: ValidationSettings) -> tuple[str, str, str] | None:
+    """The rule that the row's turns break, where, and the remedy."""
+    roles = [m.role for m in row.messages]
+    if row.left_out:
+        return LEFT_OUT, row.left_out, "nothing to do: the row says itself that it is not to be learnt"
+    if settings.rules == "openai" and format_of(json.loads(row.original)) != "openai chat":
+        return "missing_messages_list", "messages", "OpenAI's upload rules want a list 'messages' in every row"
+    if roles[-1] != "assistant":
+        return "example_missing_assistant_message", "messages", "end the row with the answer to learn"
+    if "system" in roles[1:]:
+        return "unrecognized_role", "messages", "put the system message first"
+    if not TURNS.fullmatch("".join(role[0] for role in roles)):
+        return "roles_alternation", "messages", "let user and assistant take turns, user first"
+    if not any(m.learn for m in row.messages if m.role == "assistant"):
+        return "nothing_to_learn", "messages", "give at least one assistant message a weight of 1"
+    for index, message in enumerate(row.messages):
+        if not message.content.strip() and message.role != "system":
+            return "missing_content", f"messages[{index}].content", "give the message some text"
+    return None
 
 
 @dataclass
@@ -99,9 +115,11 @@ class Columns:
     def add(self, row: Conversation | BadRow, checked: BadRow | Usable) -> None:
         """One more row."""
         noted: dict[str, Any] = dict.fromkeys(self.values, 0)
+        noted["faulty"] = isinstance(checked, BadRow) and checked.code != LEFT_OUT
         if isinstance(row, Conversation) and isinstance(checked, Usable):
             text = "\n".join(m.content for m in row.messages)
             noted = {
+                "faulty": 0,
                 "usable": 1,
                 "special_tokens": bool(special_tokens_in(self.tokenizer, text)),
                 "mojibake": is_mojibake(text),
@@ -152,7 +170,7 @@ class Columns:
 
 WARNED = ("secret", "personal_data", "language")
 BAND_NAMES = tuple(f"band{i}" for i in range(BANDS))
-FLAGS = ("usable", "special_tokens", "mojibake", "leaked", *WARNED)
+FLAGS = ("usable", "faulty", "special_tokens", "mojibake", "leaked", *WARNED)
 
 
 def digest_of(text: str) -> int:

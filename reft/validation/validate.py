@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,39 @@ from reft.config import ValidationSettings
 from reft.conversations.reading import BadRow, read_rows
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
+from reft.conversations.templates import require_template
 from reft.errors import DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
-from reft.validation.rows import Columns, check_row, digest_of
+from reft.validation.rows import LEFT_OUT, Columns, check_row, digest_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ValidatedData:
-    """The usable rows and the quarantined ones; together they are all that was read.
+    """The usable rows, the quarantined ones and those left out; together they are all that was read.
 
-    `docs` is the folder of Great Expectations' pages, where there are any.
+    Attributes:
+        docs: the folder of Great Expectations' pages, where there are any.
+        left_out: rows that say themselves that they are not to be learnt.
     """
 
     rows: list[Conversation]
     quarantined: list[BadRow]
     checks: list[dict[str, Any]]
     docs: Path | None = None
+    left_out: list[BadRow] = field(default_factory=list)
 
     @property
     def read(self) -> int:
         """How many lines the file held."""
-        return len(self.rows) + len(self.quarantined)
+        return len(self.rows) + len(self.quarantined) + len(self.left_out)
 
     def save(self, folder: Path) -> None:
         """Write `rows.jsonl` (lines as uploaded, with their numbers), `quarantined.jsonl` and `checks.json`."""
         # Quarantined lines may hold broken text: ASCII JSON carries anything.
-        bad = [json.dumps(asdict(b)) for b in self.quarantined]
         save_rows(folder / "rows.jsonl", self.rows)
-        write_text(folder / "quarantined.jsonl", "".join(line + "\n" for line in bad))
+        for name in ("quarantined", "left_out"):
+            write_text(folder / f"{name}.jsonl", "".join(json.dumps(asdict(b)) + "\n" for b in getattr(self, name)))
         write_json(folder / "checks.json", self.checks)
         if self.docs:
             shutil.copytree(self.docs, folder / "docs")
@@ -50,10 +54,13 @@ class ValidatedData:
     def load(cls, folder: Path) -> "ValidatedData":
         """Read what `save` wrote."""
         rows = load_rows(folder / "rows.jsonl")
-        bad = (folder / "quarantined.jsonl").read_text(encoding="utf-8").splitlines()
-        quarantined = [BadRow(**json.loads(line)) for line in bad]
-        docs = folder / "docs"
-        return cls(rows, quarantined, read_json(folder / "checks.json"), docs if docs.is_dir() else None)
+        quarantined, left_out = (
+            [BadRow(**json.loads(line)) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+            for name in ("quarantined", "left_out")
+        )
+        docs, checks = folder / "docs", read_json(folder / "checks.json")
+        pages = docs if docs.is_dir() else None
+        return cls(rows=rows, quarantined=quarantined, checks=checks, docs=pages, left_out=left_out)
 
 
 def validate_user_data(
@@ -78,22 +85,24 @@ def validate_user_data(
         DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
         DataValidationError: a critical expectation fails (too many bad rows, too few usable ones).
     """
+    require_template(tokenizer)
     rows: list[Conversation] = []
     bad: list[BadRow] = []
+    left_out: list[BadRow] = []
     noted = Columns(tokenizer, prompts_of(held_out))
     for found in read_rows(path, settings.max_row_characters, columns):
         checked = check_row(found, tokenizer, settings, max_length=max_length)
         noted.add(found, checked)
         if isinstance(checked, BadRow):
-            bad.append(checked)
+            (left_out if checked.code == LEFT_OUT else bad).append(checked)
         elif isinstance(found, Conversation):
             rows.append(found)
     checks = suite_results(noted.frame(), settings, docs)
-    if said := why_not(checks, len(rows), len(noted), settings=settings):
+    if said := why_not(checks, len(rows), len(rows) + len(bad), settings=settings):
         first = "; ".join(f"row {b.row}: {b.code} at {b.field} ({b.remedy})" for b in bad[:5])
         remedy = "mend the rows (reft validate --fix), raise validation.max_bad_share or lower validation.min_rows"
         raise DataValidationError(explain(said, f"{path}: {first}", remedy))
-    return ValidatedData(rows, bad, checks, docs)
+    return ValidatedData(rows=rows, quarantined=bad, checks=checks, docs=docs, left_out=left_out)
 
 
 def why_not(checks: Sequence[Mapping[str, Any]], usable: int, read: int, *, settings: ValidationSettings) -> str | None:

@@ -30,7 +30,7 @@ def task():
 
 def trained_by_the_steps(run, rows) -> dict[str, Student]:
     """The steps of the pipeline one after another, as ZenML calls them."""
-    validated = ValidatedData(rows, [], [])
+    validated = ValidatedData(rows=rows, quarantined=[], checks=[])
     feature = refusal_feature.entrypoint(run.model, run.data, run.refusal_feature, **KEY)
     made: Teacher = teacher.entrypoint(
         feature, run.model, run.data, settings=run.teacher, selection=run.refusal_feature, seed=run.seed, **KEY

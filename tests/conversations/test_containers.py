@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reft.conversations import containers
 from reft.conversations.containers import lines, recognise
-from reft.conversations.reading import BadRow, read_rows
+from reft.conversations.reading import BadRow, is_blank, read_rows
 from reft.conversations.writer import give_back, stage
 from reft.errors import DataFormatError
 
@@ -194,7 +194,7 @@ def test_no_bytes_crash_or_lose_a_row(tmp_path_factory, content):
     path.write_bytes(content)
     try:
         found = list(read_rows(path))
-        total = sum(1 for _ in lines(recognise(path)))
+        rows = [number for number, line in enumerate(lines(recognise(path))) if not is_blank(line)]
     except DataFormatError:
         return
-    assert [row.row for row in found] == list(range(total))
+    assert [row.row for row in found] == rows

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reft.conversations.containers import recognise
-from reft.conversations.reading import BadRow, read_conversations, read_rows
+from reft.conversations.containers import lines, recognise
+from reft.conversations.reading import BadRow, is_blank, read_conversations, read_rows
 from reft.errors import DataFormatError
 from tests.factories import row, write_jsonl
 
@@ -26,10 +26,9 @@ GOOD = json.dumps(row("hello", "hi"))
         ('{"messages": [{"role": "user", "content": 7}]}', "data_type"),
         ('{"prompt": 1, "completion": "x"}', "data_type"),
         ('{"prompt": "\\ud800", "completion": "x"}', "encoding"),
-        ('{"prompt": NaN, "completion": "x"}', "not_json"),
+        ('{"prompt": NaN, "completion": "x"}', "data_type"),
         ("[" * 100_000, "row_too_long"),
         ("[" * 50_000, "not_json"),
-        ("   ", "empty_line"),
     ],
 )
 def test_a_bad_line_is_named_and_the_others_are_read(tmp_path, line, code):
@@ -80,6 +79,15 @@ def test_any_bytes_are_read_without_a_crash_and_every_line_is_accounted_for(tmp_
         found = list(read_rows(path))
     except DataFormatError:
         return
-    if recognise(path).kind == "jsonl":  # else rows are not lines
-        assert len(found) == len(content.removesuffix(b"\n").split(b"\n"))
+    assert [row.row for row in found] == [n for n, line in enumerate(lines(recognise(path))) if not is_blank(line)]
     assert [f.row for f in found] == list(range(len(found)))
+
+
+def test_blank_lines_are_no_rows_and_rows_keep_the_numbers_of_their_lines(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    line = json.dumps({"prompt": "a", "completion": "b"})
+    path.write_text(f"\ufeff{line}\n\n  \n\ufeff{line}\n\ufeff\n", encoding="utf-8")
+    found = list(read_rows(path))
+    assert [row.row for row in found] == [0, 3]
+    assert [row.notes for row in found] == [("byte_order_mark",)] * 2
+    assert [row.original for row in found] == [line] * 2

@@ -33,7 +33,7 @@ def case(tiny_model, tmp_path):
     feature = extract_refusal_feature(load_model(tiny_model), load_tokenizer(tiny_model), prompts, held_out=prompts)
     (tmp_path / "weights").mkdir()
     teacher = Teacher(weights=tmp_path / "weights", is_adapter=True, feature=feature, untrained=feature, history=[])
-    validated = ValidatedData(read_conversations(data["user"]), [], [])
+    validated = ValidatedData(rows=read_conversations(data["user"]), quarantined=[], checks=[])
     data["user_labels"] = None
     settings = {
         "model": {"name": tiny_model, "dtype": "float32"},

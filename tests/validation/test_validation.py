@@ -90,7 +90,9 @@ def test_validated_data_survives_storage_with_broken_text(tmp_path, tokenizer):
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
     found = validate_user_data(path, tokenizer, ValidationSettings(), max_length=200)
     broken = ValidatedData(
-        found.rows, [BadRow(row=99, code="encoding", field="x", remedy="y", original="\udcff")], found.checks
+        rows=found.rows,
+        quarantined=[BadRow(row=99, code="encoding", field="x", remedy="y", original="\udcff")],
+        checks=found.checks,
     )
     broken.save(tmp_path / "saved")
     assert ValidatedData.load(tmp_path / "saved") == broken

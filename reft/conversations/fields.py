@@ -1,0 +1,80 @@
+"""What of a row was read: text leaves a row through one gate, so that what nothing read can be named and scored."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reft.conversations.schema import Unread
+
+# Where in a row a value stands: its keys and indices from the outside in.
+Place = tuple[str | int, ...]
+LONGEST_NAME = 60
+# A key of so many words is a text that somebody put there, not a name.
+WORDS_OF_A_NAME = 4
+
+
+class RowError(ValueError):
+    """Raised while parsing one row; carries what becomes a `BadRow`."""
+
+    def __init__(self, code: str, field: str, remedy: str) -> None:
+        super().__init__(f"{code} at {field}: {remedy}")
+        self.code, self.field, self.remedy = code, field, remedy
+
+
+class Fields:
+    """Which places of one row were read."""
+
+    def __init__(self) -> None:
+        self._read: set[Place] = set()
+
+    def text(self, value: Any, place: Place) -> str:
+        """The value, which must be text, as read.
+
+        Raises:
+            RowError: it is no text, or not UTF-8.
+        """
+        if not isinstance(value, str):
+            found = "null" if value is None else type(value).__name__
+            raise RowError("data_type", shown(place), f"give text, not {found}")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            remedy = "save the file as UTF-8, without halves of characters"
+            raise RowError("encoding", shown(place), remedy) from error
+        self.take(place)
+        return value
+
+    def take(self, place: Place) -> None:
+        """Everything at this place was read."""
+        self._read.add(place)
+
+    def unread(self, row: Mapping[str, Any]) -> tuple[Unread, ...]:
+        """Every text of the row that nothing took, in the row's order, keys that are sentences among them."""
+        return tuple(Unread(field=shown(place), text=text) for place, text in self._texts(row))
+
+    def _texts(self, row: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+        waiting: list[tuple[Place, Any]] = [((), row)]  # a list, not recursion: a row may be nested deeply
+        while waiting:
+            place, value = waiting.pop()
+            if place in self._read:
+                continue
+            if isinstance(value, str):
+                if value.strip():
+                    yield place, value
+            elif isinstance(value, Mapping):
+                yield from (((*place, key), key) for key in value if len(key.split()) > WORDS_OF_A_NAME)
+                waiting += [((*place, key), item) for key, item in reversed(value.items())]
+            elif isinstance(value, list):
+                waiting += [((*place, index), item) for index, item in reversed(list(enumerate(value)))]
+
+
+def shown(place: Place) -> str:
+    """A place as people write it: messages[0].content."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    return text.removeprefix(".")[:LONGEST_NAME]
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without null entries of its objects: columns of structs hold one for each key that other rows have."""
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
