@@ -104,9 +104,9 @@ def why_not(checks: Sequence[Mapping[str, Any]], usable: int, read: int, *, sett
     return f"the data fails: {', '.join(failed)} ({read - usable} of {read} rows cannot be used)" if failed else None
 
 
-def prompts_of(held_out: Path | None) -> frozenset[int]:
-    """Digests of the prompts of a file; none for no file."""
-    if held_out is None or not held_out.exists():
+def prompts_of(path: Path | None, columns: tuple[str, str] | None = None) -> frozenset[int]:
+    """Digests of the prompts of a file or folder; none for no file."""
+    if path is None or not path.exists():
         return frozenset()
-    rows = (row for row in read_rows(held_out) if isinstance(row, Conversation))
+    rows = (row for row in read_rows(path, columns=columns) if isinstance(row, Conversation))
     return frozenset(digest_of(row.instruction) for row in rows if any(m.role == "user" for m in row.messages))
