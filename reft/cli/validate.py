@@ -73,5 +73,5 @@ def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None
         typer.echo(f"  row {bad['row']}: {bad['rule']} at {bad['field']}: {bad['remedy']}")
     for check in report.checks:
         if not check["passed"]:
-            typer.echo(f"{check['severity']}: {check['rule']} fails")
+            typer.echo(f"{check['severity']}: {check['rule']} fails: {check['remedy']}")
     typer.echo(f"findings:  {out / 'findings.jsonl'}\npages:     {out / 'docs' / 'index.html'}")
