@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
-from pipelines.reft import reft
+from pipelines.terminal import quiet
+
+quiet()
+from pipelines.reft import reft  # noqa: E402 (libraries warn, too, while they are imported)
 
 sys.modules[__name__] = reft.with_options(config_path=str(Path(__file__).with_name("zenml.yaml")))  # type: ignore[assignment]

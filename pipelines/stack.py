@@ -21,6 +21,7 @@ def environment() -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "GX_ANALYTICS_ENABLED": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
@@ -83,6 +84,8 @@ def register_stack() -> None:
 if __name__ == "__main__":
     (ROOT / ".reft").mkdir(exist_ok=True)
     write_environment()
+    # A set-up that goes well is silent; in a run, what MLflow says goes into the run's log (pipelines/terminal.py).
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     if "ZENML_STORE_URL" not in os.environ:  # a server has stacks of its own (deploy/k8s/register_stack.py)
         place_artifacts()
         register_stack()

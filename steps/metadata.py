@@ -7,6 +7,7 @@ from typing import Any
 from zenml import get_step_context, log_metadata
 
 from reft.runtime.cost import Cost, measured
+from reft.runtime.quiet import stay_quiet
 
 COST = "cost"
 
@@ -14,6 +15,7 @@ COST = "cost"
 @contextmanager
 def measured_step(stage: str) -> Generator[Cost]:
     """Measure the body as a stage of the run and note its cost; outside of a run it is only measured."""
+    stay_quiet()  # what this step has imported may have brought log handlers of its own
     with measured(stage) as cost:
         yield cost
     try:

@@ -13,10 +13,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check_config(profile: Annotated[Path, typer.Argument(help="a run configuration")] = Path("zenml.yaml")) -> None:
-    """Read a run configuration and say whether every setting is right."""
+    """Read a run configuration and say whether every setting is right, and whether what it names is there."""
     from reft.config import read_profile
+    from reft.validation.profile import faults_of
 
-    read_profile(profile)
+    if faults := faults_of(read_profile(profile)):
+        for fault in faults:
+            typer.echo(str(fault), err=True)
+        raise typer.Exit(2)
     typer.echo(f"{profile}: every setting is right")
 
 

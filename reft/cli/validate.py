@@ -73,9 +73,11 @@ def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None
     typer.echo(f"{data}: {rows}")
     for bad in report.first:
         typer.echo(f"  row {bad['row']}: {bad['rule']} at {bad['field']}: {bad['remedy']}")
+    if report.usable and report.too_few:
+        typer.echo("warning: usable, too few to train (validation.min_rows)")
     for name, count in report.unread.items():
         typer.echo(f"warning: field {name} is not read ({count} rows): it is scored and not learnt")
     for check in report.checks:
         if not check["passed"]:
-            typer.echo(f"{check['severity']}: {check['rule']} fails")
+            typer.echo(f"{check['severity']}: {check['rule']} fails: {check['remedy']}")
     typer.echo(f"findings:  {out / 'findings.jsonl'}\npages:     {out / 'docs' / 'index.html'}")

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "reft.config": "its values are parameters, and part of every key by themselves",
     "reft.runtime.cost": "measures the work and decides nothing",
     "reft.runtime.progress": "what people see while they wait",
+    "reft.runtime.quiet": "what people do not see",
     "reft.tracking": "writes down what came out",
     "reft.report": "shows what came out",
     "reft.keys": "makes the keys",

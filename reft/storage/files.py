@@ -17,7 +17,7 @@ def local_copy(address: str, folder: Path) -> Path:
         DataFormatError: nothing is there, or the file system's own package is missing.
     """
     if "://" not in address:
-        return _from_hub(address, folder) if _is_hub_id(address) else Path(address)
+        return _from_hub(address, folder) if is_hub_id(address) else Path(address)
     import fsspec  # many commands need no remote file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,8 @@ def fingerprint(address: str) -> str:
         raise DataFormatError(explain(f"could not be looked up: {error!r}", address, remedy)) from error
 
 
-def _is_hub_id(address: str) -> bool:
-    """owner/name, and nothing of that name here."""
+def is_hub_id(address: str) -> bool:
+    """Whether it has the form owner/name, and nothing of that name is here."""
     return bool(re.fullmatch(r"[\w-]+/[\w.-]+", address)) and not Path(address).suffix and not Path(address).exists()
 
 

@@ -24,6 +24,20 @@ FOREIGN = re.compile(
 STYLE = (
     "<style>body{font:15px/1.5 system-ui,sans-serif;margin:1rem 2rem}td,th{padding:.2rem .6rem;text-align:left}</style>"
 )
+# What to do where a rule about a column fails; two more depend on the settings.
+REMEDIES = {
+    "tokens": "give the rows some text: no row that can be used has any",
+    "special_tokens": "take the chat template's own markers (such as <|im_end|>) out of the texts",
+    "duplicate": "keep one of each set of equal rows: repeats are learnt by heart",
+    "near_duplicate": "keep one of each set of rows that differ in a few words alone, or vary them",
+    "leaked": "take these rows out of the file, or out of data.task_test: accuracy on rows once learnt means nothing",
+    "secret": "take the keys out and change them at their source, or set validation.secrets: quarantine",
+    "personal_data": "replace the data by placeholders, or set validation.personal_data: quarantine",
+    "language": "take out the rows in other languages, or add those languages to validation.languages",
+    "mojibake": "write the file anew from its source as UTF-8",
+    "turns": "cut the dialogues into shorter ones of at most 100 messages",
+    "commonest_answer_percent": "add rows with other answers: giving this one to all would be right most times",
+}
 
 
 def suite_results(
@@ -61,32 +75,42 @@ def suite_results(
 
 
 def expectations(settings: ValidationSettings) -> list[Any]:
-    """The rules of a data set, critical ones first; a critical one that fails stops the job."""
+    """The rules of a data set, critical ones first; a critical one that fails stops the job.
+
+    Each says in its notes what to do where it fails: Great Expectations' pages show them too.
+    """
     from great_expectations import expectations as gxe
 
-    def mostly(column: str, share: float, severity: str, *, description: str) -> Any:
-        return gxe.ExpectColumnValuesToBeInSet(
-            column=column, value_set=[0], mostly=share, severity=severity, description=description
-        )
+    def mostly(column: str, share: float, description: str, **changes: str) -> Any:
+        said = {"severity": "warning", "notes": REMEDIES.get(column, ""), "description": description, **changes}
+        return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[0], mostly=share, **said)
+
+    def bounded(column: str, description: str, *, severity: str = "warning", **limits: int) -> Any:
+        said = {"severity": severity, "notes": REMEDIES[column], "description": description}
+        return gxe.ExpectColumnMaxToBeBetween(column=column, **said, **limits)
 
     least = max(settings.min_rows, 10) if settings.rules == "openai" else settings.min_rows
+    few = "add rows, or lower validation.min_rows"
+    if settings.rules == "openai":
+        few = "add rows: OpenAI's rules want ten at least, and validation.min_rows may want more"
     return [
-        gxe.ExpectTableRowCountToBeBetween(min_value=least, severity="critical", description="enough rows"),
-        mostly("faulty", 1 - settings.max_bad_share, "critical", description="rows can be used"),
-        gxe.ExpectColumnMaxToBeBetween(column="tokens", min_value=1, severity="critical", description="rows hold text"),
-        mostly("special_tokens", 0.99, "warning", description="no forged markers"),
-        mostly("duplicate", 0.9, "warning", description="few duplicates"),
-        mostly("near_duplicate", 0.8, "warning", description="few near-duplicates"),
-        mostly("leaked", 1.0, "warning", description="no prompt of the test rows"),
-        mostly("secret", 1.0, "warning", description="no keys, tokens or passwords"),
-        mostly("personal_data", 1.0, "warning", description="no personal data"),
-        mostly("language", 0.99, "warning", description="the languages that are expected"),
-        mostly("mojibake", 0.99, "warning", description="text in the right encoding"),
-        gxe.ExpectColumnMaxToBeBetween(column="turns", max_value=100, severity="warning", description="sane dialogues"),
-        gxe.ExpectColumnMaxToBeBetween(
-            column="commonest_answer_percent", max_value=80, severity="warning", description="answers in balance"
+        gxe.ExpectTableRowCountToBeBetween(min_value=least, severity="critical", description="enough rows", notes=few),
+        mostly(
+            "faulty", 1 - settings.max_bad_share, "rows can be used", severity="critical",
+            notes="mend the rows (reft validate --fix), or raise validation.max_bad_share",
         ),
-    ]
+        bounded("tokens", "rows hold text", severity="critical", min_value=1),
+        mostly("special_tokens", 0.99, "no forged markers"),
+        mostly("duplicate", 0.9, "few duplicates"),
+        mostly("near_duplicate", 0.8, "few near-duplicates"),
+        mostly("leaked", 1.0, "no prompt of the test rows"),
+        mostly("secret", 1.0, "no keys, tokens or passwords"),
+        mostly("personal_data", 1.0, "no personal data"),
+        mostly("language", 0.99, "the languages that are expected"),
+        mostly("mojibake", 0.99, "text in the right encoding"),
+        bounded("turns", "sane dialogues", max_value=100),
+        bounded("commonest_answer_percent", "answers in balance", max_value=80),
+    ]  # fmt: skip
 
 
 def _keep_pages(project: Path, docs: Path) -> None:
@@ -105,4 +129,5 @@ def _outcome(rule: Any, result: Any) -> dict[str, object]:
         "severity": str(getattr(rule.severity, "value", rule.severity)),
         "passed": bool(result.success),
         "bad_percent": result.result.get("unexpected_percent"),
+        "remedy": str(rule.notes),
     }

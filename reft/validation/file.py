@@ -49,6 +49,7 @@ class FileReport:
         fixes: how many rows each mending changed.
         first: the first rows in quarantine, without their text.
         fails: why the data as a whole cannot be trained on; None where it can.
+        too_few: fewer usable rows than a training wants (`validation.min_rows`).
     """
 
     kind: str
@@ -63,6 +64,7 @@ class FileReport:
     checks: list[dict[str, Any]]
     first: list[dict[str, Any]]
     fails: str | None
+    too_few: bool
 
 
 # A table's cells keep their types, which a mended line of JSON would not.
@@ -250,10 +252,12 @@ def _findings(row: Conversation | BadRow, checked: BadRow | Usable, done: list[s
 
 def _report(kind: str, tally: _Tally, settings: ValidationSettings, *, out: Path) -> FileReport:
     rows, bad = len(tally.noted), tally.rules.total()
-    checks = suite_results(tally.noted.frame(), settings, out / "docs")
+    # A file may be checked before there is enough of it; only OpenAI's rules count the rows of an upload.
+    least = settings if settings.rules == "openai" else settings.model_copy(update={"min_rows": 1})
+    checks = suite_results(tally.noted.frame(), least, out / "docs")
     left_out = tally.groups.count(GROUPS.index("left_out"))
     usable = rows - bad - left_out
-    fails = why_not(checks, usable, rows - left_out, settings=settings)
+    fails = why_not(checks, usable, rows - left_out, settings=least)
     found = FileReport(
         kind=kind,
         rows=rows,
@@ -267,6 +271,7 @@ def _report(kind: str, tally: _Tally, settings: ValidationSettings, *, out: Path
         checks=checks,
         first=tally.first,
         fails=fails,
+        too_few=usable < settings.min_rows,
     )
     write_json(out / "validation.json", asdict(found))
     return found

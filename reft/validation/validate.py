@@ -100,22 +100,24 @@ def validate_user_data(
     checks = suite_results(noted.frame(), settings, docs)
     if said := why_not(checks, len(rows), len(rows) + len(bad), settings=settings):
         first = "; ".join(f"row {b.row}: {b.code} at {b.field} ({b.remedy})" for b in bad[:5])
-        remedy = "mend the rows (reft validate --fix), raise validation.max_bad_share or lower validation.min_rows"
+        remedy = "do as each rule says; reft validate names every row that cannot be used and why"
         raise DataValidationError(explain(said, f"{path}: {first}", remedy))
     return ValidatedData(rows=rows, quarantined=bad, checks=checks, docs=docs, left_out=left_out)
 
 
 def why_not(checks: Sequence[Mapping[str, Any]], usable: int, read: int, *, settings: ValidationSettings) -> str | None:
-    """Why the data cannot be trained on; None where it can."""
-    failed = [str(check["rule"]) for check in checks if not check["passed"] and check["severity"] == "critical"]
+    """Why the data cannot be trained on, and what to do about each rule that fails; None where it can."""
+    failed = [check for check in checks if not check["passed"] and check["severity"] == "critical"]
     if not failed and usable < settings.min_rows:
-        failed = ["enough usable rows"]
-    return f"the data fails: {', '.join(failed)} ({read - usable} of {read} rows cannot be used)" if failed else None
+        remedy = "mend the rows (reft validate --fix), add some, or lower validation.min_rows"
+        failed = [{"rule": "enough usable rows", "remedy": remedy}]
+    rules = "; ".join(f"{check['rule']} ({check['remedy']})" for check in failed)
+    return f"the data fails, {read - usable} of {read} rows cannot be used: {rules}" if failed else None
 
 
-def prompts_of(held_out: Path | None) -> frozenset[int]:
-    """Digests of the prompts of a file; none for no file."""
-    if held_out is None or not held_out.exists():
+def prompts_of(path: Path | None, columns: tuple[str, str] | None = None) -> frozenset[int]:
+    """Digests of the prompts of a file or folder; none for no file."""
+    if path is None or not path.exists():
         return frozenset()
-    rows = (row for row in read_rows(held_out) if isinstance(row, Conversation))
+    rows = (row for row in read_rows(path, columns=columns) if isinstance(row, Conversation))
     return frozenset(digest_of(row.instruction) for row in rows if any(m.role == "user" for m in row.messages))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from reft.config import ValidationSettings
 from reft.conversations.reading import BadRow
 from reft.errors import DataFormatError, DataValidationError
-from reft.validation.expectations import suite_results
-from reft.validation.validate import ValidatedData, validate_user_data
+from reft.validation.expectations import REMEDIES, suite_results
+from reft.validation.validate import ValidatedData, validate_user_data, why_not
 from tests.factories import row, write_jsonl
 
 GOOD = [row(f"question {i}", f"answer {i}") for i in range(30)]
@@ -41,7 +41,7 @@ def test_a_bad_row_is_quarantined_with_rule_and_remedy(tmp_path, tokenizer, mess
 
 def test_too_many_bad_rows_stop_the_job_and_are_named(tmp_path, tokenizer):
     rows = [*GOOD, *[{"messages": []}] * 10]
-    with pytest.raises(DataValidationError, match=r"(?s)10 of 40 rows.*row 30: missing_messages_list.*max_bad_share"):
+    with pytest.raises(DataValidationError, match=r"(?s)10 of 40 rows.*max_bad_share.*row 30: missing_messages_list"):
         validate(tmp_path, tokenizer, rows)
     assert len(validate(tmp_path, tokenizer, rows, max_bad_share=0.3).rows) == 30
 
@@ -60,6 +60,26 @@ def test_duplicates_and_forged_markers_warn(tmp_path, tokenizer):
     found = validate(tmp_path, tokenizer, [row("say <|im_end|>", "ok")] * 10 + GOOD)
     failed = {c["rule"] for c in found.checks if not c["passed"]}
     assert failed == {"no forged markers", "few duplicates"}
+
+
+def test_every_expectation_says_what_to_do(tmp_path, tokenizer):
+    found = validate(tmp_path, tokenizer, GOOD)
+    remedies = {c["rule"]: c["remedy"] for c in found.checks}
+    assert len(found.checks) == len(REMEDIES) + 2
+    assert len(set(remedies.values())) == len(remedies)
+    assert all(remedy not in ("", "None") for remedy in remedies.values())
+
+
+@pytest.mark.parametrize(("rules", "words"), [("any", r"lower validation\.min_rows"), ("openai", "want ten at least")])
+def test_what_fails_comes_with_its_remedy(tmp_path, tokenizer, rules, words):
+    with pytest.raises(DataValidationError, match=rf"enough rows \(.*{words}"):
+        validate(tmp_path, tokenizer, GOOD[:5], rules=rules)
+
+
+def test_too_few_usable_rows_come_with_a_remedy():
+    said = why_not([{"passed": True, "severity": "critical"}], 3, 12, settings=ValidationSettings(min_rows=10))
+    assert said is not None
+    assert "9 of 12 rows cannot be used: enough usable rows (mend the rows" in said
 
 
 def test_no_text_of_a_row_reaches_great_expectations(tmp_path, tokenizer, monkeypatch):

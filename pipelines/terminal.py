@@ -1,0 +1,16 @@
+"""What the terminal shows of a run: its steps, their progress, the result and errors."""
+
+from pathlib import Path
+
+import zenml  # noqa: F401 (puts its own handlers in place, which have to be there before they are quieted)
+
+from reft.runtime.quiet import quiet_terminal
+
+LOGS = Path(".reft/logs")
+# Of ZenML's lines those that name a step: cached steps would pass unseen otherwise.
+STEPS = r"Step `|Using cached version of step|Skipping step"
+
+
+def quiet() -> Path | None:
+    """Everything else into a file of this run's own, whose path is printed."""
+    return quiet_terminal(LOGS, STEPS)

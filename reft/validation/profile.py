@@ -1,0 +1,137 @@
+"""What can be wrong with a run configuration beside its keys: files, models and templates that it names."""
+
+import json
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from jinja2 import TemplateSyntaxError
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from reft.config import DataSettings, ModelSettings, Settings
+from reft.conversations.formats import column_names
+from reft.conversations.templates import TemplateChoice
+from reft.errors import ModelError, ReftError
+from reft.models.default_model import resolve_model
+from reft.storage.files import is_hub_id
+from reft.validation.validate import prompts_of
+
+FILES = (
+    "user", "user_labels", "task_test", "alignment_harmful", "alignment_harmless", "calibration_harmful",
+    "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary",
+)  # fmt: skip
+OPTIONAL = ("user_labels", "task_test")
+TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One setting that would stop a run, or spoil what it measures."""
+
+    setting: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """One line: field first, remedy last."""
+        return " ".join(f"{self.setting}: {self.what}; {self.remedy}".split())
+
+
+def faults_of(settings: Settings) -> list[Fault]:
+    """Every fault of settings that are right by themselves; what lies elsewhere (s3://, the hub) is not looked up."""
+    return [*_files(settings.data), *_models(settings.model), *_template(settings.model), *_leaks(settings.data)]
+
+
+def _files(data: DataSettings) -> Iterator[Fault]:
+    for name in FILES:
+        path = getattr(data, name)
+        if path and not _is_elsewhere(path) and not Path(path).exists():
+            remedy = "correct the path (it counts from the folder where the run starts)"
+            if name in OPTIONAL:
+                remedy += " or set it to null"
+            yield Fault(f"data.{name}", f"no such file or folder: {path}", remedy)
+
+
+def _models(model: ModelSettings) -> Iterator[Fault]:
+    for setting, name in (("model.name", model.name), ("model.aligned", model.aligned)):
+        if not name:
+            continue
+        try:
+            folder = Path(resolve_model(name)).expanduser()
+        except ModelError:
+            yield Fault(setting, "the default model is not there yet", "run: reft fetch-model")
+            continue
+        if folder.is_dir():
+            yield from _folder(setting, folder)
+        elif folder.exists():
+            yield Fault(setting, f"a file where a model's folder is wanted: {name}", "name the folder it lies in")
+        elif name.startswith((".", "/", "~")) or name.count("/") > 1:  # anything else may be a hub id
+            yield Fault(setting, f"no such model folder: {name}", "correct the path")
+
+
+def _folder(setting: str, folder: Path) -> Iterator[Fault]:
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        base = f"its base model ({found})" if (found := _base_of(adapter)) else "its base model"
+        remedy = f"name {base}, or the merged model that a run with finetuning.merged: true leaves"
+        yield Fault(setting, f"a PEFT adapter, not a model: {folder}", remedy)
+        return
+    if not (folder / "config.json").is_file():
+        yield Fault(setting, f"no config.json in {folder}", "name a folder written by save_pretrained")
+    there = {path.suffix for path in folder.iterdir()}
+    if ".safetensors" not in there:
+        what = "only pickled weights, which are never loaded:" if there.intersection(PICKLES) else "no weights:"
+        yield Fault(setting, f"{what} {folder}", "save the model as safetensors (model.save_pretrained(folder))")
+
+
+def _base_of(adapter: Path) -> str | None:
+    try:
+        return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _template(model: ModelSettings) -> Iterator[Fault]:
+    choice = model.chat_template
+    if choice in get_args(TemplateChoice):
+        return
+    if not Path(choice).is_file():
+        remedy = f"name {', '.join(get_args(TemplateChoice))} or an existing Jinja file"
+        yield Fault("model.chat_template", f"no such chat template: {choice}", remedy)
+        return
+    try:
+        # transformers' own compiler: it knows tags, such as {% generation %}, that plain Jinja refuses.
+        _compile_jinja_template(Path(choice).read_text(encoding="utf-8"))
+    except TemplateSyntaxError as error:
+        what = f"{choice}, line {error.lineno}, is not Jinja: {error.message}"
+        yield Fault("model.chat_template", what, "mend the template")
+    except (OSError, UnicodeDecodeError) as error:
+        yield Fault("model.chat_template", f"{choice} cannot be read: {error}", "write it as UTF-8 text")
+
+
+def _leaks(data: DataSettings) -> Iterator[Fault]:
+    """Rows that are both learnt and tested: the accuracy would be that of an exam whose questions were known."""
+    tested = yield from _prompts(data, "task_test")
+    for name in TRAINED_ON if tested else ():
+        trained = yield from _prompts(data, name)
+        if shared := len(tested & trained):
+            what = f"shares {shared} of its {len(tested)} prompts with data.{name} ({getattr(data, name)})"
+            yield Fault("data.task_test", what, "take those rows out of one of the two")
+
+
+def _prompts(data: DataSettings, name: str) -> Generator[Fault, None, frozenset[int]]:
+    path = getattr(data, name)
+    if not path or _is_elsewhere(path) or not Path(path).exists():
+        return frozenset()
+    try:
+        return prompts_of(Path(path), column_names(data.columns) if name == "user" else None)
+    except ReftError as error:
+        what, _, rest = str(error).partition("\n  where: ")
+        yield Fault(f"data.{name}", f"{what} ({path})", rest.partition("\n  remedy: ")[2] or "mend the file")
+        return frozenset()
+
+
+def _is_elsewhere(path: str) -> bool:
+    return "://" in path or is_hub_id(path)
