@@ -29,7 +29,7 @@ from steps.teacher import teacher
 from steps.validation import validation
 
 # What belongs to a customer: another customer's must not miss the teacher's cache.
-CUSTOMERS = ("user", "columns", "user_labels", "task", "task_test")
+CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test")
 
 
 @pipeline(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
@@ -40,9 +40,8 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     key = {stage: found.as_dict() for stage, found in stage_keys(s).items()}
     expect_run(last_seconds(Path(s.tracking.runs_folder) / "latest" / "summary.json"))
     provider = s.data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
-    validated = validation(
-        s.data.user, s.model, s.validation, columns=s.data.columns, held_out=s.data.task_test, key=key["validation"]
-    )
+    read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
+    validated = validation(s.data.user, s.model, s.validation, read=read, key=key["validation"])
     # Nothing is trained before the user's file has passed.
     feature = refusal_feature(s.model, provider, s.refusal_feature, key=key["refusal_feature"], after="validation")
     trained = teacher(

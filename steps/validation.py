@@ -24,26 +24,32 @@ def validation(
     model: ModelSettings,
     settings: ValidationSettings,
     *,
-    columns: str | None,
-    held_out: str | None,
+    read: dict[str, str | None],
     key: dict[str, Any],
 ) -> Annotated[ValidatedData, "validated"]:
-    """Check the user's rows; bad ones go to quarantine, a bad file stops the job before any training."""
+    """Check the user's rows; bad ones go to quarantine, a bad file stops the job before any training.
+
+    `read` says how: `columns`, `split`, and the `held_out` rows that must not be among them.
+    """
     with measured_step("validation"):
         tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
         docs, file = scratch_folder("docs"), local_copy(path, scratch_folder("input"))
-        test = Path(held_out) if held_out else None
+        test = Path(read["held_out"]) if read["held_out"] else None
         validated = validate_user_data(
             file,
             tokenizer,
             settings,
             max_length=model.max_length,
-            columns=column_names(columns),
+            columns=column_names(read["columns"]),
             held_out=test,
             docs=docs / "data_docs",
+            split=read["split"] or "",
         )
     if validated.docs:
         log_folder(validated.docs, "data_docs")
     log_dataset(path, "user", of_path(file))
-    log_metrics("data", {"rows": len(validated.rows), "unusable": len(validated.quarantined)})
+    log_metrics(
+        "data",
+        {"rows": len(validated.rows), "unusable": len(validated.quarantined), "left_out": len(validated.left_out)},
+    )
     return validated

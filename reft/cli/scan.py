@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reft.cli.options import COLUMNS, DEFAULT_TEACHER, FPR, ROWS, TEACHER
+from reft.cli.options import COLUMNS, DEFAULT_TEACHER, FPR, ROWS, SPLIT, TEACHER
 
 if TYPE_CHECKING:
     from reft.filtering.inputs import ScorerInputs
@@ -29,6 +29,7 @@ def scan(
     *,
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
     columns: Annotated[str, COLUMNS] = "",
+    split: Annotated[str, SPLIT] = "",
     teacher: Annotated[str, TEACHER] = "",
     scorer: Annotated[str, typer.Option(help="what scores the rows, as filtering.scorer; guard with --guard")] = "",
     guard: Annotated[str, typer.Option(help="score with a guard model instead: its folder or hub id")] = "",
@@ -94,6 +95,7 @@ def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
         processes=int(os.environ.get("WORLD_SIZE", "1")),
         report=progress(f"scanning {file.name}"),
         columns=column_names(given["columns"]),
+        split=given["split"],
     )
 
 

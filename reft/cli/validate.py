@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reft.cli.options import COLUMNS, ROWS
+from reft.cli.options import COLUMNS, ROWS, SPLIT
 
 if TYPE_CHECKING:
     from reft.validation.file import FileReport
@@ -24,6 +24,7 @@ def validate(
     out: Annotated[Path, typer.Option(help="folder for the sorted rows and the findings")] = Path("validated"),
     config: Annotated[Path | None, typer.Option(help="a run configuration: its model and validation sections")] = None,
     columns: Annotated[str, COLUMNS] = "",
+    split: Annotated[str, SPLIT] = "",
     rules: Annotated[str, typer.Option(help="any, or openai: its own upload rules")] = "",
     fix: Annotated[
         bool, typer.Option("--fix", help="mend what can be mended without guessing; each mending is logged")
@@ -52,6 +53,7 @@ def validate(
         settings=settings,
         max_length=model.max_length,
         columns=column_names(columns or run.data.columns),
+        split=split or run.data.split or "",
         fix=fix,
         held_out=Path(run.data.task_test) if config and run.data.task_test else None,
         report=progress(f"checking {file.name}"),
@@ -71,6 +73,8 @@ def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None
     rows += f", {report.left_out} left out by their own word" if report.left_out else ""
     rows += f"; {report.blank} blank lines" if report.blank else ""
     typer.echo(f"{data}: {rows}")
+    if report.note:
+        typer.echo(f"note: {report.note}")
     for bad in report.first:
         typer.echo(f"  row {bad['row']}: {bad['rule']} at {bad['field']}: {bad['remedy']}")
     if report.usable and report.too_few:

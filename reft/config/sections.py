@@ -47,6 +47,7 @@ class DataSettings(Section):
         "data/user/banking77.jsonl", description="the customer's rows: a file of any kind, a folder, s3://..., a hub id"
     )
     columns: str | None = Field(None, description="prompt and answer column, as question,reply; none: told by the keys")
+    split: str | None = Field(None, description="split of a folder or a hub set; none: train, where there are splits")
     user_labels: str | None = Field(
         "data/user/banking77.labels.jsonl",
         description="which user rows are harmful, only to measure the filter; none for real jobs",

@@ -5,17 +5,19 @@ shards. Memory holds a block, never a file. What cannot be a row becomes a line 
 is counted and quarantined like any other bad row.
 """
 
-import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reft.conversations.arrow import json_rows
+from reft.conversations.folders import files_of
+from reft.conversations.tables import header_of, table_rows
 from reft.errors import DataFormatError, explain
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
@@ -32,18 +34,21 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Container:
     """A file, or the files of a folder, of one kind.
 
     Attributes:
-        columns: of CSV and TSV, the header.
+        columns, delimiter: of CSV and TSV, the header and what stands between fields.
+        note: what of a folder was left aside; a person should hear of it.
     """
 
     files: tuple[Path, ...]
     kind: Kind
     compression: Compression | None = None
     columns: tuple[str, ...] = ()
+    delimiter: str = ""
+    note: str = ""
 
     @property
     def suffix(self) -> str:
@@ -56,27 +61,29 @@ class Container:
         return self.kind == "jsonl" and self.compression is None and len(self.files) == 1
 
 
-def recognise(path: Path) -> Container:
+def recognise(path: Path, split: str = "") -> Container:
     """Tell what a file or folder holds.
+
+    Args:
+        split: which split of a folder; none: `train` where the folder has splits.
 
     Raises:
         DataFormatError: nothing is there, it is empty, of no known kind, or a folder of several kinds.
     """
-    files = _files(path)
+    files, note = files_of(path, split)
     found = [_recognise_file(file) for file in files]
-    kinds = {(c.kind, c.compression, c.columns) for c in found}
+    kinds = {(c.kind, c.compression, c.columns, c.delimiter) for c in found}
     if len(kinds) > 1:
         names = ", ".join(f"{c.files[0].name}: {c.kind}" for c in found[:4])
         raise DataFormatError(explain(f"files of several kinds ({names})", str(path), "scan each kind on its own"))
-    return Container(tuple(files), found[0].kind, found[0].compression, found[0].columns)
+    return replace(found[0], files=tuple(files), note=note)
 
 
 def lines(container: Container) -> Iterator[str]:
     """Every row as a line of JSON without its end; JSONL as it stands, bytes that are no UTF-8 as lone surrogates."""
     for file in container.files:
         if container.kind in ("parquet", "arrow"):
-            for batch in batches(file, container):
-                yield from (json.dumps(row, ensure_ascii=False, default=str) for row in batch.to_pylist())
+            yield from json_rows(batches(file, container))
             continue
         with opened(file, container.compression) as stream:
             if container.kind == "jsonl":
@@ -84,7 +91,7 @@ def lines(container: Container) -> Iterator[str]:
             elif container.kind == "json":
                 yield from _array(stream, file)
             else:
-                yield from _table(stream, container)
+                yield from table_rows(stream, container.columns, container.delimiter)
 
 
 def batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
@@ -150,21 +157,6 @@ def json_lines(stream: IO[bytes], file: Path) -> Iterator[str]:
         yield raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        root = path.resolve()
-        files = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith((".", "_")))
-        for file in files:
-            if not file.resolve().is_relative_to(root):
-                raise DataFormatError(explain("a link that leads out of the folder", str(file), "copy the file there"))
-        if not files:
-            raise DataFormatError(explain("a folder without files", str(path), "name the folder of the shards"))
-        return files
-    if not path.is_file():
-        raise DataFormatError(explain("no such file", str(path), "correct the path"))
-    return [path]
-
-
 def _recognise_file(file: Path) -> Container:
     if file.stat().st_size == 0:
         raise DataFormatError(explain("the file is empty", str(file), "give at least one row"))
@@ -182,7 +174,7 @@ def _recognise_file(file: Path) -> Container:
             raise DataFormatError(
                 explain(f"{found} inside {packed}", str(file), "decompress it: it packs its own data")
             )
-        return Container((file,), "parquet" if found == "parquet" else "arrow")
+        return Container(files=(file,), kind="parquet" if found == "parquet" else "arrow")
     return _recognise_text(file, head, packed)
 
 
@@ -194,21 +186,18 @@ def _recognise_text(file: Path, head: bytes, packed: Compression | None) -> Cont
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
     start = text.lstrip()[:1]
     if start == "[":
-        return Container((file,), "json", packed)
+        return Container(files=(file,), kind="json", compression=packed)
     first = text.split("\n", 1)[0].rstrip("\r")
     if first.strip() == "{":
         remedy = "write one JSON object per line, or all of them as one JSON list"
         raise DataFormatError(explain("one pretty-printed JSON object, not rows", str(file), remedy))
     if start == "{":
-        return Container((file,), "jsonl", packed)
-    for kind, delimiter in (("tsv", "\t"), ("csv", ",")):
-        try:
-            columns = next(csv.reader([first], delimiter=delimiter), [])
-        except csv.Error:
-            continue
-        if len(columns) > 1 and all(name.strip() for name in columns) and len(set(columns)) == len(columns):
-            return Container((file,), kind, packed, tuple(columns))
-    return Container((file,), "jsonl", packed)  # each line is then told what is wrong with it
+        return Container(files=(file,), kind="jsonl", compression=packed)
+    delimiter, columns = header_of(first)
+    if columns:
+        kind: Kind = "tsv" if delimiter == "\t" else "csv"
+        return Container(files=(file,), kind=kind, compression=packed, columns=columns, delimiter=delimiter)
+    return Container(files=(file,), kind="jsonl", compression=packed)  # each line is then told what is wrong with it
 
 
 def _array(stream: IO[bytes], file: Path) -> Iterator[str]:
@@ -243,23 +232,3 @@ def _array(stream: IO[bytes], file: Path) -> Iterator[str]:
             continue
         yield buffer[:end].replace("\n", " ").replace("\r", " ") if isinstance(value, dict) else json.dumps(value)
         buffer = buffer[end:].lstrip(" \t\r\n").removeprefix(",")
-
-
-def _table(stream: IO[bytes], container: Container) -> Iterator[str]:
-    """Rows of CSV or TSV as objects in the header's order; one with too many or too few fields as a list."""
-    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
-    csv.field_size_limit(LONGEST_LINE)
-    reader = csv.reader(text, delimiter="\t" if container.kind == "tsv" else ",")
-    next(reader, None)
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield f"not a row of the table: {error}"
-            continue
-        whole = len(fields) == len(container.columns)
-        if not fields:  # a blank line
-            continue
-        yield json.dumps(dict(zip(container.columns, fields, strict=True)) if whole else fields, ensure_ascii=False)

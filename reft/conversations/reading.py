@@ -11,6 +11,7 @@ from reft.conversations.containers import lines, recognise
 from reft.conversations.fields import RowError
 from reft.conversations.formats import row_of
 from reft.conversations.schema import Conversation
+from reft.conversations.tables import UNREADABLE
 from reft.errors import DataFormatError, explain
 
 MARK = "\ufeff"  # of byte order, which Windows puts before a text, and `cat` into the middle of a file
@@ -38,7 +39,7 @@ class BadRow:
 
 
 def read_rows(
-    path: Path, max_characters: int = 100_000, columns: tuple[str, str] | None = None
+    path: Path, max_characters: int = 100_000, columns: tuple[str, str] | None = None, *, split: str = ""
 ) -> Iterator[Conversation | BadRow]:
     """Every row of a file or folder of any kind, in order, as a conversation or as a bad row.
 
@@ -46,11 +47,12 @@ def read_rows(
 
     Args:
         columns: names of the prompt's and the answer's column, where rows have no form of their own.
+        split: which split of a folder; none: `train` where the folder has splits.
 
     Raises:
         DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
     """
-    yield from rows_of(lines(recognise(path)), max_characters, columns)
+    yield from rows_of(lines(recognise(path, split)), max_characters, columns)
 
 
 def rows_of(
@@ -115,6 +117,11 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     if not isinstance(value, dict):
         remedy = "write one JSON object per line; in a table, as many fields as the header has"
         raise RowError("not_an_object", "line", remedy)
+    if UNREADABLE in value:
+        number, _, fault = str(value[UNREADABLE]).partition(": ")
+        raise RowError(
+            "broken_table_row", f"line {number}", f"close the quote, or double quotes inside a field ({fault})"
+        )
     try:
         found = row_of(value, columns)
     except RecursionError as error:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from reft.conversations.containers import Container, batches, json_lines, lines
 from reft.conversations.reading import is_blank
+from reft.conversations.tables import LINE, UNREADABLE
 
 
 def stage(container: Container, folder: Path, leads: bool = True) -> Container:
@@ -34,7 +35,7 @@ def stage(container: Container, folder: Path, leads: bool = True) -> Container:
         os.replace(partial, staged)
     while not staged.is_file():
         time.sleep(0.2)
-    return Container((staged,), "jsonl")
+    return Container(files=(staged,), kind="jsonl")
 
 
 def count_rows(path: Path) -> int:
@@ -92,10 +93,13 @@ def _texts(container: Container, rows: Iterator[str]) -> Iterator[str]:
             yield ("," if number else "") + "\n" + row
         yield "\n]\n"
     else:
-        table = _Table("\t" if container.kind == "tsv" else ",")
+        table = _Table(container.delimiter)
         yield table.line(container.columns)
         for row in rows:
             fields = json.loads(row)
+            if UNREADABLE in fields and isinstance(fields, Mapping):
+                yield fields[LINE] + "\n"
+                continue
             yield table.line(fields.values() if isinstance(fields, Mapping) else fields)
 
 

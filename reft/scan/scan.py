@@ -44,26 +44,26 @@ def scan_file(
     processes: int = 1,
     report: Report | None = None,
     columns: tuple[str, str] | None = None,
+    split: str = "",
 ) -> ScanResult | None:
-    """Score and sort every row; returns the result on rank 0, None on others.
+    """Score and sort every row of a file or folder; returns the result on rank 0, None on others.
 
     Args:
-        path: a file or a folder of shards, in any of the containers.
         out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
         columns: names of the prompt's and the answer's column, where rows have no format of their own.
+        split: of a folder; none: `train` where the folder has splits.
 
     Raises:
-        DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
-        DataValidationError: too few calibration rows for the stated rate, or an alarm that stops the job.
+        DataFormatError, DataValidationError: the file cannot be read, too few calibration rows for the rate, an alarm that stops.
         StorageError: the results cannot be written.
     """
-    overrides, container, staged = overrides or {}, recognise(path), out / f".input-{of_path(path)}"
+    overrides, container, staged = overrides or {}, recognise(path, split), out / f".input-{of_path(path)}{split}"
     as_lines = stage(container, staged, leads=rank == 0)
     total, rows = count_rows(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
-    alarms = _alarms(rows_of(lines(as_lines), columns=columns), settings) if rank == 0 else []
+    alarms = _alarms(rows_of(lines(as_lines), columns=columns), settings, container.note) if rank == 0 else []
     chosen = Filter.calibrated(scorer, settings)
     # Another file, setting or code works elsewhere: nothing stale is ever merged.
-    work = out / f".scan-{_key(path, scorer, settings, columns=columns, overrides=overrides)}"
+    work = out / f".scan-{_key(path, scorer, settings, columns=(columns, split), overrides=overrides)}"
     shards = [work / f"{number:06d}" for number in range(max(1, -(-total // ROWS_PER_SHARD)))]
     with _full_disk_explained(out):
         work.mkdir(parents=True, exist_ok=True)
@@ -80,10 +80,10 @@ def scan_file(
     return result
 
 
-def _alarms(rows: Iterable[Conversation | BadRow], settings: FilteringSettings) -> list[str]:
-    """What is wrong with the rows as a whole, from a sample of them."""
+def _alarms(rows: Iterable[Conversation | BadRow], settings: FilteringSettings, note: str) -> list[str]:
+    """What is wrong with the rows as a whole, from a sample of them; and what of a folder was left aside."""
     sample = reservoir(row for row in rows if isinstance(row, Conversation))
-    return data_alarms(sample, settings.fail_on_alarms)
+    return [*([note] if note else []), *data_alarms(sample, settings.fail_on_alarms)]
 
 
 def _leave(
@@ -113,7 +113,7 @@ def _key(
     scorer: Scorer,
     settings: FilteringSettings,
     *,
-    columns: tuple[str, str] | None,
+    columns: tuple[tuple[str, str] | None, str],
     overrides: Mapping[int, Override],
 ) -> str:
     """A digest of all that decides about a row, its code among it."""

@@ -59,17 +59,21 @@ def is_hub_id(address: str) -> bool:
     return bool(re.fullmatch(r"[\w-]+/[\w.-]+", address)) and not Path(address).suffix and not Path(address).exists()
 
 
-def _from_hub(name: str, folder: Path) -> Path:
-    from datasets import load_dataset  # slow to import
+# The files of a hub set that hold rows; its own loader would guess types anew (dates, large numbers) and change texts.
+ROWS = tuple(
+    f"*.{kind}{end}" for kind in ("json", "jsonl", "csv", "tsv", "parquet", "arrow") for end in ("", ".gz", ".zst")
+)
 
+
+def _from_hub(name: str, folder: Path) -> Path:
+    from huggingface_hub import snapshot_download  # slow to import
+
+    target = folder / name.replace("/", "--")
     try:
-        rows = load_dataset(name, split="train")
-    except Exception as error:  # the hub's client, the loaders and the network each bring their own
-        remedy = "is it a file's path? else check the id, the network and your token; only its split 'train' is read"
+        snapshot_download(name, repo_type="dataset", local_dir=target, allow_patterns=list(ROWS))
+    except Exception as error:  # the hub's client and the network each bring their own
+        remedy = "is it a file's path? else check the id, the network and your token"
         raise DataFormatError(
             explain(f"no such file, and no data set of the hub: {error!r:.200}", name, remedy)
         ) from error
-    target = folder / f"{name.replace('/', '--')}.parquet"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(str(target))
     return target

@@ -42,6 +42,7 @@ class FileReport:
     """What a validation found.
 
     Attributes:
+        note: what of a folder was not read.
         left_out: rows that say themselves that they are not to be learnt (KTO's label, a weight of 0).
         blank: lines without anything; they are no rows.
         unread: how many rows hold text in each field that nothing reads.
@@ -53,6 +54,7 @@ class FileReport:
     """
 
     kind: str
+    note: str
     rows: int
     usable: int
     quarantined: int
@@ -81,6 +83,7 @@ def validate_file(
     columns: tuple[str, str] | None = None,
     fix: bool = False,
     held_out: Path | None = None,
+    split: str = "",
     report: Report | None = None,
 ) -> FileReport:
     """Sort the rows into usable and quarantined ones, in the input's own kind, and note why.
@@ -96,7 +99,7 @@ def validate_file(
         StorageError: the results cannot be written.
     """
     require_template(tokenizer)
-    container, tally = recognise(path), _Tally(Columns(tokenizer, prompts_of(held_out)))
+    container, tally = recognise(path, split), _Tally(Columns(tokenizer, prompts_of(held_out)))
     mends = fix and container.kind not in TYPED
     rules = _Rules(tokenizer=tokenizer, settings=settings, max_length=max_length, columns=columns, fix=mends)
     try:
@@ -107,7 +110,7 @@ def validate_file(
             with _Outputs(whole) as outputs:
                 _sort(stage(container, Path(scratch, "input")), outputs, tally=tally, rules=rules, report=report)
             give_back(container, whole, GROUPS, group_of=np.frombuffer(tally.groups, np.uint8))
-            found = _report(container.kind, tally, settings, out=whole)
+            found = _report(container, tally, settings, out=whole)
             if not found.left_out:
                 (whole / f"left_out{container.suffix}").unlink()
             _appear(whole, out)
@@ -250,7 +253,7 @@ def _findings(row: Conversation | BadRow, checked: BadRow | Usable, done: list[s
         yield {"row": row.row, "rule": rule, "field": "messages", "remedy": f"look at the {found}", "level": "warning"}
 
 
-def _report(kind: str, tally: _Tally, settings: ValidationSettings, *, out: Path) -> FileReport:
+def _report(container: Container, tally: _Tally, settings: ValidationSettings, *, out: Path) -> FileReport:
     rows, bad = len(tally.noted), tally.rules.total()
     # A file may be checked before there is enough of it; only OpenAI's rules count the rows of an upload.
     least = settings if settings.rules == "openai" else settings.model_copy(update={"min_rows": 1})
@@ -259,7 +262,8 @@ def _report(kind: str, tally: _Tally, settings: ValidationSettings, *, out: Path
     usable = rows - bad - left_out
     fails = why_not(checks, usable, rows - left_out, settings=least)
     found = FileReport(
-        kind=kind,
+        kind=container.kind,
+        note=container.note,
         rows=rows,
         usable=usable,
         quarantined=bad,

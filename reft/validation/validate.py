@@ -1,6 +1,7 @@
 """Step 3: every row of the user's file is either usable or in quarantine with a reason."""
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,7 +11,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
-from reft.conversations.reading import BadRow, read_rows
+from reft.conversations.containers import lines, recognise
+from reft.conversations.reading import BadRow, read_rows, rows_of
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
 from reft.conversations.templates import require_template
@@ -18,6 +20,8 @@ from reft.errors import DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
 from reft.validation.rows import LEFT_OUT, Columns, check_row, digest_of
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,7 @@ def validate_user_data(
     columns: tuple[str, str] | None = None,
     held_out: Path | None = None,
     docs: Path | None = None,
+    split: str = "",
 ) -> ValidatedData:
     """Read, check and sort every row.
 
@@ -80,6 +85,7 @@ def validate_user_data(
         columns: names of the prompt's and the answer's column, where rows have no form of their own.
         held_out: the task's test rows, whose prompts must not be among the rows.
         docs: where Great Expectations' pages go.
+        split: which split of a folder; none: `train` where the folder has splits.
 
     Raises:
         DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
@@ -90,7 +96,10 @@ def validate_user_data(
     bad: list[BadRow] = []
     left_out: list[BadRow] = []
     noted = Columns(tokenizer, prompts_of(held_out))
-    for found in read_rows(path, settings.max_row_characters, columns):
+    container = recognise(path, split)
+    if container.note:
+        LOG.warning("%s: %s", path.name, container.note)
+    for found in rows_of(lines(container), settings.max_row_characters, columns):
         checked = check_row(found, tokenizer, settings, max_length=max_length)
         noted.add(found, checked)
         if isinstance(checked, BadRow):

@@ -1,0 +1,93 @@
+"""Rows of Parquet and Arrow as lines of JSON, without what those formats put around or in place of a value."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+Decode = Callable[[Any], Any]
+
+
+def json_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
+    """Every row as one object.
+
+    The `datasets` library keeps values whose kind differs from row to row as JSON text, told by the Arrow type, by
+    its own note in the schema, or, where both are gone, by every value of the column being such text.
+    """
+    decode: Decode | None = None
+    for batch in batches:
+        rows = batch.to_pylist()
+        decode = decode or _decoder(batch, rows)
+        yield from (json.dumps(decode(row), ensure_ascii=False, default=_plain) for row in rows)
+
+
+def _plain(value: Any) -> str:
+    """Text for what JSON has no word for; bytes that are text are text, of others only their number is told."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return f"({len(value)} bytes)"
+    return str(value)
+
+
+def _decoder(batch: pa.RecordBatch, rows: list[dict[str, Any]]) -> Decode:
+    noted = json.loads((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = (noted.get("info") or {}).get("features") or {}
+    columns = {
+        field.name: _of_type(field.type, features.get(field.name), [row[field.name] for row in rows])
+        for field in batch.schema
+    }
+    return lambda row: {name: columns[name](value) for name, value in row.items()}
+
+
+def _of_type(kind: pa.DataType, feature: Any, values: list[Any]) -> Decode:
+    """What undoes the storage of a column, given the values of its first batch."""
+    if _is_json(kind, feature) or (_is_text(kind) and _all_json(values)):
+        return _loaded
+    if pa.types.is_map(kind):
+        return lambda value: dict(value) if value and len(dict(value)) == len(value) else value
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        inner = feature.get("feature") if isinstance(feature, Mapping) else (feature or [None])[0]
+        item = _of_type(kind.value_type, inner, [item for value in values for item in value or ()])
+        return lambda value: None if value is None else [item(part) for part in value]
+    if pa.types.is_struct(kind):
+        fields = feature if isinstance(feature, Mapping) else {}
+        parts = {
+            f.name: _of_type(f.type, fields.get(f.name), [value[f.name] for value in values if value]) for f in kind
+        }
+        return lambda value: None if value is None else {name: parts[name](part) for name, part in value.items()}
+    return lambda value: value
+
+
+def _is_json(kind: pa.DataType, feature: Any) -> bool:
+    return isinstance(kind, pa.JsonType) or (isinstance(feature, Mapping) and feature.get("_type") == "Json")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _all_json(values: list[Any]) -> bool:
+    """Whether every text is a JSON string or a list of typed parts, and some are strings."""
+    texts = [value for value in values if value is not None]
+    if not texts or not all(value[:1] in ('"', "[") for value in texts):
+        return False
+    found = [_loaded(value) for value in texts]
+    parts = all(
+        isinstance(item, list) and item and all(isinstance(p, dict) and "type" in p for p in item)
+        for item, text in zip(found, texts, strict=True)
+        if text[0] == "["
+    )
+    quoted = [
+        item is not text and isinstance(item, str) for item, text in zip(found, texts, strict=True) if text[0] == '"'
+    ]
+    return parts and bool(quoted) and all(quoted)
+
+
+def _loaded(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,63 @@
+"""The files of a folder that hold rows, and the split that is meant."""
+
+import re
+from pathlib import Path
+
+from reft.errors import DataFormatError, explain
+
+# What lies beside the rows in what `save_to_disk` and the hub write, and in what people pack.
+BESIDE = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
+TEXTS = re.compile(
+    r"^(readme|licen[cs]e|notice|changelog|citation)\b.*|.*\.(md|rst|txt|ya?ml|py|pdf|cff)$", re.IGNORECASE
+)
+SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"),
+          "test": ("test", "testing", "eval", "evaluation")}  # fmt: skip
+
+
+def split_of(file: Path, folder: Path) -> str:
+    """Which split a file's name or folder names, as the hub's loader tells it; empty where none is named."""
+    words = re.split(r"[^a-z]+", file.relative_to(folder).as_posix().lower())
+    return next((split for word in reversed(words) for split, names in SPLITS.items() if word in names), "")
+
+
+def files_of(path: Path, split: str = "") -> tuple[list[Path], str]:
+    """The files that hold rows, and a word on what was left aside ("" where nothing was).
+
+    Args:
+        split: which split of a folder; none: `train` where the folder has splits.
+
+    Raises:
+        DataFormatError: nothing is there, a link leads elsewhere, or the split is missing.
+    """
+    if not path.is_dir():
+        if not path.is_file():
+            raise DataFormatError(explain("no such file", str(path), "correct the path"))
+        return [path], ""
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and _may_hold_rows(file)]
+    for file in files:
+        _require_inside(file, path.resolve())
+    if not files:
+        raise DataFormatError(explain("a folder without files", str(path), "name the folder of the shards"))
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(split_of(file, path), []).append(file)
+    if set(found) == {""} and not split:
+        return files, ""
+    chosen = split or "train"
+    if chosen not in found:
+        names = ", ".join(name or "without a name" for name in found)
+        raise DataFormatError(explain(f"no split {chosen!r} (there is: {names})", str(path), "choose with data.split"))
+    others = sorted(name or "files without a split" for name in found if name != chosen)
+    return found[chosen], f"only the split {chosen} is read, not {', '.join(others)} (data.split)" if others else ""
+
+
+def _may_hold_rows(file: Path) -> bool:
+    return not (file.name.startswith((".", "_")) or file.name in BESIDE or TEXTS.match(file.name))
+
+
+def _require_inside(file: Path, root: Path) -> None:
+    """Links may not lead out of the folder, but for the hub's own cache, whose snapshots link to its blobs."""
+    real = file.resolve()
+    blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else root
+    if not (real.is_relative_to(root) or real.is_relative_to(blobs)):
+        raise DataFormatError(explain("a link that leads out of the folder", str(file), "copy the file there"))

@@ -1,0 +1,80 @@
+"""CSV and TSV as people have them: their delimiter, their header, their quotes."""
+
+import csv
+import io
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+DELIMITERS = (",", "\t", ";", "|")
+# What a row becomes that cannot be read: the line's number and fault, and the line itself.
+UNREADABLE, LINE = "unreadable line", "text"
+LONGEST_FIELD = 1 << 28
+# Names that formats know, in whatever case a header has them.
+KNOWN = frozenset({
+    "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "response", "question",
+    "answer", "query", "answers", "context", "system", "system_prompt", "history", "tools", "label", "weight", "text",
+    "source", "target",
+})  # fmt: skip
+
+
+def header_of(line: str) -> tuple[str, tuple[str, ...]]:
+    """The delimiter and the columns that a table's first line names; ("", ()) where it is no header."""
+    found: tuple[str, tuple[str, ...]] = ("", ())
+    for delimiter in DELIMITERS:
+        try:
+            columns = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+        except csv.Error:
+            continue
+        names = [name.strip() for name in columns if name.strip()]
+        most_named = len(columns) - len(names) <= 1  # pandas writes its index under no name
+        if len(columns) > max(1, len(found[1])) and most_named and len(set(names)) == len(names):
+            found = delimiter, tuple(columns)
+    return found
+
+
+def keys_of(columns: Sequence[str]) -> list[str]:
+    """The columns as keys of rows: without blanks around them, known names in small letters."""
+    names = [name.strip() for name in columns]
+    plain = [name.lower().replace(" ", "_") for name in names]
+    known = [
+        small if small in KNOWN and plain.count(small) == 1 else name for name, small in zip(names, plain, strict=True)
+    ]
+    return [name or "index" for name in known]
+
+
+def table_rows(stream: IO[bytes], columns: Sequence[str], delimiter: str) -> Iterator[str]:
+    """Rows as objects in the header's order; one with too many or too few fields as a list.
+
+    A quote that does not close names the line where it opens, and reading goes on after that line: nothing is
+    swallowed.
+    """
+    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+    csv.field_size_limit(LONGEST_FIELD)
+    keys, again = keys_of(columns), deque[str]()
+    next(csv.reader(text, delimiter=delimiter), None)
+    number = 2
+    while True:
+        taken: list[str] = []
+        feed = _fed(again, text, taken)
+        try:
+            fields = next(csv.reader(feed, delimiter=delimiter, strict=True), None)
+        except csv.Error as error:
+            yield json.dumps({UNREADABLE: f"{number}: {error}", LINE: taken[0].rstrip("\r\n")}, ensure_ascii=False)
+            again.extendleft(reversed(taken[1:]))
+            number += 1
+            continue
+        if fields is None:
+            return
+        number += len(taken)
+        if fields:  # else a blank line
+            whole = len(fields) == len(keys)
+            yield json.dumps(dict(zip(keys, fields, strict=True)) if whole else fields, ensure_ascii=False)
+
+
+def _fed(again: deque[str], text: io.TextIOWrapper, taken: list[str]) -> Iterator[str]:
+    """The lines to read again, then new ones; notes what was taken."""
+    while line := again.popleft() if again else text.readline():
+        taken.append(line)
+        yield line
