@@ -53,8 +53,9 @@ def rollback(
 
 
 def history(name: Annotated[str, typer.Argument(help="registered model")] = "reft-student") -> None:
-    """The audit log, verified, and where the aliases stand."""
+    """The audit log, verified, and where the aliases stand; an error where the files of what they name are gone."""
     from reft.tracking import promotion
+    from reft.tracking.version_files import require_files_of
 
     entries, aliases = promotion.history(name)
     for entry in entries:
@@ -66,3 +67,4 @@ def history(name: Annotated[str, typer.Argument(help="registered model")] = "ref
         typer.echo(f"warning: {warning}", err=True)
     if entries:
         typer.echo(f"newest digest, to be kept elsewhere: {entries[-1].digest}")
+    require_files_of(name, aliases)

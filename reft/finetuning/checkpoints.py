@@ -3,6 +3,8 @@
 import json
 import shutil
 from argparse import Namespace
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,37 @@ def save_checkpoint(engine: Any, folder: Path, step: int, *, tokens: int) -> Non
     """
     checkpoints, ranks = folder / "checkpoints", torch.distributed.get_world_size()
     state = {"tokens": tokens, "random": torch.get_rng_state()}
-    engine.save_checkpoint(str(checkpoints), f"step-{step}", state, save_latest=False, exclude_frozen_parameters=True)
+    with _only_trained(engine.module):
+        engine.save_checkpoint(
+            str(checkpoints), f"step-{step}", state, save_latest=False, exclude_frozen_parameters=True
+        )
     torch.distributed.barrier()
     if torch.distributed.get_rank() == 0:
         write_json(checkpoints / "newest.json", {"step": step, "ranks": ranks})
         for old in checkpoints.glob("step-*"):
             if old.name != f"step-{step}":
                 shutil.rmtree(old)
+
+
+@contextmanager
+def _only_trained(module: torch.nn.Module) -> Generator[None]:
+    """Let the module's state be its trained parameters and its buffers while the block lasts.
+
+    DeepSpeed leaves out frozen parameters under their first name alone: a head that is tied to the embedding stays,
+    and so does what a quantized weight adds to the state beside itself.
+    """
+    trained = {name for name, p in module.named_parameters(remove_duplicate=False) if p.requires_grad}
+    kept = trained | {name for name, _ in module.named_buffers(remove_duplicate=False)}
+
+    def leave_out(_: torch.nn.Module, state: dict[str, Any], *__: Any) -> None:
+        for name in state.keys() - kept:
+            del state[name]
+
+    hook = module.register_state_dict_post_hook(leave_out)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load_checkpoint(engine: Any, folder: Path) -> tuple[int, int]:

@@ -69,6 +69,7 @@ def train(folder: Path) -> None:
             if wrong := _what_is_wrong(losses, tokenizer):
                 save_checkpoint(engine, folder, number - 1, tokens=tokens)
                 raise TrainingError(_about_batch(job, step, number, wrong=wrong))
+            learning_rate = engine.get_lr()[0]  # the schedule moves on within the step
             engine.step()
             if number % 8 == 0:
                 return_freed_memory()
@@ -77,7 +78,7 @@ def train(folder: Path) -> None:
             show(number, len(steps), f"loss {losses['loss']:.3f}, {rate:.0f} tokens/s")
             if rank == 0:
                 line = {"step": number, "steps": len(steps), **losses, "tokens": tokens, "tokens_per_second": rate}
-                metrics.write(json.dumps(line | {"learning_rate": engine.get_lr()[0]}) + "\n")
+                metrics.write(json.dumps(line | {"learning_rate": learning_rate}) + "\n")
             if number < len(steps) and (stop or (every and number % every == 0)):
                 save_checkpoint(engine, folder, number, tokens=tokens)
                 if stop:

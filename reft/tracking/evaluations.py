@@ -1,7 +1,7 @@
 """How a registered version was judged: when it was registered, and later, on other days' rows, by `reft evaluate`.
 
-A later evaluation lies beside the version's files in the run that made it, and a tag of the version holds its digest:
-the files themselves, whose digests a promotion verifies, stay as they were.
+A later evaluation is a logged model of its own, so that it outlives the run, and a tag of the version holds its digest
+and its address: the version's files, whose digests a promotion verifies, stay as they were.
 """
 
 import hashlib
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities import LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from reft.errors import StorageError, explain
 from reft.gate.gate import Champion
 from reft.storage.artifacts import write_json
-from reft.tracking.registry import gate_of
+from reft.tracking.registry import LOGGED, gate_of
 from reft.tracking.server import asking
 
 EVALUATED = "reft.evaluated."
@@ -27,13 +29,23 @@ FOLDER = "evaluations"
 def record_evaluation(name: str, version: str, evaluation: Champion) -> None:
     """Keep a version's evaluation anew; one on the same rows is replaced."""
     client = MlflowClient()
-    run = str(client.get_model_version(name, version).run_id)
+    kept = client.create_logged_model(_experiment_of(client.get_model_version(name, version)), FOLDER)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{evaluation.rows}.json"
         write_json(path, vars(evaluation))
-        client.log_artifact(run, str(path), FOLDER)
+        client.log_model_artifact(kept.model_id, str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    client.set_model_version_tag(name, version, f"{EVALUATED}{evaluation.rows}", digest)
+    client.finalize_logged_model(kept.model_id, LoggedModelStatus.READY)
+    tag = f"{digest} {kept.artifact_location}/{path.name}"
+    client.set_model_version_tag(name, version, f"{EVALUATED}{evaluation.rows}", tag)
+
+
+def _experiment_of(found: ModelVersion) -> str:
+    """Where a version's files were logged; those of older versions lie in a run."""
+    client = MlflowClient()
+    if logged := found.tags.get(LOGGED):
+        return str(client.get_logged_model(logged).experiment_id)
+    return str(client.get_run(str(found.run_id)).info.experiment_id)
 
 
 @asking("look up evaluations")
@@ -64,9 +76,10 @@ def champion_of(name: str, version: str, *, rows: str) -> Champion:
 @asking("read an evaluation")
 def _evaluated(name: str, version: str, rows: str) -> dict[str, Any] | None:
     found = MlflowClient().get_model_version(name, version)
-    if (digest := found.tags.get(f"{EVALUATED}{rows}")) is None:
+    if (tag := found.tags.get(f"{EVALUATED}{rows}")) is None:
         return None
-    address = f"runs:/{found.run_id}/{FOLDER}/{rows}.json"
+    digest, _, address = tag.partition(" ")
+    address = address or f"runs:/{found.run_id}/{FOLDER}/{rows}.json"  # until 0.2
     with tempfile.TemporaryDirectory() as folder:
         content = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=folder)).read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:

@@ -19,6 +19,7 @@ from reft.errors import PromotionError, explain
 from reft.promotion.audit_log import BEGINNING, Entry, tampered, verify
 from reft.tracking.lock import alone
 from reft.tracking.server import MISSING, asking
+from reft.tracking.version_files import require_files
 
 CANDIDATE, CHALLENGER, CHAMPION = ALIASES = ("candidate", "challenger", "champion")
 LOG = "reft.audit."
@@ -47,7 +48,7 @@ def promote(
         force: overrule a gate that was not passed; needs a reason.
 
     Raises:
-        PromotionError: no such model or version, the gate was not passed, the files are not those that were
+        PromotionError: no such model or version, the gate was not passed, the files are gone or not those that were
             registered, or somebody else is promoting.
         RegistryError: the server does not answer, or does not allow it.
         StorageError: the audit log was tampered with.
@@ -84,7 +85,7 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
     """Let the champion before the present one serve again; returns the log's new entry and the version.
 
     Raises:
-        PromotionError: there was none before, or its files are not those that were registered.
+        PromotionError: there was none before, or its files are gone or not those that were registered.
         StorageError: the audit log was tampered with.
     """
     client = MlflowClient()
@@ -165,6 +166,7 @@ def _decision(entry: Entry) -> tuple[str, ...]:
 
 
 def _verified_files(version: ModelVersion) -> str:
+    require_files(version)
     recorded = version.tags.get(FILES, "")
     with tempfile.TemporaryDirectory() as folder:
         here = Path(mlflow.artifacts.download_artifacts(artifact_uri=str(version.source), dst_path=folder))

@@ -3,20 +3,24 @@
 import json
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from requests import RequestException
 
 from reft.tracking.promotion import CANDIDATE, CHAMPION, FILES, PASSED, digest_of_files
 from reft.tracking.server import MISSING, TAKEN, asking
 from reft.tracking.serving import make_servable
+from reft.tracking.version_files import require_files
 
 GATE = "gate.json"
+LOGGED = "reft.logged_model"  # MLflow takes a version's `model_id`, and its database forgets it
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class RegisteredModel:
 def register_candidate(
     folder: Path, name: str, tags: dict[str, str], *, description: str = "", passed: bool = False
 ) -> RegisteredModel:
-    """Upload the student's files to the active run, make a version of them and point `candidate` at it.
+    """Upload the student's files, make a version of them and point `candidate` at it; the active run is its source.
 
     The folder is made servable first (see `reft.tracking.serving`). The alias moves last, so that it never names a
     version whose files are not all there; the digest of the files is recorded with the version, to hold them against it
@@ -43,7 +47,8 @@ def register_candidate(
         passed: whether the gate was passed.
 
     Raises:
-        RegistryError: the server does not answer, or does not allow it; no alias names a half version then.
+        RegistryError: the server does not answer, or does not allow it; no alias names a half version then,
+            and no registered model is left without one.
     """
     make_servable(folder)
     tags = {**tags, FILES: digest_of_files(folder), PASSED: str(passed).lower()}
@@ -51,18 +56,46 @@ def register_candidate(
     if run is None:
         with mlflow.start_run(run_name="register"):
             return register_candidate(folder, name, tags, description=description, passed=passed)
-    run_id = run.info.run_id
-    mlflow.log_artifacts(str(folder), "student")
-    client = MlflowClient()
+    run_id, client = run.info.run_id, MlflowClient()
+    files = _uploaded(client, folder, run)
+    tags[LOGGED] = files.model_id
+    with _registered_model(client, name):
+        version = client.create_model_version(
+            name, files.artifact_location, run_id, tags, description=description[:5000], model_id=files.model_id
+        ).version
+    client.set_registered_model_alias(name, CANDIDATE, version)
+    return RegisteredModel(name, str(version), run_id)
+
+
+def _uploaded(client: MlflowClient, folder: Path, run: Run) -> LoggedModel:
+    """The files as a logged model: a run's own artifacts go with the run when that is deleted and collected."""
+    model = client.create_logged_model(run.info.experiment_id, "student", run.info.run_id)
+    try:
+        client.log_model_artifacts(model.model_id, str(folder))
+        return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    except BaseException:
+        with suppress(MlflowException, RequestException):
+            client.delete_logged_model(model.model_id)  # for `mlflow gc` to collect
+        raise
+
+
+@contextmanager
+def _registered_model(client: MlflowClient, name: str) -> Generator[None]:
+    """Make sure that there is one; if the block fails, one that was made for it goes, unless it is in use."""
+    made = True
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != TAKEN:
             raise
-    source = f"{run.info.artifact_uri}/student"
-    version = client.create_model_version(name, source, run_id, tags, description=description[:5000]).version
-    client.set_registered_model_alias(name, CANDIDATE, version)
-    return RegisteredModel(name, str(version), run_id)
+        made = False
+    try:
+        yield
+    except BaseException:
+        with suppress(MlflowException, RequestException):
+            if made and not client.search_model_versions(f"name = '{name}'"):
+                client.delete_registered_model(name)
+        raise
 
 
 @asking("look up an alias")
@@ -88,9 +121,10 @@ def champion_version(name: str) -> str:
 @asking("read a version's gate.json")
 def gate_of(name: str, version: str) -> dict[str, Any]:
     """What the gate knew of a version when it was registered: its verdict, outcomes and the digest of the rows."""
-    source = MlflowClient().get_model_version(name, version).source
+    found = MlflowClient().get_model_version(name, version)
+    require_files(found)
     with tempfile.TemporaryDirectory() as folder:
-        path = mlflow.artifacts.download_artifacts(artifact_uri=f"{source}/{GATE}", dst_path=folder)
+        path = mlflow.artifacts.download_artifacts(artifact_uri=f"{found.source}/{GATE}", dst_path=folder)
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
@@ -99,8 +133,9 @@ def files_of(name: str, version: str) -> Generator[Path]:
     """A copy of a version's files, for as long as the block lasts."""
     with tempfile.TemporaryDirectory() as folder:
         with asking("read a version's files"):
-            source = str(MlflowClient().get_model_version(name, version).source)
-            here = mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder)
+            found = MlflowClient().get_model_version(name, version)
+            require_files(found)
+            here = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), dst_path=folder)
         yield Path(here)
 
 

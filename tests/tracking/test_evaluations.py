@@ -78,7 +78,7 @@ def test_a_later_evaluation_on_the_same_rows_counts(champion):
 
 def test_an_evaluation_that_was_edited_is_named(champion, tmp_path):
     record_evaluation("s", champion, Champion(outcomes={"accuracy": [False]}, rows="r", code="c"))
-    (stored,) = tmp_path.rglob("artifacts/evaluations/r.json")
+    (stored,) = tmp_path.rglob("models/*/artifacts/r.json")
     stored.write_text(json.dumps({"outcomes": {"accuracy": [True]}, "rows": "r", "code": "c"}))
     with pytest.raises(StorageError, match=r"not the one that was written down(.|\n)*reft evaluate"):
         champion_of("s", champion, rows="r")

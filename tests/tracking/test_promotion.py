@@ -65,7 +65,7 @@ def test_a_gate_that_was_not_passed_holds_unless_somebody_answers_for_it(student
 
 def test_files_that_changed_since_do_not_serve(student, tmp_path):
     version = student("a")
-    (served,) = tmp_path.rglob("a/*/artifacts/student/adapter_model.safetensors")
+    (served,) = tmp_path.rglob("a/models/*/artifacts/adapter_model.safetensors")
     served.write_text("something else")
     with pytest.raises(PromotionError, match="not those that were registered"):
         promote("s", "champion", "me", version=version)
