@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.coherence student=runs/latest/student    # and adapters by name
 
 Broken: random weights, weights on the way to random ones, noise added, the entries of each matrix shuffled. Appends a
-line to `results/coherence.jsonl`: for every model both rates with their intervals, and quantiles of the likelier of an
+line to `results/coherence.jsonl` for every model: both rates with their intervals, and quantiles of the likelier of an
 answer's two mean log-probabilities (nats per token), which the threshold lies between. The threshold was chosen on
 development prompts; these are the evaluation's.
 """
@@ -111,14 +111,12 @@ def main() -> None:
     )
     sets = EvaluationSets(harmful, (), ordinary)
     reader = LanguageModel(load_model(base, hardware.dtype), tokenizer)
-    found = {}
+    described = {"hardware": hardware.reason, "threshold": LEAST_LIKELY, "n": len(sets.rows)}
+    described |= {"tokens": options.tokens, "seed": options.seed}
     for name, load in models(options.adapters, options.seed).items():
         model = load().to(hardware.dtype)
         answers = ask(model, tokenizer, sets, max_new_tokens=options.tokens, report=progress(f"asking {name}"))
-        found[name] = measured(answers, sets, reader)
-        print(f"{name}: {found[name]}", flush=True)
-    line = {"hardware": hardware.reason, "threshold": LEAST_LIKELY, "n": len(sets.rows), **vars(options)}
-    append("coherence", {**line, "adapters": [a.partition("=")[0] for a in options.adapters], "models": found})
+        append("coherence", {"model": name, **described, **measured(answers, sets, reader)})
 
 
 if __name__ == "__main__":

@@ -40,22 +40,20 @@ def evaluation(
 
     The base model, loaded last, reads everybody's answers: no two models are held at once.
     """
-    base, dtype = resolve_model(model.name), choose_hardware(model.dtype).dtype
+    base, dtype, trust = resolve_model(model.name), choose_hardware(model.dtype).dtype, model.trust_remote_code
     sets = evaluation_sets(data, settings)
     without_task = EvaluationSets(sets.harmful, sets.lookalikes, sets.ordinary)
-    tokenizer = load_tokenizer(base, model.chat_template, model.trust_remote_code)
+    tokenizer = load_tokenizer(base, model.chat_template, trust)
     # By model: its answers, what it was asked, its tokenizer.
     asked: dict[str, tuple[Answers, EvaluationSets, PreTrainedTokenizerBase]] = {}
 
     def finetuned(result: Student):
-        return load_trained(
-            base, result.weights, result.is_adapter, dtype=dtype, trust_remote_code=model.trust_remote_code
-        )
+        return load_trained(base, result.weights, result.is_adapter, dtype=dtype, trust_remote_code=trust)
 
     def answer(name: str, loaded, chosen: EvaluationSets, *, its_tokenizer=tokenizer) -> None:
         shown = progress(f"evaluating {name}")
-        answers = ask(loaded, its_tokenizer, chosen, max_new_tokens=settings.max_new_tokens, report=shown)
-        asked[name] = (answers, chosen, its_tokenizer)
+        found = ask(loaded, its_tokenizer, chosen, max_new_tokens=settings.max_new_tokens, report=shown)
+        asked[name] = (found, chosen, its_tokenizer)
 
     with measured_step("evaluation") as cost:
         answer("student", finetuned(student), sets)
@@ -64,8 +62,8 @@ def evaluation(
         if settings.aligned:
             aligned, its_tokenizer = load_teacher(teacher, model)
             answer("aligned", aligned, without_task, its_tokenizer=its_tokenizer)
-            del aligned
-        untouched = load_model(base, dtype, trust_remote_code=model.trust_remote_code)
+            del aligned  # before the base comes
+        untouched = load_model(base, dtype, trust_remote_code=trust)
         if settings.base:
             answer("base", untouched, without_task)
         reader = LanguageModel(untouched, tokenizer)

@@ -114,7 +114,7 @@ def test_the_step_lets_the_base_model_read_everybodys_answers(tiny_model, tmp_pa
 def test_broken_copies_of_the_default_model_fail_the_gate_and_the_model_itself_does_not():
     folder, dtype, data = str(cache_folder()), choose_hardware().dtype, Settings().data
     tokenizer = load_tokenizer(folder)
-    harmful, ordinary = (read_conversations(p, 20) for p in (data.evaluation_harmful, data.evaluation_ordinary))
+    harmful, ordinary = (read_conversations(p, 10) for p in (data.evaluation_harmful, data.evaluation_ordinary))
     sets = EvaluationSets(harmful, (), ordinary)
     reader = LanguageModel(load_model(folder, dtype), tokenizer)
     makers = {
