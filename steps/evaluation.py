@@ -22,6 +22,8 @@ from reft.tracking.logging import log_rates
 from steps.materializer import FolderMaterializer
 from steps.metadata import measured_step
 
+# Of one model: its answers, what it was asked, its tokenizer.
+Asked = tuple[Answers, EvaluationSets, PreTrainedTokenizerBase]
 ORDER = ("student", "sft", "base", "aligned")
 
 
@@ -44,8 +46,7 @@ def evaluation(
     sets = evaluation_sets(data, settings)
     without_task = EvaluationSets(sets.harmful, sets.lookalikes, sets.ordinary)
     tokenizer = load_tokenizer(base, model.chat_template, trust)
-    # By model: its answers, what it was asked, its tokenizer.
-    asked: dict[str, tuple[Answers, EvaluationSets, PreTrainedTokenizerBase]] = {}
+    asked: dict[str, Asked] = {}
 
     def finetuned(result: Student):
         return load_trained(base, result.weights, result.is_adapter, dtype=dtype, trust_remote_code=trust)
@@ -68,7 +69,7 @@ def evaluation(
             answer("base", untouched, without_task)
         reader = LanguageModel(untouched, tokenizer)
         scores = {name: scores_of(*asked[name], is_language=reader) for name in ORDER if name in asked}
-        for name, found in scores.items():
-            log_rates(f"evaluation/{name}", found.rates)
         cost.tokens = sum(result.tokens for result in scores.values())
+    for name, found in scores.items():
+        log_rates(f"evaluation/{name}", found.rates)
     return EvaluationReport(scores, sets.digest(settings.max_new_tokens))
