@@ -96,7 +96,14 @@ def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
         report=progress(f"scanning {file.name}"),
         columns=column_names(given["columns"]),
         split=given["split"],
+        calibrations=_calibrations(given["teacher"]),
     )
+
+
+def _calibrations(teacher: str) -> Path:
+    """Beside the teacher, whose own folder stays as it is."""
+    folder = Path(teacher or DEFAULT_TEACHER)
+    return folder.with_name(f"{folder.name}-calibration") if folder.is_dir() else Path(".reft/calibration")
 
 
 def _scorer(given: dict[str, Any]) -> dict[str, Any]:

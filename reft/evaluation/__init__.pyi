@@ -1,6 +1,7 @@
 from .artifact import EvaluationReport as EvaluationReport
 from .evaluate import ModelScores as ModelScores
 from .evaluate import evaluate_model as evaluate_model
+from .language import LanguageModel as LanguageModel
 from .measures import MEASURES as MEASURES
 from .measures import Measure as Measure
 from .measures import outcomes as outcomes

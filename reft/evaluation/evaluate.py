@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.tokenization import encode_prompts, encode_text
-from reft.evaluation.measures import outcomes
+from reft.evaluation.measures import Answers, IsLanguage, outcomes
 from reft.evaluation.questions import EvaluationSets, ask
 from reft.moved import keep_old_names
 from reft.runtime.progress import Report
@@ -38,10 +38,26 @@ def evaluate_model(
     *,
     max_new_tokens: int,
     report: Report | None = None,
+    is_language: IsLanguage | None = None,
 ) -> ModelScores:
-    """Ask the model everything, greedily, and count every measure of `reft.evaluation.measures`."""
+    """Ask the model everything, greedily, and count every measure of `reft.evaluation.measures`.
+
+    Args:
+        is_language: as `outcomes` takes it.
+    """
     answers = ask(model, tokenizer, sets, max_new_tokens=max_new_tokens, report=report)
-    found = outcomes(sets, answers)
+    return scores_of(answers, sets, tokenizer, is_language=is_language)
+
+
+def scores_of(
+    answers: Answers,
+    sets: EvaluationSets,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    is_language: IsLanguage | None = None,
+) -> ModelScores:
+    """Every measure of answers that a model gave; a model that reads them need not be held beside it."""
+    found = outcomes(sets, answers, is_language=is_language)
     return ModelScores(
         rates={name: rate(rows) for name, rows in found.items()},
         outcomes=found,

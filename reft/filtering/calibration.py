@@ -9,7 +9,6 @@ from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
 from reft.errors import DataValidationError
 from reft.filtering.decisions import Thresholds
-from reft.filtering.scoring import RowScore
 from reft.refusal_feature.calibration import conformal_threshold, recall_threshold
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.statistics import Interval, rate
@@ -26,14 +25,13 @@ class Calibration:
     fpr: Interval | None
 
 
-def calibrated_on(scored: Sequence[RowScore], prompts: LabelledPrompts, settings: FilteringSettings) -> Calibration:
-    """Thresholds from the scores of the harmless prompts, followed by those of the harmful ones.
+def calibrated_on(scores: Sequence[float], prompts: LabelledPrompts, settings: FilteringSettings) -> Calibration:
+    """Thresholds from the deciding scores of the harmless prompts, followed by those of the harmful ones.
 
     Raises:
         DataValidationError: too few rows for the stated rate or recall.
     """
-    scores = [row.deciding.score for row in scored]
-    harmless, harmful = scores[: len(prompts.harmless)], scores[len(prompts.harmless) :]
+    harmless, harmful = list(scores[: len(prompts.harmless)]), list(scores[len(prompts.harmless) :])
     weights = list(prompts.harmless_weights or [1.0] * len(harmless))
     thresholds = _thresholds(harmless, weights, harmful=harmful, settings=settings)
     apart = _by_language(prompts, harmless, weights=weights, harmful=harmful, settings=settings)

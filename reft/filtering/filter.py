@@ -1,15 +1,31 @@
 """A scorer with its thresholds: the one place where rows are scored and decided about."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
+from reft.errors import StorageError
 from reft.filtering.calibration import Calibration, calibrated_on
 from reft.filtering.decisions import Decision, decide
 from reft.filtering.scorers import Scorer
 from reft.filtering.scoring import RowScore
+from reft.keys.closure import digest_of_code
 from reft.runtime.progress import Report
+from reft.storage.artifacts import read_json, write_json
+from reft.storage.fingerprint import of_text
+
+# Settings that say what is done with a score, not what it is.
+AFTER_SCORING = {"fpr", "quarantine_fpr", "recall", "harmful_with_refusal", "fail_on_alarms", "examples"}
+
+
+def _decided_by(scorer: Scorer, settings: FilteringSettings) -> str:
+    """A digest of all that decides the scores of the calibration rows."""
+    module = type(scorer).__module__
+    code = digest_of_code(__name__, (module,) if module.startswith("reft.") else ())
+    return of_text(scorer.fingerprint, settings.model_dump_json(exclude=AFTER_SCORING), code)[:16]
 
 
 @dataclass(frozen=True)
@@ -21,15 +37,29 @@ class Filter:
     calibration: Calibration
 
     @classmethod
-    def calibrated(cls, scorer: Scorer, settings: FilteringSettings) -> "Filter":
+    def calibrated(
+        cls, scorer: Scorer, settings: FilteringSettings, *, kept_in: Path | None = None, report: Report | None = None
+    ) -> "Filter":
         """Score the scorer's calibration rows as any row is scored, and set both thresholds.
+
+        Args:
+            kept_in: a folder that keeps the scores for the next time; they are found again by all that decides them.
+            report: called with (rows so far, rows in all) where they must be scored.
 
         Raises:
             DataValidationError: too few calibration rows for the stated rate or recall.
         """
         prompts = scorer.calibration
-        scored = scorer.score([*prompts.harmless, *prompts.harmful], settings)
-        return cls(scorer, settings, calibrated_on(scored, prompts, settings))
+        file = kept_in / f"{_decided_by(scorer, settings)}.json" if kept_in and scorer.fingerprint else None
+        if file and file.is_file():
+            scores = [float(score) for score in read_json(file)]
+        else:
+            scored = scorer.score([*prompts.harmless, *prompts.harmful], settings, report=report)
+            scores = [row.deciding.score for row in scored]
+            if file:
+                with suppress(StorageError):  # a folder that cannot be written costs time, no more
+                    write_json(file, scores)
+        return cls(scorer, settings, calibrated_on(scores, prompts, settings))
 
     def judge(
         self, rows: Sequence[Conversation], *, report: Report | None = None

@@ -24,7 +24,7 @@ from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override
 from reft.filtering.scorers import Scorer
 from reft.keys.closure import digest_of_code
-from reft.runtime.progress import Report
+from reft.runtime.progress import Report, progress
 from reft.scan.result import ScanResult, scan_result
 from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
 from reft.storage.artifacts import write_json
@@ -45,28 +45,28 @@ def scan_file(
     report: Report | None = None,
     columns: tuple[str, str] | None = None,
     split: str = "",
+    calibrations: Path | None = None,
 ) -> ScanResult | None:
     """Score and sort every row of a file or folder; returns the result on rank 0, None on others.
 
     Args:
         out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
-        columns: names of the prompt's and the answer's column, where rows have no format of their own.
-        split: of a folder; none: `train` where the folder has splits.
+        columns, split: as `reft.conversations.reading.read_rows` takes them.
+        calibrations: where the scores of calibration rows are kept from one scan to the next; none: nowhere.
 
     Raises:
-        DataFormatError, DataValidationError: the file cannot be read, too few calibration rows for the rate, an alarm that stops.
-        StorageError: the results cannot be written.
+        DataFormatError, DataValidationError, StorageError: the file cannot be read, too few calibration rows or an
+            alarm that stops the job, the results cannot be written.
     """
     overrides, container, staged = overrides or {}, recognise(path, split), out / f".input-{of_path(path)}{split}"
     as_lines = stage(container, staged, leads=rank == 0)
     total, rows = count_rows(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
     alarms = _alarms(rows_of(lines(as_lines), columns=columns), settings, container.note) if rank == 0 else []
-    chosen = Filter.calibrated(scorer, settings)
+    chosen = Filter.calibrated(scorer, settings, kept_in=calibrations, report=report and progress("calibrating"))
     # Another file, setting or code works elsewhere: nothing stale is ever merged.
     work = out / f".scan-{_key(path, scorer, settings, columns=(columns, split), overrides=overrides)}"
     shards = [work / f"{number:06d}" for number in range(max(1, -(-total // ROWS_PER_SHARD)))]
-    with _full_disk_explained(out):
-        work.mkdir(parents=True, exist_ok=True)
+    with _room_for(work, out):
         for number, shard in enumerate(shards):
             part = list(islice(rows, ROWS_PER_SHARD))
             if number % processes == rank and not shard.exists():
@@ -98,8 +98,10 @@ def _leave(
 
 
 @contextmanager
-def _full_disk_explained(out: Path) -> Generator[None]:
+def _room_for(work: Path, out: Path) -> Generator[None]:
+    """The folder to work in; a full disk is explained."""
     try:
+        work.mkdir(parents=True, exist_ok=True)
         yield
     except StorageError:
         raise

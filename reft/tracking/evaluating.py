@@ -5,13 +5,14 @@ from pathlib import Path
 
 from reft.config import Settings
 from reft.errors import PromotionError, explain
-from reft.evaluation.evaluate import ModelScores, evaluate_model
-from reft.evaluation.questions import evaluation_sets
+from reft.evaluation.evaluate import ModelScores, scores_of
+from reft.evaluation.language import LanguageModel
+from reft.evaluation.questions import ask, evaluation_sets
 from reft.gate.gate import Champion
 from reft.keys.stages import code_key
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
-from reft.models.loading import load_tokenizer, load_trained
+from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.runtime.progress import progress
 from reft.tracking.evaluations import record_evaluation
 from reft.tracking.promotion import ALIASES
@@ -54,10 +55,11 @@ def evaluate_version(settings: Settings, version: str) -> Evaluated:
 def _scores(settings: Settings, folder: Path, *, sets) -> ModelScores:
     model, asked = settings.model, settings.evaluation.max_new_tokens
     is_adapter = (folder / "adapter_config.json").is_file()
-    dtype = choose_hardware(model.dtype).dtype
-    loaded = load_trained(
-        resolve_model(model.name), folder, is_adapter, dtype=dtype, trust_remote_code=model.trust_remote_code
-    )
+    dtype, base, trust = choose_hardware(model.dtype).dtype, resolve_model(model.name), model.trust_remote_code
+    loaded = load_trained(base, folder, is_adapter, dtype=dtype, trust_remote_code=trust)
     # As the pipeline's evaluation does: the base model's tokenizer and the profile's template.
-    tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
-    return evaluate_model(loaded, tokenizer, sets, max_new_tokens=asked, report=progress("evaluating"))
+    tokenizer = load_tokenizer(base, model.chat_template, trust)
+    answers = ask(loaded, tokenizer, sets, max_new_tokens=asked, report=progress("evaluating"))
+    del loaded  # the two need not fit into memory together
+    reader = LanguageModel(load_model(base, dtype, trust_remote_code=trust), tokenizer)
+    return scores_of(answers, sets, tokenizer, is_language=reader)

@@ -130,10 +130,11 @@ def test_a_language_with_rows_enough_is_calibrated_apart():
     scores = [i / 100 for i in range(40)] + [0.5 + i / 100 for i in range(40)] + [0.3] * 5
     scored = [RowScore(i, (Part("user[0]", score),)) for i, score in enumerate([*scores, 0.9])]
     prompts = LabelledPrompts([from_prompt("Rob a bank")], [*english, *german, *few])
-    found = calibrated_on(scored, prompts, FilteringSettings(fpr=0.05, quarantine_fpr=0.1)).thresholds
+    scores = [row.deciding.score for row in scored]
+    found = calibrated_on(scores, prompts, FilteringSettings(fpr=0.05, quarantine_fpr=0.1)).thresholds
     assert set(found.languages) == {"en", "de"}
     assert found.of(english[0]).drop < 0.4 < 0.8 < found.of(german[0]).drop
     assert found.of(few[0]) == found
     assert found.quarantine == pytest.approx(found.languages["de"].quarantine, abs=0.06)
     alone = LabelledPrompts([from_prompt("Rob a bank")], english)
-    assert not calibrated_on([*scored[:40], scored[-1]], alone, FilteringSettings(fpr=0.05)).thresholds.languages
+    assert not calibrated_on([*scores[:40], scores[-1]], alone, FilteringSettings(fpr=0.05)).thresholds.languages

@@ -1,0 +1,101 @@
+"""Whether an answer is language: how likely the base model finds its tokens.
+
+Counting words alone lets word salad pass. The base model, which no finetuning has touched, reads every answer instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.conversations.batching import length_batches, pad
+from reft.conversations.schema import Conversation, Message
+from reft.conversations.tokenization import Encoded, encode
+
+# Mean log-probability per token, in nats, below which an answer is no language. Between answers of sound models and of
+# broken ones made from the default model: `benchmarks/coherence.py` measures both.
+LEAST_LIKELY = -4.0
+# A label of so few tokens answers a question of another kind: unlikely, and language all the same.
+SHORT = 4
+# From so many tokens on, an answer of which each token comes four times is one thing over and over, which any language
+# model finds likely.
+LOOP = 8
+TOKENS_PER_BATCH = 1024  # logits of the whole vocabulary are held for so many
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely an answer's tokens are.
+
+    Attributes:
+        tokens: of the answer, as the base model's tokenizer has them.
+        given: their mean log-probability after the question, in nats; None for an empty answer.
+        alone: of all but the first, after one another, without the question; None for fewer than two tokens.
+    """
+
+    tokens: tuple[int, ...]
+    given: float | None
+    alone: float | None
+
+    @property
+    def is_language(self) -> bool:
+        """Likely after its question or in itself, and no loop; answers of a few tokens always are."""
+        if len(self.tokens) >= LOOP and len(set(self.tokens)) <= len(self.tokens) / 4:
+            return False
+        means = [mean for mean in (self.given, self.alone) if mean is not None]
+        return len(self.tokens) <= SHORT or max(means) >= LEAST_LIKELY
+
+
+class LanguageModel:
+    """A model that reads answers; the base model, since it is what every judged one was made from."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._model: Any = model
+        self._tokenizer = tokenizer
+
+    def __call__(self, questions: Sequence[Conversation], answers: Sequence[str]) -> list[bool]:
+        """Whether each answer to the question at its place is language."""
+        return [found.is_language for found in self.likelihoods(questions, answers)]
+
+    def likelihoods(self, questions: Sequence[Conversation], answers: Sequence[str]) -> list[Likelihood]:
+        """How likely each answer is, in the order given."""
+        given = [self._after(question, answer) for question, answer in zip(questions, answers, strict=True)]
+        alone = [_alone(row) for row in given]
+        means = zip(given, self._means(given), self._means(alone), strict=True)
+        return [Likelihood(_said(row), after, itself) for row, after, itself in means]
+
+    def _after(self, question: Conversation, answer: str) -> Encoded:
+        messages = (*question.prompt, Message(role="assistant", content=answer))
+        return encode(self._tokenizer, Conversation(row=question.row, messages=messages))
+
+    @torch.inference_mode()
+    def _means(self, rows: Sequence[Encoded]) -> list[float | None]:
+        """Mean log-probability of each row's last turn; None where it is empty."""
+        found: list[float | None] = [None] * len(rows)
+        asked = [i for i, row in enumerate(rows) if _said(row)]
+        for batch in length_batches([len(rows[i]) for i in asked], TOKENS_PER_BATCH):
+            chosen = [asked[place] for place in batch]
+            inputs = pad([rows[i] for i in chosen], int(self._tokenizer.pad_token_id), self._model.device)
+            logits = self._model(**inputs, use_cache=False).logits
+            for place, index in enumerate(chosen):
+                start, end = rows[index].turns[-1]
+                said = inputs["input_ids"][place, start:end, None]
+                # The logits at a token are of the next one.
+                likely = logits[place, start - 1 : end - 1].float().log_softmax(-1)
+                found[index] = fmean(likely.gather(-1, said)[:, 0].tolist())
+        return found
+
+
+def _said(row: Encoded) -> tuple[int, ...]:
+    start, end = row.turns[-1]
+    return row.input_ids[start:end]
+
+
+def _alone(row: Encoded) -> Encoded:
+    """The answer without its question; nothing comes before its first token, so that is not counted."""
+    ids = _said(row)
+    counted = (min(1, len(ids)), len(ids))
+    return Encoded(input_ids=ids, turns=(counted,), completion=counted, instruction_end=0, prompt_end=0)
