@@ -16,7 +16,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "cli_plan": ("cli.plan",),
     "cli_registry": ("cli.promotion", "cli.evaluate", "cli.retrain"),
     "cluster.finetune": ("cluster.finetuning",),
-    "conversations.forms": ("conversations.formats",),
+    "conversations.forms": ("conversations.formats", "conversations.turns"),
     "conversations.giving_back": ("conversations.writer",),
     "cost": ("runtime.cost",),
     "distillation": ("finetuning",),
@@ -87,7 +87,6 @@ STAYED: dict[str, tuple[str, ...]] = {
 # Names that were called otherwise, in any of these modules.
 RENAMED: dict[str, str] = {
     "EvidenceSettings": "ComparisonSettings",
-    "FORMS": "FORMATS",
     "FeatureSettings": "RefusalFeatureSettings",
     "FilterSettings": "FilteringSettings",
     "FinetuneSettings": "FinetuningSettings",

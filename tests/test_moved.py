@@ -12,6 +12,9 @@ import reft.moved
 OLD: dict[str, list[str]] = json.loads(Path("tests/old_names.json").read_text())
 # Without a successor of the same kind; CHANGELOG.md says what does their work now.
 GONE = {
+    # Formats are told by pairs of keys; a language by its letters and how sure the classifier is.
+    "reft.conversations.forms": {"FORMS"},
+    "reft.conversations.languages": {"ENOUGH_CHARACTERS"},
     # Commands are a module each.
     "reft.cli": {"COLUMNS", "attacks", "check_config", "evidence", "fetch_model", "write_config"},
     # Keys follow imports.

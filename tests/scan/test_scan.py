@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from reft.cli import app
 from reft.config import FilteringSettings, ModelSettings
 from reft.conversations.reading import read_conversations
 from reft.errors import DataFormatError, StorageError
+from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs, save_inputs
 from reft.filtering.overrides import Override, read_overrides
 from reft.filtering.scorers import load_scorer
@@ -226,3 +228,28 @@ def test_a_file_elsewhere_is_fetched_first(tmp_path):
         local_copy("memory://somewhere/nothing.jsonl", tmp_path)
     with pytest.raises(DataFormatError, match="could not be fetched"):
         local_copy(f"nowhere://x/y?{'signature' * 50}", tmp_path)
+
+
+def test_the_calibration_is_scored_once_and_again_when_something_decides_otherwise(tmp_path, teacher_folder):
+    scorer, scored = scorer_of(teacher_folder), []
+
+    def calibrated(settings=SETTINGS, scorer=scorer):
+        return Filter.calibrated(scorer, settings, kept_in=tmp_path / "kept", report=lambda *at: scored.append(at))
+
+    first = calibrated().calibration
+    assert scored
+    scored.clear()
+    assert calibrated().calibration == first
+    stricter = calibrated(SETTINGS.model_copy(update={"fpr": 0.03})).calibration
+    assert stricter.harmless == first.harmless
+    assert not scored
+    calibrated(SETTINGS.model_copy(update={"window": 16, "window_overlap": 8}))
+    assert scored
+    scored.clear()
+    calibrated(scorer=replace(scorer, fingerprint="another"))
+    assert scored
+
+
+def test_a_folder_that_cannot_be_written_costs_time_alone(tmp_path, teacher_folder):
+    (tmp_path / "file").write_text("in the way")
+    Filter.calibrated(scorer_of(teacher_folder), SETTINGS, kept_in=tmp_path / "file")

@@ -91,7 +91,7 @@ def test_a_promoted_version_answers_as_the_student_does(champion, registry, tiny
     asked = {"messages": chat(PROMPTS[0]), "max_tokens": 6}
     assert model.predict(asked) == {"choices": [{"index": 0, "message": message}]}
     assert model.predict({"prompt": PROMPTS[1], "max_tokens": 6})["choices"][0]["text"] == wanted[1]
-    (kept,) = registry.glob("a/*/artifacts/student")
+    (kept,) = registry.glob("a/models/*/artifacts")  # a logged model of its own
     files = {file.name for file in kept.rglob("*") if file.is_file()}
     assert "MLmodel" in files
     assert "model.safetensors" not in files  # the base stays where it is
