@@ -14,7 +14,7 @@ from itertools import pairwise
 from transformers import PreTrainedTokenizerBase
 
 from reft.conversations.rendering import Rendering, Span, rendered
-from reft.conversations.schema import Conversation
+from reft.conversations.schema import Conversation, Message
 from reft.errors import DataValidationError, ModelError, explain
 
 
@@ -140,6 +140,13 @@ def _answers(
         place = next((at for at in range(end, limit) if ids[at] == closing), None)
         spans[index] = (start, end if place is None else place + 1)
     return ids, spans
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends an answer in the tokenizer's template: a model that learnt it stops there."""
+    sample = (Message(role="user", content="a"), Message(role="assistant", content="b"))
+    encoded = encode(tokenizer, Conversation(row=0, messages=sample))
+    return encoded.input_ids[encoded.completion[1] - 1]
 
 
 def encode_all(

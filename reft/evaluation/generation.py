@@ -1,6 +1,7 @@
 """Greedy answers to prompts, in batches of similar length."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
-from reft.conversations.tokenization import encode_prompts
+from reft.conversations.tokenization import encode_prompts, end_of_turn
+from reft.errors import ReftError
 from reft.models.memory import return_freed_memory
 from reft.runtime.progress import Report
 
@@ -60,7 +62,9 @@ def generate_answers(
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that ends an answer: the tokenizer's and those of the generation configuration."""
+    """Every token that ends an answer: the template's, the tokenizer's and those of the generation configuration."""
     configured = getattr(model.generation_config, "eos_token_id", None) or []
     configured = [configured] if isinstance(configured, int) else list(configured)
+    with suppress(ReftError):  # a template that shows no answers (a guard's) ends none
+        configured.append(end_of_turn(tokenizer))
     return sorted({*configured, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import AutoConfig, GenerationConfig
 
 from reft.config import ModelSettings
+from reft.conversations.tokenization import end_of_turn
 from reft.finetuning.online_teacher import ADAPTER
 from reft.models.loading import load_model
 
@@ -49,5 +50,10 @@ def complete_output(folder: Path, model: ModelSettings, tokenizer: Any, *, merge
     try:
         generation = GenerationConfig.from_pretrained(model.name)
     except OSError:  # the base model names none: transformers' defaults hold
-        return
+        generation = GenerationConfig()
+    # Whoever serves the student stops where it learnt to stop: a base model's own configuration knows no turns.
+    known = generation.eos_token_id
+    known = list(known) if isinstance(known, list) else [known] * (known is not None)
+    ends = {*known, tokenizer.eos_token_id, end_of_turn(tokenizer)} - {None}
+    generation.eos_token_id = sorted(ends) if len(ends) > 1 else ends.pop()
     generation.save_pretrained(folder)
