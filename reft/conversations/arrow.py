@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from reft.conversations.fields import from_json
+
 Decode = Callable[[Any], Any]
 
 
@@ -45,7 +47,7 @@ def _decoder(batch: pa.RecordBatch, rows: list[dict[str, Any]]) -> Decode:
 def _of_type(kind: pa.DataType, feature: Any, values: list[Any]) -> Decode:
     """What undoes the storage of a column, given the values of its first batch."""
     if _is_json(kind, feature) or (_is_text(kind) and _all_json(values)):
-        return _loaded
+        return from_json
     if pa.types.is_map(kind):
         return lambda value: dict(value) if value and len(dict(value)) == len(value) else value
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
@@ -74,7 +76,7 @@ def _all_json(values: list[Any]) -> bool:
     texts = [value for value in values if value is not None]
     if not texts or not all(value[:1] in ('"', "[") for value in texts):
         return False
-    found = [_loaded(value) for value in texts]
+    found = [from_json(value) for value in texts]
     parts = all(
         isinstance(item, list) and item and all(isinstance(p, dict) and "type" in p for p in item)
         for item, text in zip(found, texts, strict=True)
@@ -84,10 +86,3 @@ def _all_json(values: list[Any]) -> bool:
         item is not text and isinstance(item, str) for item, text in zip(found, texts, strict=True) if text[0] == '"'
     ]
     return parts and bool(quoted) and all(quoted)
-
-
-def _loaded(value: Any) -> Any:
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return value

@@ -1,5 +1,6 @@
 """What of a row was read: text leaves a row through one gate, so that what nothing read can be named and scored."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -71,6 +72,14 @@ def shown(place: Place) -> str:
     """A place as people write it: messages[0].content."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
     return text.removeprefix(".")[:LONGEST_NAME]
+
+
+def from_json(value: Any) -> Any:
+    """What a text holds as JSON; the value itself where it is no text, or no JSON."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
 
 
 def without_nulls(value: Any) -> Any:

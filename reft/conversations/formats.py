@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reft.conversations.fields import Fields, RowError, shown, without_nulls
+from reft.conversations.fields import Fields, RowError, from_json, shown, without_nulls
 from reft.conversations.schema import Message, Unread
 from reft.conversations.turns import call_of, content_of, turns
 from reft.errors import ConfigurationError, explain
@@ -20,20 +20,24 @@ __all__ = ["ReadRow", "RowError", "column_names", "format_of", "messages_of", "r
 
 DIALOGUES = {"openai chat": "messages", "sharegpt": "conversations"}
 # Pairs of column names that say of themselves what they are, the more telling ones first.
-PAIRS = {
+PAIRS = (
+    ("instruction", "response"), ("instruction", "answer"), ("instruction", "completion"), ("prompt", "response"),
+    ("question", "answer"), ("question", "response"), ("query", "response"), ("query", "answers"), ("query", "answer"),
+    ("prompt", "answer"), ("prompt", "output"), ("input", "output"), ("text", "label"), ("context", "response"),
+    ("source", "target"),
+)  # fmt: skip
+# The keys of each format, in the order in which they are looked for.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "openai chat": ("messages",),
     "prompt and completion": ("prompt", "completion"),
     "alpaca": ("instruction", "output"),
-    **{f"{prompt} and {answer}": (prompt, answer) for prompt, answer in (
-        ("instruction", "response"), ("instruction", "answer"), ("instruction", "completion"), ("prompt", "response"),
-        ("question", "answer"), ("question", "response"), ("query", "response"), ("query", "answers"),
-        ("query", "answer"), ("prompt", "answer"), ("prompt", "output"), ("input", "output"), ("text", "label"),
-        ("context", "response"), ("source", "target"),
-    )},
-}  # fmt: skip
+    "sharegpt": ("conversations",),
+    **{f"{prompt} and {answer}": (prompt, answer) for prompt, answer in PAIRS},
+}
 SYSTEM = ("system", "system_prompt")
 # What a question is about stands before it, what an instruction works on after it, as their own tools have it.
 BEFORE, AFTER = ("context",), ("input", "context")
-# Names in a template's namespace that a row must not set.
+# A word that a row may set in its template is no longer than this.
 OPTION_LENGTH = 20
 
 
@@ -68,11 +72,7 @@ def column_names(given: str | None) -> tuple[str, str] | None:
 
 def format_of(row: Mapping[str, Any]) -> str:
     """The name of the row's form; empty where it has none that is known."""
-    if "messages" in row:
-        return "openai chat"
-    telling = list(PAIRS.items())
-    known = [*telling[:2], ("sharegpt", ("conversations",)), *telling[2:]]
-    return next((name for name, keys in known if all(key in row for key in keys)), "")
+    return next((name for name, keys in FORMATS.items() if all(key in row for key in keys)), "")
 
 
 def messages_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> tuple[Message, ...]:
@@ -100,14 +100,14 @@ def row_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> Re
     if name in DIALOGUES:
         found = turns(fields, row[DIALOGUES[name]], (DIALOGUES[name],))
     else:
-        found = _pair(row, fields, columns or PAIRS[name])
+        found = _pair(row, fields, columns or FORMATS[name])
     found = _with_tools(row, fields, _with_system(row, fields, found))
     left_out = "" if name == "text and label" else _left_out(row, fields, ambiguous=name == "prompt and completion")
     options = _options(row, fields)
     return ReadRow(messages=found, left_out=left_out, options=options, unread=fields.unread(row))
 
 
-def _pair(row: Mapping[str, Any], fields: Fields, names: tuple[str, str]) -> tuple[Message, ...]:
+def _pair(row: Mapping[str, Any], fields: Fields, names: tuple[str, ...]) -> tuple[Message, ...]:
     prompt, answer = row[names[0]], row[names[1]]
     asked: tuple[Message, ...]
     if isinstance(prompt, list):  # TRL: its turns are context, whoever speaks
@@ -120,7 +120,7 @@ def _pair(row: Mapping[str, Any], fields: Fields, names: tuple[str, str]) -> tup
     return (*asked, Message(role="assistant", content=_answer(fields, answer, names[1])))
 
 
-def _beside(row: Mapping[str, Any], fields: Fields, names: tuple[str, str], *, text: str) -> str:
+def _beside(row: Mapping[str, Any], fields: Fields, names: tuple[str, ...], *, text: str) -> str:
     """The prompt with what it is about."""
     instructed = names[0] == "instruction"
     more = []
@@ -147,10 +147,7 @@ def _history(row: Mapping[str, Any], fields: Fields) -> tuple[Message, ...]:
 def _answer(fields: Fields, value: Any, name: str) -> str:
     """An answer's text; xLAM's `answers` are tool calls, as JSON or as JSON text."""
     if name == "answers":
-        try:
-            calls = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
-            calls = None
+        calls = from_json(value)
         if isinstance(calls, list) and calls and all(isinstance(call, dict) for call in calls):
             fields.take((name,))
             return "\n".join(call_of(fields, call, (name, index)) for index, call in enumerate(calls))
@@ -169,12 +166,8 @@ def _with_system(row: Mapping[str, Any], fields: Fields, found: tuple[Message, .
 def _with_tools(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ...]) -> tuple[Message, ...]:
     """What the model may call stands in the system turn, where it is read, scored and trained on like any text."""
     name = "tools" if row.get("tools") else "functions"
-    tools = row.get(name)
-    if isinstance(tools, str):
-        try:
-            tools = json.loads(tools)
-        except (ValueError, RecursionError):
-            tools = tools.strip()
+    tools = from_json(row.get(name))
+    tools = tools.strip() if isinstance(tools, str) else tools
     if not tools:
         fields.take((name,))  # an empty list, as text perhaps
         return found

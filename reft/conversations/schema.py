@@ -1,10 +1,12 @@
 """The canonical form of a row: a conversation of messages, with the row's place in its file."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+INDEX = re.compile(r"\[\d+\]")
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -69,6 +71,11 @@ class Conversation:
         """The last assistant turn, or None where the row is a prompt alone."""
         last = self.messages[-1]
         return last.content if last.role == "assistant" else None
+
+    @property
+    def unread_fields(self) -> frozenset[str]:
+        """The fields whose text nothing reads, without the places in lists: messages[].name."""
+        return frozenset(INDEX.sub("[]", unread.field) for unread in self.unread)
 
     @property
     def instruction(self) -> str:

@@ -7,6 +7,7 @@ function serves the filter, both trainings and the evaluation: what is scored is
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from reft.conversations.rendering import Rendering, Span, rendered
 from reft.conversations.schema import Conversation, Message
-from reft.errors import DataValidationError, ModelError, explain
+from reft.errors import DataValidationError, ModelError, ReftError, explain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,16 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     sample = (Message(role="user", content="a"), Message(role="assistant", content="b"))
     encoded = encode(tokenizer, Conversation(row=0, messages=sample))
     return encoded.input_ids[encoded.completion[1] - 1]
+
+
+def stop_tokens(tokenizer: PreTrainedTokenizerBase, configured: int | Sequence[int] | None) -> list[int]:
+    """Every token that ends an answer: the template's, the tokenizer's and those of the generation configuration."""
+    known = [configured] if isinstance(configured, int) else list(configured or ())
+    if tokenizer.eos_token_id is not None:
+        known.append(tokenizer.eos_token_id)
+    with suppress(ReftError):  # a template that shows no answers (a guard's) ends none
+        known.append(end_of_turn(tokenizer))
+    return sorted(set(known))
 
 
 def encode_all(

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from reft.conversations.fields import Fields, Place, RowError, shown, without_nulls
+from reft.conversations.fields import Fields, Place, RowError, from_json, shown, without_nulls
 from reft.conversations.schema import Message, Role
 
 # The roles of this house by the names that others give them.
@@ -21,19 +21,10 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 
 def turns(fields: Fields, value: Any, place: Place) -> tuple[Message, ...]:
     """A list of turns; text that holds the list as JSON, as tables do, is decoded first."""
-    if isinstance(value, str):
-        value = _decoded(value)
+    value = from_json(value)
     if not isinstance(value, list) or not value:
         raise RowError("missing_messages_list", shown(place), "give a list of at least one message")
-    decoded = [_decoded(item) if isinstance(item, str) else item for item in value]
-    return tuple(_turn(fields, item, (*place, index)) for index, item in enumerate(decoded))
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    return tuple(_turn(fields, from_json(item), (*place, index)) for index, item in enumerate(value))
 
 
 def _turn(fields: Fields, item: Any, place: Place) -> Message:

@@ -1,7 +1,6 @@
 """Greedy answers to prompts, in batches of similar length."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -9,8 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
-from reft.conversations.tokenization import encode_prompts, end_of_turn
-from reft.errors import ReftError
+from reft.conversations.tokenization import encode_prompts, stop_tokens
 from reft.models.memory import return_freed_memory
 from reft.runtime.progress import Report
 
@@ -34,14 +32,14 @@ def generate(
     """
     encoded = encode_prompts(tokenizer, conversations)
     answers = [""] * len(encoded)
-    done = 0
+    stops, done = stop_ids(model, tokenizer), 0
     for batch in length_batches([len(row) + max_new_tokens for row in encoded], tokens_per_batch):
         inputs = pad([encoded[i] for i in batch], tokenizer.pad_token_id, model.device, left=True)
         output = model.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=stop_ids(model, tokenizer),
+            eos_token_id=stops,
             pad_token_id=tokenizer.pad_token_id,
         )
         new = output[:, inputs["input_ids"].shape[1] :]
@@ -62,9 +60,5 @@ def generate_answers(
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that ends an answer: the template's, the tokenizer's and those of the generation configuration."""
-    configured = getattr(model.generation_config, "eos_token_id", None) or []
-    configured = [configured] if isinstance(configured, int) else list(configured)
-    with suppress(ReftError):  # a template that shows no answers (a guard's) ends none
-        configured.append(end_of_turn(tokenizer))
-    return sorted({*configured, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])})
+    """Every token at which the model stops."""
+    return stop_tokens(tokenizer, getattr(model.generation_config, "eos_token_id", None))

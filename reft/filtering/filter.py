@@ -21,11 +21,16 @@ from reft.storage.fingerprint import of_text
 AFTER_SCORING = {"fpr", "quarantine_fpr", "recall", "harmful_with_refusal", "fail_on_alarms", "examples"}
 
 
+def code_of(entry: str, scorer: Scorer) -> str:
+    """A digest of the code of a module and of the scorer that it uses."""
+    module = type(scorer).__module__
+    return digest_of_code(entry, (module,) if module.startswith("reft.") else ())
+
+
 def _decided_by(scorer: Scorer, settings: FilteringSettings) -> str:
     """A digest of all that decides the scores of the calibration rows."""
-    module = type(scorer).__module__
-    code = digest_of_code(__name__, (module,) if module.startswith("reft.") else ())
-    return of_text(scorer.fingerprint, settings.model_dump_json(exclude=AFTER_SCORING), code)[:16]
+    decided_by = settings.model_dump_json(exclude=AFTER_SCORING)
+    return of_text(scorer.fingerprint, decided_by, code_of(__name__, scorer))[:16]
 
 
 @dataclass(frozen=True)

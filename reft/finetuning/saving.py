@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoConfig, GenerationConfig
 
 from reft.config import ModelSettings
-from reft.conversations.tokenization import end_of_turn
+from reft.conversations.tokenization import stop_tokens
 from reft.finetuning.online_teacher import ADAPTER
 from reft.models.loading import load_model
 
@@ -52,8 +52,6 @@ def complete_output(folder: Path, model: ModelSettings, tokenizer: Any, *, merge
     except OSError:  # the base model names none: transformers' defaults hold
         generation = GenerationConfig()
     # Whoever serves the student stops where it learnt to stop: a base model's own configuration knows no turns.
-    known = generation.eos_token_id
-    known = list(known) if isinstance(known, list) else [known] * (known is not None)
-    ends = {*known, tokenizer.eos_token_id, end_of_turn(tokenizer)} - {None}
-    generation.eos_token_id = sorted(ends) if len(ends) > 1 else ends.pop()
+    ends = stop_tokens(tokenizer, generation.eos_token_id)
+    generation.eos_token_id = ends if len(ends) > 1 else ends[0]
     generation.save_pretrained(folder)

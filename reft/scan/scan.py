@@ -20,10 +20,9 @@ from reft.conversations.schema import Conversation
 from reft.conversations.writer import count_rows, give_back, stage
 from reft.errors import StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
-from reft.filtering.filter import Filter
+from reft.filtering.filter import Filter, code_of
 from reft.filtering.overrides import Override
 from reft.filtering.scorers import Scorer
-from reft.keys.closure import digest_of_code
 from reft.runtime.progress import Report, progress
 from reft.scan.result import ScanResult, scan_result
 from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
@@ -119,10 +118,8 @@ def _key(
     overrides: Mapping[int, Override],
 ) -> str:
     """A digest of all that decides about a row, its code among it."""
-    module = type(scorer).__module__
-    code = digest_of_code(__name__, (module,) if module.startswith("reft.") else ())
     decided_by = [of_path(path), str(columns), scorer.fingerprint, settings.model_dump_json()]
-    return of_text(*decided_by, repr(sorted(overrides.items())), code)[:16]
+    return of_text(*decided_by, repr(sorted(overrides.items())), code_of(__name__, scorer))[:16]
 
 
 def _groups(decisions: Path, total: int) -> np.ndarray:

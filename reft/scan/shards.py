@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import shutil
 import time
 from collections import Counter
@@ -21,8 +20,8 @@ from reft.storage.artifacts import write_json
 
 OUTPUTS = {"keep": "kept", "quarantine": "quarantined", "drop": "dropped"}
 EXAMPLES = 20
-# So many fields that nothing reads are named, without the places in lists.
-NAMED_FIELDS, INDEX = 50, re.compile(r"\[\d+\]")
+# So many fields that nothing reads are named.
+NAMED_FIELDS = 50
 
 
 def write_shard(
@@ -49,9 +48,7 @@ def write_shard(
     described = {
         "counts": {name: len(lines[name]) for name in OUTPUTS.values()},
         "reasons": Counter(d.reason for _, d in removed),
-        "unread": Counter(
-            field for row in usable for field in {INDEX.sub("[]", unread.field) for unread in row.unread}
-        ).most_common(NAMED_FIELDS),
+        "unread": Counter(field for row in usable for field in row.unread_fields).most_common(NAMED_FIELDS),
         "scores": [d.score for d in decided.values()],
         "examples": sorted(examples, key=by_score)[:EXAMPLES],
     }

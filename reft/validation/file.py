@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections import Counter
@@ -34,7 +33,6 @@ GROUPS = ("usable", "quarantined", "left_out")
 SHOWN = 20
 # So many fields that nothing reads are named; the others are one.
 NAMED_FIELDS = 50
-INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +157,8 @@ def _sort(rows: Container, outputs: "_Outputs", *, tally: "_Tally", rules: _Rule
 
 def _appear(whole: Path, out: Path) -> None:
     """The results where the user looks for them, once all are there; those of an earlier validation go."""
-    for name in (f"left_out{end}" for end in (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")):
-        (out / name).unlink(missing_ok=True)
+    for earlier in out.glob("left_out.*"):
+        earlier.unlink()
     for item in sorted(whole.iterdir()):
         target = out / item.name
         if target.is_dir():
@@ -185,7 +183,7 @@ class _Tally:
         group = group_of(checked)
         self.groups.append(GROUPS.index(group))
         self.fixes.update(done)
-        for field in {INDEX.sub("[]", unread.field) for unread in row.unread} if isinstance(row, Conversation) else ():
+        for field in row.unread_fields if isinstance(row, Conversation) else ():
             known = field in self.unread or len(self.unread) < NAMED_FIELDS
             self.unread.setdefault(field if known else "other fields", [row.row, 0])[1] += 1
         if group == "quarantined" and isinstance(checked, BadRow):
