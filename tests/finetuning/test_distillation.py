@@ -2,7 +2,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
 from reft.errors import TrainingError
 from reft.finetuning.artifact import Student
@@ -26,7 +24,7 @@ from reft.finetuning.launch import run_finetune
 from reft.finetuning.schedule import class_shares, plan_steps, share_of
 from reft.models.loading import load_model
 from reft.soft_labels.labels import SoftLabels
-from tests.factories import change, make_job
+from tests.factories import change
 
 
 def naive_kl(student, teacher, temperature):
@@ -214,30 +212,6 @@ def test_a_stopped_training_resumes(job, tmp_path):
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", [2, 3])
-def test_a_checkpoint_holds_what_trains_alone_and_each_step_logs_its_own_rate(tiny_model, tmp_path, stage):
-    """The head is tied to the embedding; and the rate rises, so that one step's is not the next one's."""
-    folder, seen = tmp_path / "tied", []
-    shutil.copytree(tiny_model, folder)
-    AutoModelForCausalLM.from_pretrained(tiny_model, tie_word_embeddings=True).save_pretrained(folder)
-    job = change(
-        make_job(str(folder)), epochs=12, checkpoint_every=0, zero_stage=stage, warmup_share=0.5, schedule="constant"
-    )
-    with pytest.raises(TrainingError, match="stopped by SIGTERM and saved"):
-        run_finetune(job, tmp_path / "job", lambda m: m["step"] == 3 and os.kill(os.getpid(), signal.SIGTERM))
-    saved = next((tmp_path / "job" / "checkpoints").glob("step-*/*model_states.pt"))
-    names = torch.load(saved, weights_only=False)["module"].keys()
-    assert names
-    assert all("lora_" in name for name in names)
-    run_finetune(job, tmp_path / "job", seen.append)
-    assert [m["step"] for m in seen] == list(range(1, 37))
-    # DeepSpeed's schedule gives the first two steps its lowest rate, and rises from there.
-    rising = [0.1 + 0.9 * max(0, step - 2) / 18 for step in range(1, 21)]
-    rates = [m["learning_rate"] / job.settings.learning_rate for m in seen]
-    np.testing.assert_allclose(rates, rising + [1.0] * 16, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import json
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +11,6 @@ from playwright.sync_api import sync_playwright
 from reft.config import ValidationSettings
 from reft.conversations.containers import lines, recognise
 from reft.conversations.schema import Conversation, Message
-from reft.errors import ModelError
 from reft.validation.file import validate_file
 from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
 from reft.validation.mending import mended
@@ -257,66 +255,3 @@ def test_other_languages_than_the_expected_warn(tmp_path, tokenizer):
     assert [(f["row"], f["rule"], f["remedy"]) for f in findings(tmp_path)] == [
         (30, "language", "look at the text in 'de'")
     ]
-
-
-NO_SYSTEM = (
-    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-
-def test_a_row_that_the_template_refuses_is_quarantined_alone(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer, "chat_template", NO_SYSTEM)
-    file = Path("tests/conversations/cases/26_one_system.jsonl")
-    rows = file.read_text().splitlines()
-    (refused,) = [number for number, line in enumerate(rows) if '"system"' in line]
-    options = {"settings": ValidationSettings(), "max_length": 200}
-    found = validate_file(file, tmp_path / "out", tokenizer, **options)
-    assert (found.usable, found.quarantined) == (len(rows) - 1, 1)
-    assert (found.first[0]["row"], found.first[0]["rule"]) == (refused, "chat_template")
-    assert "System role not supported" in found.first[0]["remedy"]
-    fixed = validate_file(file, tmp_path / "fixed", tokenizer, fix=True, **options)
-    assert fixed.usable == len(rows)
-    assert fixed.fixes == {"system turn merged into the user's": 1}
-
-
-def test_a_broken_template_fails_once_and_leaves_nothing(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[0].content + 1 }}")
-    rows = write_jsonl(tmp_path / "rows.jsonl", GOOD)
-    with pytest.raises(ModelError, match="refuses this conversation"):
-        validate_file(rows, tmp_path / "out", tokenizer, settings=ValidationSettings(), max_length=200)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("row", "mended"),
-    [
-        ({"conversations": [{"from": "Human", "value": "a"}, {"from": "GPT", "value": "b"}]}, 2),
-        ({"conversations": [{"from": "human", "value": "a"}, {"from": "bot", "value": "b"}]}, 1),
-        ({"conversations": [{"role": "human", "content": "a"}, {"role": "bot", "content": "b"}]}, 2),
-        ({"prompt": [{"role": "human", "content": "a"}], "completion": [{"role": "gpt", "content": "b"}]}, 2),
-        ({"question": "a\u0007", "answer": "b", "system": "c\u0000"}, 1),
-    ],
-)
-def test_mending_reaches_every_form(tmp_path, tokenizer, row, mended):
-    rows = write_jsonl(tmp_path / "rows.jsonl", [row])
-    options = {"settings": ValidationSettings(), "max_length": 200}
-    assert validate_file(rows, tmp_path / "out", tokenizer, **options).usable == 0
-    found = validate_file(rows, tmp_path / "out", tokenizer, fix=True, **options)
-    assert found.usable == 1
-    assert sum(found.fixes.values()) == mended
-
-
-def test_what_is_left_out_blank_or_not_read_is_counted_and_named(tmp_path, tokenizer):
-    kto = [{**row, "label": number > 2, "extra": {"note": "some words"}} for number, row in enumerate(GOOD)]
-    rows = write_jsonl(tmp_path / "rows.jsonl", kto)
-    rows.write_text("\n\n" + rows.read_text())
-    found = validate_file(rows, tmp_path / "out", tokenizer, settings=ValidationSettings(), max_length=200)
-    assert (found.rows, found.usable, found.left_out, found.quarantined, found.blank) == (30, 27, 3, 0, 2)
-    assert found.fails is None
-    assert found.unread == {"extra.note": 30}
-    assert len((tmp_path / "out" / "left_out.jsonl").read_text().splitlines()) == 3
-    findings = [json.loads(line) for line in (tmp_path / "out" / "findings.jsonl").read_text().splitlines()]
-    (unread,) = [found for found in findings if found["rule"] == "unread_field"]
-    assert (unread["row"], unread["field"]) == (2, "extra.note")
