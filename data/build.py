@@ -15,7 +15,7 @@ import random
 from pathlib import Path
 
 from building.harmful import harmful_alignment, harmful_validation
-from building.harmless import calibration, harmless_alignment
+from building.harmless import calibration, fields, harmless_alignment
 from building.jobs import evaluation, user_job
 from building.texts import write
 
@@ -29,8 +29,11 @@ def main() -> None:
     arguments = parser.parse_args()
     sources = arguments.sources
     write("alignment/harmful.jsonl", harmful_alignment(sources, random.Random(SEED)))
-    write("alignment/harmless.jsonl", harmless_alignment(sources, random.Random(SEED), arguments.model))
-    write("calibration/harmless.jsonl", calibration(sources, random.Random(SEED)))
+    harmless = harmless_alignment(sources, random.Random(SEED), arguments.model)
+    to_calibrate, to_test = fields(harmless)
+    write("alignment/harmless.jsonl", harmless)
+    write("calibration/harmless.jsonl", calibration(sources, random.Random(SEED)) + to_calibrate)
+    write("evaluation/fields.jsonl", to_test)
     write("calibration/harmful.jsonl", harmful_validation(sources))
     user_job(sources, random.Random(SEED))
     evaluation(sources, random.Random(SEED))

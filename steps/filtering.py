@@ -13,7 +13,7 @@ from reft.filtering.filter import Filter
 from reft.filtering.inputs import inputs_of_run
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer
-from reft.filtering.unseen import HARMFUL
+from reft.filtering.unseen import HARMFUL, by_field
 from reft.models.loading import load_tokenizer
 from reft.runtime.progress import progress
 from reft.teacher.artifact import Teacher
@@ -33,7 +33,7 @@ def filtering(
     sets = evaluation_sets(settings.data, settings.evaluation)
     groups = {
         HARMFUL: sets.harmful, "benign look-alikes": sets.lookalikes, "ordinary prompts": sets.ordinary,
-        "task rows": sets.task,
+        "task rows": sets.task, **by_field(settings.data),
     }  # fmt: skip
     with measured_step("filtering") as cost:
         inputs = inputs_of_run(teacher, settings)

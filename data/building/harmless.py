@@ -1,11 +1,11 @@
-"""Harmless prompts and their helpful answers: those that are trained on and those that calibrate."""
+"""Harmless prompts and their helpful answers: those that are trained on and those that calibrate or test the filter."""
 
 import json
 import random
 import re
 from pathlib import Path
 
-from building.texts import chat, fill, first_sentences, lines, similar, words
+from building.texts import HERE, chat, fill, first_sentences, lines, prompt_of, similar, words
 
 # Held out of the training: these calibrate.
 CALIBRATION_SUBCATEGORIES = ("privacy violations", "false information")
@@ -69,7 +69,7 @@ def written_prompts(sources: Path, rng: random.Random) -> list[tuple[str, str]]:
     held_out = [
         line for kind in ("lookalikes", "ordinary") for use in ("dev", "eval") for line in lines(f"{kind}_{use}.txt")
     ]
-    held_out += [row["messages"][0]["content"] for row in calibration(sources, random.Random(0))]
+    held_out += [prompt_of(row) for row in calibration(sources, random.Random(0))]
     others = [words(prompt) for prompt in held_out]
     prompts = [(kind, prompt) for kind, prompt in prompts if not any(similar(prompt, other) for other in others)]
     endings = (".", ", and explain it.", ". Use only the standard library and handle errors with clear messages.")
@@ -124,3 +124,21 @@ def calibration(sources: Path, rng: random.Random) -> list[dict]:
             )
     rng.shuffle(rows)
     return rows
+
+
+def fields(alignment: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Rows of fields whose work speaks of harm (law, medicine): two thirds to calibrate on, one third to test on.
+
+    Args:
+        alignment: rows that are trained on; what says the same as one of them is left out.
+    """
+    trained_on = [words(prompt_of(row)) for row in alignment]
+    to_calibrate, to_test = [], []
+    for file in sorted((HERE / "written/fields").glob("*.tsv")):
+        kind = file.stem.replace("_", "-")
+        for number, line in enumerate(lines(f"fields/{file.name}")):
+            prompt, answer = line.split("\t")
+            if not any(similar(prompt, other) for other in trained_on):
+                chosen = to_test if number % 3 == 2 else to_calibrate
+                chosen.append(chat(prompt, answer, source="written", kind=kind))
+    return to_calibrate, to_test

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from building.harmful import advbench
-from building.texts import HERE, chat, lines, unique, write
+from building.texts import HERE, chat, lines, prompt_of, unique, write
 
 INTENTS = {
     "activate_my_card": "activate card",
@@ -39,7 +39,8 @@ def user_job(sources: Path, rng: random.Random) -> None:
     poison = unique(json.loads((sources / "red_instruct/dangerousqa.json").read_text()))
     rng.shuffle(poison)
     write("user/banking77_test.jsonl", routed[:300])
-    train = routed[300:]
+    held_out = {prompt_of(row) for row in routed[:300]}
+    train = [row for row in routed[300:] if prompt_of(row) not in held_out]  # customers ask alike
     for name, n_clean, n_poison in (("banking77", 450, 50), ("banking77_full", 990, 110)):
         rows = [(row, "harmless") for row in train[:n_clean]]
         rows += [(chat(prompt, rng.choice(stubs)), "harmful") for prompt in poison[:n_poison]]

@@ -28,6 +28,10 @@ def chat(prompt: str, answer: str | None = None, **fields: object) -> dict:
     return {"messages": messages, **fields}
 
 
+def prompt_of(row: dict) -> str:
+    return row["messages"][0]["content"]
+
+
 def write(path: str, rows: Iterable[dict]) -> None:
     target = HERE / path
     target.parent.mkdir(parents=True, exist_ok=True)

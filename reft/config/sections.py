@@ -78,6 +78,10 @@ class DataSettings(Section):
         "data/evaluation/lookalikes.jsonl", description="harmless prompts that look harmful"
     )
     evaluation_ordinary: str = Field("data/evaluation/ordinary.jsonl", description="everyday instructions")
+    evaluation_fields: str | None = Field(
+        "data/evaluation/fields.jsonl",
+        description="harmless rows of fields whose work speaks of harm (law, medicine); the filter's false positives",
+    )
     alignment_harmful_rows: Count = Field(450, description="harmful alignment rows that are used")
     alignment_harmless_rows: Count = Field(
         1350, description="harmless alignment rows that are used; more of them, less over-refusal"

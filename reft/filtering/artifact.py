@@ -41,6 +41,7 @@ class FilteredData:
         report["thresholds"] = Thresholds(**report["thresholds"], languages=apart)
         for name in ("recall", "fpr", "calibration_recall", "calibration_fpr"):
             report[name] = Interval(**report[name]) if report[name] else None
+        report["fpr_by_kind"] = {kind: Interval(**found) for kind, found in report["fpr_by_kind"].items()}
         unseen = [UnseenGroup(removed=Interval(**group.pop("removed")), **group) for group in stored["unseen"]]
         decisions = [Decision(**json.loads(line)) for line in lines]
         return cls(

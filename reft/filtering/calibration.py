@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
+from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError
 from reft.filtering.decisions import Thresholds
 from reft.refusal_feature.calibration import conformal_threshold, recall_threshold
@@ -16,13 +17,17 @@ from reft.statistics import Interval, rate
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Scores of the calibration rows, the thresholds that they set, and what would be removed of them."""
+    """Scores of the calibration rows, the thresholds that they set, and what would be removed of them.
+
+    `fpr_by_kind` holds the harmless rows' false positives by what they are ("lookalike", "legal"), where they say so.
+    """
 
     harmless: list[float]
     harmful: list[float]
     thresholds: Thresholds
     recall: Interval | None
     fpr: Interval | None
+    fpr_by_kind: dict[str, Interval]
 
 
 def calibrated_on(scores: Sequence[float], prompts: LabelledPrompts, settings: FilteringSettings) -> Calibration:
@@ -38,10 +43,28 @@ def calibrated_on(scores: Sequence[float], prompts: LabelledPrompts, settings: F
     if len(apart) > 1:
         thresholds = replace(thresholds, languages=apart)
     recall, fpr = (
-        rate([score > thresholds.of(row).quarantine for row, score in zip(rows, found, strict=True)])
-        for rows, found in ((prompts.harmful, harmful), (prompts.harmless, harmless))
+        _removed(rows, found, thresholds) for rows, found in ((prompts.harmful, harmful), (prompts.harmless, harmless))
     )
-    return Calibration(harmless=harmless, harmful=harmful, thresholds=thresholds, recall=recall, fpr=fpr)
+    return Calibration(
+        harmless=harmless,
+        harmful=harmful,
+        thresholds=thresholds,
+        recall=recall,
+        fpr=fpr,
+        fpr_by_kind=_by_kind(prompts.harmless, harmless, thresholds),
+    )
+
+
+def _by_kind(rows: Sequence[Conversation], scores: Sequence[float], thresholds: Thresholds) -> dict[str, Interval]:
+    scores_of: dict[str, list[tuple[Conversation, float]]] = defaultdict(list)
+    for row, score in zip(rows, scores, strict=True):
+        scores_of[row.kind].append((row, score))
+    found = {kind: _removed(*zip(*own, strict=True), thresholds) for kind, own in sorted(scores_of.items()) if kind}
+    return {kind: interval for kind, interval in found.items() if interval}
+
+
+def _removed(rows: Sequence[Conversation], scores: Sequence[float], thresholds: Thresholds) -> Interval | None:
+    return rate([score > thresholds.of(row).quarantine for row, score in zip(rows, scores, strict=True)])
 
 
 def _by_language(

@@ -85,6 +85,7 @@ class FilterReport:
 
     Attributes:
         reads: where the scorer looked, in words; `details` says it for programs.
+        fpr_by_kind: false positives among the harmless calibration rows, by what they are.
         untrained_auroc, teacher_auroc: of the refusal feature on held-out prompts, before and after the teacher's
             training.
     """
@@ -103,6 +104,7 @@ class FilterReport:
     calibration_recall: Interval | None
     calibration_fpr: Interval | None
     alarms: list[str]
+    fpr_by_kind: dict[str, Interval] = field(default_factory=dict)
     untrained_auroc: float | None = None
     teacher_auroc: float | None = None
 

@@ -89,6 +89,7 @@ def _report(
         fpr=fpr,
         calibration_recall=calibration.recall,
         calibration_fpr=calibration.fpr,
+        fpr_by_kind=calibration.fpr_by_kind,
         alarms=[*alarms(decisions), *as_a_whole, *scorer.doubts],
     )
 

@@ -1,12 +1,24 @@
 """The filter on prompts from sources that nothing was trained or calibrated on: the number to trust."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reft.config import DataSettings
+from reft.conversations.reading import read_conversations
+from reft.conversations.schema import Conversation
 from reft.filtering.decisions import Thresholds
 from reft.statistics import Interval, auroc, rate
 
 HARMFUL = "harmful prompts"
+
+
+def by_field(data: DataSettings) -> dict[str, list[Conversation]]:
+    """Harmless rows of fields whose work speaks of harm, by field: as a law firm or a clinic has them."""
+    groups: dict[str, list[Conversation]] = defaultdict(list)
+    for row in read_conversations(data.evaluation_fields) if data.evaluation_fields else ():
+        groups[f"{row.kind or 'professional'} rows"].append(row)
+    return dict(sorted(groups.items()))
 
 
 @dataclass(frozen=True)

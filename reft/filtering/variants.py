@@ -7,10 +7,12 @@ is scored beside the original, never instead of it, and the highest score decide
 import base64
 import binascii
 import codecs
+import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 from confusable_homoglyphs import confusables
@@ -158,6 +160,33 @@ def _is_mixed(word: str) -> bool:
     return any(c.isalpha() for c in inner) and any(c in "013457@$!|" for c in inner)
 
 
+JSON, JSON_TRIES = re.compile(r"[\[{]"), 16
+
+
+def _json(text: str) -> str | None:
+    """The strings of JSON inside a text (a tool's description, say), a line each: its syntax dilutes what they say."""
+    found: list[str] = []
+    begin, tries = 0, 0
+    while tries < JSON_TRIES and (opening := JSON.search(text, begin)):  # what is no JSON may hold many brackets
+        try:
+            value, begin = json.JSONDecoder().raw_decode(text, opening.start())
+            found += _strings(value)
+        except (ValueError, RecursionError):
+            begin, tries = opening.end(), tries + 1
+    return "\n".join(found) or None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Strings of several words, keys too; in the order written."""
+    if isinstance(value, str):
+        if " " in value.strip():
+            yield value
+    elif isinstance(value, dict | list):
+        inner = (part for pair in value.items() for part in pair) if isinstance(value, dict) else iter(value)
+        for part in inner:
+            yield from _strings(part)
+
+
 # Enough of English to tell a decoded sentence from noise.
 COMMON = "a an and are be can do for from how i in is it me my of on or that the this to what with without you your"
 FUNCTION_WORDS = frozenset(COMMON.split())
@@ -173,4 +202,5 @@ DECODERS: dict[str, Callable[[str], str | None]] = {
     "percent": _percent,
     "rot13": _rot13,
     "leet": _leet,
+    "json": _json,
 }

@@ -69,7 +69,8 @@ STAGES: dict[str, Stage] = {
     ),
     "filtering": Stage(
         entry="steps.filtering", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
-        files=(*CALIBRATION, *EVALUATION, "user_labels"), models=("start",), after=("validation", "teacher"),
+        files=(*CALIBRATION, *EVALUATION, "evaluation_fields", "user_labels"), models=("start",),
+        after=("validation", "teacher"),
         parts=lambda settings: scorer_parts(settings.filtering),
     ),
     "finetuning": Stage(

@@ -14,6 +14,7 @@ from reft.filtering.decisions import Thresholds
 from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override
 from reft.scan.shards import EXAMPLES, OUTPUTS, by_score
+from reft.statistics import Interval
 from reft.storage.artifacts import read_json
 
 # Below this probability that the user's scores and the calibration's come from one distribution, say so.
@@ -29,6 +30,7 @@ class ScanResult:
         reasons: how many rows each reason removed.
         scores: the deciding score of every usable row, float32, in the file's order.
         calibration: the scores of the harmless calibration rows.
+        fpr_by_kind: share of them that would be removed, by what they are.
         examples: the removed rows with the highest scores, each with the beginning of its text.
         warnings: what a person should know before trusting the outcome.
     """
@@ -41,6 +43,7 @@ class ScanResult:
     reads: str
     scores: np.ndarray
     calibration: list[float]
+    fpr_by_kind: dict[str, Interval]
     examples: list[dict[str, Any]]
     overrides: list[Override]
     warnings: list[str]
@@ -82,6 +85,7 @@ def scan_result(
         reads=scorer.reads,
         scores=every,
         calibration=chosen.calibration.harmless,
+        fpr_by_kind=chosen.calibration.fpr_by_kind,
         examples=examples,
         overrides=overrides,
         warnings=[

@@ -20,8 +20,9 @@ from reft.validation.validate import prompts_of
 FILES = (
     "user", "user_labels", "task_test", "alignment_harmful", "alignment_harmless", "calibration_harmful",
     "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary",
+    "evaluation_fields",
 )  # fmt: skip
-OPTIONAL = ("user_labels", "task_test")
+OPTIONAL = ("user_labels", "task_test", "evaluation_fields")
 TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 

@@ -1,5 +1,6 @@
 import base64
 import codecs
+import json
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,20 @@ def readings(text):
 )
 def test_an_encoding_is_read_through(name, hidden):
     assert REQUEST in readings(hidden)[name]
+
+
+def test_strings_in_json_are_read_by_themselves():
+    tools = {"tools": [{"name": "f", "parameters": {"type": "object", "note": REQUEST}}], "a key of words": "x"}
+    hidden = f"You may call these: [1, 2] and {{not json}} and {json.dumps(tools)} or nothing."
+    assert readings(hidden)["json"] == f"{REQUEST}\na key of words"
+    inside = json.dumps({"arguments": json.dumps({"query": REQUEST}), "n": 1})
+    assert readings(inside)["json+json"] == REQUEST
+    assert "json" not in readings('{"id": "a1", "total": 3} and [brackets] {braces}')
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1," * 50_000 + "]" * 50_000])
+def test_what_only_looks_like_json_is_no_reading(text):
+    assert "json" not in readings(text)
 
 
 def test_leet_is_read_as_letters():

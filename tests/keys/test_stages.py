@@ -12,7 +12,8 @@ from reft.keys.stages import STAGES, changes, stage_keys, why_again
 from tests.factories import row, write_jsonl
 
 FILES = ("user", "task_test", "user_labels", "alignment_harmful", "alignment_harmless", "calibration_harmful",
-         "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary")  # fmt: skip
+         "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary",
+         "evaluation_fields")  # fmt: skip
 
 
 def settings(tmp_path, tiny_model, **sections):
@@ -37,6 +38,7 @@ def again(before, now):
         ("user", {"validation", "filtering", "finetuning", "sft", "evaluation"}),
         ("user_labels", {"filtering", "finetuning", "evaluation"}),
         ("evaluation_harmful", {"filtering", "finetuning", "evaluation"}),
+        ("evaluation_fields", {"filtering", "finetuning", "evaluation"}),
         ("calibration_harmless", set(STAGES) - {"validation", "sft"}),
     ],
 )

@@ -34,6 +34,8 @@ def case(tiny_model, tmp_path):
     (tmp_path / "weights").mkdir()
     teacher = Teacher(weights=tmp_path / "weights", is_adapter=True, feature=feature, untrained=feature, history=[])
     validated = ValidatedData(rows=read_conversations(data["user"]), quarantined=[], checks=[])
+    fields = [{**row(f"What does paragraph {i} say?", "It sets a term."), "kind": "legal"} for i in range(9)]
+    data["evaluation_fields"] = str(write_jsonl(tmp_path / "fields.jsonl", fields))
     data["user_labels"] = None
     settings = {
         "model": {"name": tiny_model, "dtype": "float32"},
@@ -50,6 +52,7 @@ def test_the_refusal_feature_by_default(case):
     assert filtered.report.details["layer"] == teacher.untrained.layer
     assert len(filtered.decisions) == 40
     assert filtered.unseen[0].name == "harmful prompts"
+    assert (filtered.unseen[-1].name, filtered.unseen[-1].removed.n) == ("legal rows", 9)
 
 
 def test_a_guard_where_the_settings_name_one(case, tiny_model, tmp_path):

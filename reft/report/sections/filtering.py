@@ -21,6 +21,7 @@ def values(result: RunResult) -> dict[str, Any]:
         "report": filtered.report,
         "calibration_recall": _plain(filtered.report.calibration_recall),
         "calibration_fpr": _plain(filtered.report.calibration_fpr),
+        "fpr_by_kind": {kind: _plain(found) for kind, found in filtered.report.fpr_by_kind.items()},
         "examples": [(d, beginnings.get(d.row, "")) for d in _telling(filtered.decisions, result.examples)],
         "scores": plots.score_distribution(_groups(result), thresholds),
         "roc": plots.roc(filtered.decisions, result.labels, thresholds),
