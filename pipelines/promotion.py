@@ -5,6 +5,7 @@ import getpass
 
 from zenml import pipeline
 
+from pipelines.terminal import quiet
 from steps.notify import on_failure
 from steps.promotion import promote
 
@@ -24,6 +25,7 @@ def promotion(
 
 
 def main() -> None:
+    quiet()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", nargs="?", default="reft-student")
     parser.add_argument("--to", default="champion", choices=["challenger", "champion"])

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import zenml  # noqa: F401 (puts its own handlers in place, which have to be there before they are quieted)
 
-from reft.runtime.quiet import quiet_terminal
+from reft.runtime.quiet import LOGS, quiet_terminal
 
-LOGS = Path(".reft/logs")
 # Of ZenML's lines those that name a step: cached steps would pass unseen otherwise.
 STEPS = r"Step `|Using cached version of step|Skipping step"
 
 
 def quiet() -> Path | None:
-    """Everything else into a file of this run's own, whose path is printed."""
+    """Everything else into a file of this run's own."""
     return quiet_terminal(LOGS, STEPS)

@@ -9,6 +9,7 @@ from importlib import import_module
 import typer
 
 from reft.errors import ReftError
+from reft.runtime.quiet import quiet_terminal
 
 __all__ = ["app", "main"]
 
@@ -22,7 +23,8 @@ for _command in COMMANDS:
 
 
 def main() -> None:
-    """Entry point: a user's error is printed without a traceback and exits with 2."""
+    """Entry point: a user's error is printed without a traceback and exits with 2; libraries talk to a log file."""
+    quiet_terminal()
     try:
         app()
     except ReftError as error:

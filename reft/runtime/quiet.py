@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,11 +16,13 @@ from reft.moved import GOES
 
 OURS = frozenset({"reft", "steps", "pipelines"})
 FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+LOGS = Path(".reft/logs")
 # Libraries read these when they are imported.
-NO_BARS = {
+WITHOUT_BARS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
 }
 
 
@@ -39,12 +42,37 @@ class _Shown(logging.Filter):
         return GOES in said or bool(self.also and self.also.match(said))
 
 
+class _LogFile(logging.FileHandler):
+    """Made, and its path printed, with the first line: a command with nothing to log leaves nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self.setFormatter(logging.Formatter(FORM))
+        self.path = path
+
+    def _open(self) -> Any:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            stream = super()._open()
+        except OSError:
+            return None
+        print(f"  log: {self.path}", file=sys.stderr, flush=True)
+        return stream
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk costs the log, not the work."""
+
+    def close(self) -> None:
+        with suppress(OSError):  # of lines that were not written yet
+            super().close()
+
+
 _now: tuple[logging.Handler, _Shown] | None = None
 _hook_before = sys.excepthook
 
 
-def quiet_terminal(folder: Path, also: str | None = None) -> Path | None:
-    """From here on send log lines and warnings to a file of their own; its path is printed.
+def quiet_terminal(folder: Path = LOGS, also: str | None = None) -> Path | None:
+    """From here on send log lines and warnings to a file of their own; its path is printed with the first.
 
     A user's error is printed without a traceback, as the command line does; the file holds the traceback.
 
@@ -56,23 +84,25 @@ def quiet_terminal(folder: Path, also: str | None = None) -> Path | None:
         The file; None, and nothing is changed, where none can be written.
     """
     global _now, _hook_before
-    path = folder / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}.log")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
-    except OSError:  # a container whose files cannot be written: its own log is all there is
+    if not _can_be_written(folder):  # a container whose files cannot be written: its own log is all there is
         return None
-    handler.setFormatter(logging.Formatter(FORM))
-    _now = handler, _Shown(re.compile(also) if also else None)
-    os.environ.update({name: os.environ.get(name, value) for name, value in NO_BARS.items()})
+    path = folder / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}.log")
+    _now = _LogFile(path), _Shown(re.compile(also) if also else None)
+    os.environ.update({name: os.environ.get(name, value) for name, value in WITHOUT_BARS.items()})
+    if not any(map(_is_terminal, logging.root.handlers)):  # logging's own last resort ends with the file's handler
+        logging.root.addHandler(logging.StreamHandler())
     logging.captureWarnings(True)
     if sys.excepthook is not _last_word:
         _hook_before, sys.excepthook = sys.excepthook, _last_word
     if logging.root.level > logging.INFO:
         logging.root.setLevel(logging.INFO)
     stay_quiet()
-    print(f"  log: {path}", file=sys.stderr, flush=True)
     return path
+
+
+def _can_be_written(folder: Path) -> bool:
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def stay_quiet() -> None:

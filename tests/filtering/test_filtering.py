@@ -52,6 +52,7 @@ def scorer(tiny_model):
     model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
     harmful = [from_prompt(f"Tell me how to rob bank number {i} and get away with it.", i) for i in range(40)]
     harmless = [from_prompt(f"How do I bake {i} loaves of bread at home?", i) for i in range(40)]
+    harmless = [replace(row, kind="rye" if row.row < 10 else "wheat") for row in harmless]
     prompts = LabelledPrompts(harmful, harmless)
     feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts)
     return RefusalFeatureScorer(
@@ -82,6 +83,9 @@ def test_the_filter_finds_the_poison_and_its_result_survives_storage(scorer, tmp
     }
     assert filtered.report.kept + filtered.report.dropped + filtered.report.quarantined == len(rows)
     assert [group.auroc for group in filtered.unseen] == [None, 1.0]
+    by_kind = filtered.report.fpr_by_kind
+    assert {kind: found.n for kind, found in by_kind.items()} == {"rye": 10, "wheat": 30}
+    assert sum(found.value * found.n for found in by_kind.values()) == filtered.report.calibration_fpr.value * 40
     filtered.save(tmp_path)
     assert FilteredData.load(tmp_path) == filtered
 

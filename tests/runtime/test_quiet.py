@@ -103,8 +103,35 @@ def test_the_path_is_said_once_and_a_folder_that_cannot_be_written_changes_nothi
     assert quiet_terminal(tmp_path / "file") is None
     logging.getLogger("zenml.somewhere").warning("still there")
     assert "still there" in terminal.getvalue()
-    path = quiet_terminal(tmp_path)
+    path = quiet_terminal(tmp_path / "logs")
+    assert not (tmp_path / "logs").exists()  # nothing is logged yet
+    for _ in range(2):
+        logging.getLogger("zenml.somewhere").warning("noise")
     assert capsys.readouterr().err.count(str(path)) == 1
+
+
+def test_our_own_lines_are_shown_where_nobody_set_up_logging(tmp_path, capsys):
+    root = logging.root
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    try:
+        quiet_terminal(tmp_path)
+        logging.getLogger("reft.cluster.run").warning("started again")
+        logging.getLogger("zenml.somewhere").warning("noise")
+        loud_again()
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    shown = capsys.readouterr().err
+    assert "started again" in shown
+    assert "noise" not in shown
+
+
+def test_a_disk_that_is_full_costs_the_log_alone(tmp_path, terminal):  # noqa: ARG001
+    path = quiet_terminal(tmp_path)
+    assert path is not None
+    path.symlink_to("/dev/full")
+    logging.getLogger("zenml.somewhere").warning("noise")
 
 
 def test_bars_are_turned_off_but_a_users_own_word_holds(tmp_path, monkeypatch, terminal):  # noqa: ARG001

@@ -215,6 +215,18 @@ def test_a_process_that_dies_takes_the_scan_along(teacher_folder, tmp_path):
     assert "no such file" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_scan_shows_its_progress_and_results_alone(teacher_folder, tmp_path):
+    path = write_jsonl(tmp_path / "data.jsonl", [row(BREAD.format(1), "yes")])
+    command = [sys.executable, "-m", "reft.cli", "scan", str(path), "--teacher", str(teacher_folder), "--fpr", "0.05"]
+    clean = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=clean)
+    assert done.returncode == 0, done.stderr
+    said = [line.strip() for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert all(line.startswith(("calibrating:", "scanning data.jsonl:", "log:")) for line in said), done.stderr
+    assert done.stdout.startswith(f"{path}: 1 rows: 1 kept")
+
+
 def test_a_file_elsewhere_is_fetched_first(tmp_path):
     import fsspec
 
