@@ -6,7 +6,6 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.schema import Conversation
@@ -16,6 +15,7 @@ from reft.refusal_feature.feature import RefusalFeature, Separation
 from reft.refusal_feature.features import POSITIONS, Position, collect_features
 from reft.refusal_feature.readouts import DIRECTIONS, Readout, midpoint_of
 from reft.runtime.progress import Report
+from reft.statistics import auroc
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,14 @@ def _candidates(
     """
     harmful, harmless, held_harmful, held_harmless = features
     held = torch.cat([held_harmful, held_harmless])
-    labels = [1] * len(held_harmful) + [0] * len(held_harmless)
-    sample_weight = [1.0] * len(held_harmful) + list(weights or [1.0] * len(held_harmless))
     made = {}
     for (i, layer), (j, position), readout in places:
         midpoint = midpoint_of(harmful[:, i, j], harmless[:, i, j])
         direction = DIRECTIONS[readout](harmful[:, i, j], harmless[:, i, j])
         scores = F.cosine_similarity(held[:, i, j] - midpoint, direction, dim=-1)
-        auroc = float(roc_auc_score(labels, scores.numpy(), sample_weight=sample_weight))
-        made[Separation(layer, position, auroc, readout)] = direction, midpoint
+        harmful_scores, harmless_scores = scores[: len(held_harmful)].tolist(), scores[len(held_harmful) :].tolist()
+        separated = auroc(harmful_scores, harmless_scores, weights)
+        made[Separation(layer, position, separated, readout)] = direction, midpoint
     return made
 
 

@@ -5,7 +5,6 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
 
 Readout = Literal["mean", "probe"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
@@ -26,6 +25,8 @@ def linear_probe(harmful: torch.Tensor, harmless: torch.Tensor) -> torch.Tensor:
 
     Lengths are taken out first, so that a row's score stays what it is for R: a cosine around the midpoint.
     """
+    from sklearn.linear_model import LogisticRegression
+
     centred = F.normalize(torch.cat([harmful, harmless]) - midpoint_of(harmful, harmless), dim=-1)
     labels = [1] * len(harmful) + [0] * len(harmless)
     probe = LogisticRegression(class_weight="balanced", max_iter=1000).fit(centred.numpy(), labels)

@@ -10,7 +10,6 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
 from reft.evaluation.measures import label_of
 from reft.filtering.decisions import Decision, Thresholds
@@ -62,6 +61,8 @@ def roc(decisions: Sequence[Decision], labels: Mapping[int, str], thresholds: Th
     if len(set(truth)) < 2:
         return None
     scores = [d.score for d in known]
+    from sklearn.metrics import roc_curve
+
     fpr, tpr, _ = roc_curve(truth, scores)
     figure, axes = plt.subplots(figsize=(3.6, 3.2))
     axes.plot(fpr, tpr, color=STUDENT)

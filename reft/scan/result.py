@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from reft.filtering.calibration import Calibration
 from reft.filtering.decisions import Thresholds
@@ -103,6 +102,8 @@ def _warnings(counts: Mapping[str, int], total: int, *, scores: np.ndarray, cali
         warnings.append(f"only {counts['kept']} of {total} rows were kept")
     below = scores[scores <= calibration.thresholds.quarantine]
     if len(below) >= 20:
+        from scipy.stats import ks_2samp
+
         within = [s for s in calibration.harmless if s <= calibration.thresholds.quarantine]
         p = float(ks_2samp(below, within).pvalue)
         if p < UNLIKE:

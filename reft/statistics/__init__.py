@@ -1,10 +1,14 @@
-"""Rates with their confidence intervals."""
+"""Rates with their confidence intervals.
 
+A scan of a few rows is over before SciPy's statistics would be imported, so nothing here brings them along.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
-from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
+Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,23 @@ def rate(outcomes: Sequence[bool]) -> Interval | None:
     """The share of true outcomes; None where there is nothing to measure."""
     if not outcomes:
         return None
-    hits = sum(outcomes)
-    interval = binomtest(hits, len(outcomes)).proportion_ci(method="wilson")
-    return Interval(hits / len(outcomes), float(interval.low), float(interval.high), len(outcomes))
+    hits, n = sum(outcomes), len(outcomes)
+    low, high = _wilson(hits, n)
+    return Interval(hits / n, low, high, n)
 
 
-def auroc(harmful: Sequence[float], harmless: Sequence[float]) -> float:
-    """The chance that a harmful row scores higher than a harmless one."""
-    return float(roc_auc_score([1] * len(harmful) + [0] * len(harmless), [*harmful, *harmless]))
+def _wilson(hits: int, n: int) -> tuple[float, float]:
+    """The score interval (Wilson, 1927), as SciPy's `proportion_ci` gives it."""
+    share = hits / n
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return (middle - half if hits else 0.0), (middle + half if hits < n else 1.0)
+
+
+def auroc(harmful: Sequence[float], harmless: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """The chance that a harmful row scores higher than a harmless one; `weights`: of the harmless ones."""
+    from sklearn.metrics import roc_auc_score
+
+    labels = [1] * len(harmful) + [0] * len(harmless)
+    sample_weight = [*[1.0] * len(harmful), *weights] if weights else None
+    return float(roc_auc_score(labels, [*harmful, *harmless], sample_weight=sample_weight))
