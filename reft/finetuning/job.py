@@ -124,7 +124,7 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
     """
     plain = FinetuningSettings()
     settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
-    with scratch("job") as described:
+    with scratch("job") as described, written(described):
         replace(job, settings=settings, teacher=None).save(described)  # the teacher's content, not its place
         code = digest_of_code("reft.finetuning.worker", (method_part(job.settings.method),))
         parts = [of_path(str(described)), of_path(job.model.name), code]
