@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from reft.errors import TrainingError, explain
-from reft.storage.artifacts import read_json, write_json
+from reft.storage.artifacts import read_json, write_json, write_text
 
 
 def last_step(folder: Path) -> int:
@@ -31,12 +31,18 @@ def save_checkpoint(engine: Any, folder: Path, step: int, *, tokens: int) -> Non
     dropout, the other ranks' random states are not kept: the resumed training is then as good as, not equal to, the
     other.)
     """
+    if step == last_step(folder):
+        return  # to write it again would put the only one at risk
     checkpoints, ranks = folder / "checkpoints", torch.distributed.get_world_size()
     state = {"tokens": tokens, "random": torch.get_rng_state()}
-    with _only_trained(engine.module):
-        engine.save_checkpoint(
-            str(checkpoints), f"step-{step}", state, save_latest=False, exclude_frozen_parameters=True
-        )
+    try:
+        with _only_trained(engine.module):
+            engine.save_checkpoint(
+                str(checkpoints), f"step-{step}", state, save_latest=False, exclude_frozen_parameters=True
+            )
+    except Exception:
+        shutil.rmtree(checkpoints / f"step-{step}", ignore_errors=True)  # a full disk has room for the reason then
+        raise
     torch.distributed.barrier()
     if torch.distributed.get_rank() == 0:
         write_json(checkpoints / "newest.json", {"step": step, "ranks": ranks})
@@ -123,4 +129,4 @@ def forget_metrics_after(metrics: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break
-    metrics.write_text("".join(kept))
+    write_text(metrics, "".join(kept))

@@ -1,7 +1,6 @@
 """What the training processes read: one folder with the job's description and its data."""
 
 import shutil
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,13 +19,15 @@ from reft.finetuning.schedule import MicroBatch, class_shares, plan_steps
 from reft.keys.closure import digest_of_code
 from reft.keys.stages import method_part
 from reft.soft_labels.labels import SoftLabels
-from reft.storage.artifacts import read_json, write_json
+from reft.storage.artifacts import read_json, scratch, write_json, written
 from reft.storage.fingerprint import of_path
 
 # Written by rank 0 beside a result that is whole.
 FINISHED = "finished"
 # What a rank says that was told to go and has saved.
 STOPPED = "stopped by SIGTERM and saved"
+# What to do when the working folder cannot be written.
+FULL_DISK = "free some disk space or set another finetuning.work_folder; it goes on from its last checkpoint"
 # Settings that say how a job is run, not what comes out of it.
 HOW = (
     "checkpoint_every", "work_folder", "timeout_minutes", "stalled_minutes", "launcher", "processes",
@@ -119,24 +120,31 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
 
     Raises:
         TrainingError: another process is training the same job.
+        StorageError: no folder can be made.
     """
     plain = FinetuningSettings()
     settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
-    with tempfile.TemporaryDirectory() as described:
-        replace(job, settings=settings, teacher=None).save(Path(described))  # the teacher's content, not its place
+    with scratch("job") as described, written(described):
+        replace(job, settings=settings, teacher=None).save(described)  # the teacher's content, not its place
         code = digest_of_code("reft.finetuning.worker", (method_part(job.settings.method),))
-        parts = [of_path(described), of_path(job.model.name), code]
+        parts = [of_path(str(described)), of_path(job.model.name), code]
     if job.teacher:
         parts += [of_path(str(job.teacher.weights)), of_path(job.teacher.base), str(job.temperature)]
     folder = root / blake2b(":".join(parts).encode(), digest_size=12).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"), timeout=0)
     try:
-        with FileLock(folder.with_suffix(".lock"), timeout=0):
-            yield folder
-            shutil.rmtree(folder)
+        with written(root, FULL_DISK):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except Timeout as error:
         remedy = "wait for it, or give this job another finetuning.work_folder"
         raise TrainingError(explain("another process is training the same job", str(folder), remedy)) from error
+    try:
+        yield folder
+        shutil.rmtree(folder)
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: who opened it before sees that it is gone
+        lock.release()
 
 
 def _pack(row: Encoded) -> dict[str, Any]:

@@ -4,21 +4,19 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import torch
 
 from reft.config import FinetuningSettings
 from reft.errors import TrainingError, explain
-from reft.finetuning.job import FINISHED, FinetuneJob
+from reft.finetuning.compiling import Compilations
+from reft.finetuning.job import FINISHED, FULL_DISK, FinetuneJob
 from reft.finetuning.monitoring import MetricsFollower, Report, failing_rank, prepare_folder, rank_errors
-from reft.runtime.processes import LAUNCHER, on_sigterm
+from reft.runtime.processes import LAUNCHER, end_marked, new_mark, on_sigterm
+from reft.storage.artifacts import scratch, why_not_writable, written
 
 ROOT = Path(__file__).resolve().parents[2]
-# No compilation of DeepSpeed's takes longer.
-COMPILING_SECONDS = 900
 
 
 def run_finetune(job: FinetuneJob, folder: Path, report: Report | None = None) -> Path:
@@ -32,19 +30,20 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Report | None = None) -
     Raises:
         TrainingError: a process died, the loss went wrong, or the time limit passed; the message
             holds the failing rank's own traceback.
+        StorageError: the disk is full or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    job.save(folder)
-    prepare_folder(folder)
-    forget_dead_builds()
-    metrics, log = MetricsFollower(folder / "metrics.jsonl", report), folder / "log.txt"
-    with log.open("w") as output:
+    log, mark = folder / "log.txt", new_mark()
+    with written(folder, FULL_DISK):
+        folder.mkdir(parents=True, exist_ok=True)
+        job.save(folder)
+        prepare_folder(folder)
+        log.write_bytes(b"")
+    compilations, metrics = Compilations(mark), MetricsFollower(folder / "metrics.jsonl", report)
+    compilations.wait()
+    with log.open("w") as output, scratch("finetuning") as temporary:
+        environment = _environment(job) | {LAUNCHER: mark, "TMPDIR": str(temporary)}
         process = subprocess.Popen(
-            _command(job, folder),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=_environment(job),
-            start_new_session=True,
+            _command(job, folder), stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         started = stepped = time.monotonic()
         try:
@@ -53,25 +52,18 @@ def run_finetune(job: FinetuneJob, folder: Path, report: Report | None = None) -
                     now = time.monotonic()
                     if metrics.forward():
                         stepped = now
+                    elif stepped == started:
+                        compilations.look()
                     check_time(job.settings, folder, now - started, idle=now - stepped)
                     time.sleep(0.2)
         finally:
-            _end(process)
+            # Torchrun, its ranks, which have sessions of their own, and their compilers.
+            end_marked(mark)
+            process.wait()
         metrics.forward()
     if process.returncode != 0 and not (folder / FINISHED).exists():
         raise TrainingError(_why(folder, log, process.returncode))
     return folder / "output"
-
-
-def forget_dead_builds() -> None:
-    """Take away locks of compilations that were killed: a rank that compiles the same would wait for ever."""
-    from torch.utils.cpp_extension import get_default_build_root
-
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
-    for lock in root.rglob("lock"):
-        with suppress(FileNotFoundError):  # it was done just now
-            if time.time() - lock.stat().st_mtime > COMPILING_SECONDS:
-                lock.unlink()
 
 
 def check_time(settings: FinetuningSettings, folder: Path, ran: float, *, idle: float) -> None:
@@ -94,15 +86,6 @@ def check_time(settings: FinetuningSettings, folder: Path, ran: float, *, idle: 
         raise TrainingError(explain(f"no step for {settings.stalled_minutes:g} minutes", str(folder), remedy))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """After an error above, or Ctrl-C: torchrun and its ranks, which have sessions of their own."""
-    if process.poll() is None:
-        for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        process.wait()
-
-
 def _command(job: FinetuneJob, folder: Path) -> list[str]:
     return [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
@@ -114,7 +97,7 @@ def _environment(job: FinetuneJob) -> dict[str, str]:
     threads = max(1, torch.get_num_threads() // job.settings.processes)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     # Told to go, a rank finishes its step and saves: torchrun's own half a minute may not be enough.
-    quiet = {"TOKENIZERS_PARALLELISM": "false", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "300", LAUNCHER: str(os.getpid())}
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "300"}
     if job.settings.processes > 1:
         # Waiting threads that spin starve the other ranks; for a rank alone, sleeping costs a third of its speed.
         quiet["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -126,6 +109,8 @@ def _why(folder: Path, log: Path, code: int) -> str:
     if errors := rank_errors(folder):
         rank, words = failing_rank(errors)
         return explain(f"finetuning failed on rank {rank}:\n{words}", str(log), "see above")
+    if trouble := why_not_writable(folder):  # nor could it say so
+        return explain(f"the training could not write: {trouble}", str(folder), FULL_DISK)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     return explain(
         f"a training process died (exit code {code}):\n{tail}", str(log), "is there enough memory? run it again"

@@ -17,7 +17,7 @@ from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
 from reft.runtime.progress import progress
 from reft.soft_labels.labels import SoftLabels
-from reft.storage.artifacts import scratch_folder
+from reft.storage.artifacts import scratch_folder, written
 
 # (job, its folder, called with each step's metrics) -> the folder of the result
 RunJob = Callable[[FinetuneJob, Path, Callable[[dict[str, float]], None]], Path]
@@ -99,6 +99,8 @@ def fit_student(
     with job_folder(job, Path(settings.work_folder)) as folder:
         # Out of the job's folder, which ends here, and into one that lasts until the result is stored.
         done = last_step(folder)
-        weights = Path(shutil.move(run(job, folder, report), scratch_folder("student")))
+        output, goal = run(job, folder, report), scratch_folder("student")
+        with written(goal, "free some disk space or set TMPDIR to another folder; it goes on from its last checkpoint"):
+            weights = Path(shutil.move(output, goal))
     is_adapter = settings.lora is not None and not settings.merged
     return Student(weights, is_adapter, len(job.user), history), int(history[-1]["tokens"])

@@ -28,7 +28,7 @@ from reft.finetuning.checkpoints import (
     save_checkpoint,
 )
 from reft.finetuning.deepspeed_config import deepspeed_config
-from reft.finetuning.job import FINISHED, STOPPED, FinetuneJob
+from reft.finetuning.job import FINISHED, FULL_DISK, STOPPED, FinetuneJob
 from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import online_teacher
 from reft.finetuning.saving import complete_output, save_student
@@ -40,7 +40,7 @@ from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
 from reft.runtime.processes import end_with_launcher
 from reft.runtime.progress import progress
-from reft.storage.artifacts import write_json
+from reft.storage.artifacts import write_json, written
 
 LOSSES = ("loss", "ce", "kl")
 
@@ -186,7 +186,8 @@ def main() -> None:
         with FileLock(folder / f"rank-{os.environ['RANK']}.lock", timeout=60):
             # What an earlier start of this rank said about its end; a cluster may start it again by itself.
             (folder / f"error-{os.environ['RANK']}.json").unlink(missing_ok=True)
-            train(folder)
+            with written(folder, FULL_DISK):
+                train(folder)
     except BaseException as error:
         found = {"kind": "user" if isinstance(error, ReftError) else "fault", "time": time.time()}
         found |= {"message": str(error), "trace": traceback.format_exc()}

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import psutil
@@ -15,20 +16,51 @@ import psutil
 LAUNCHER = "REFT_LAUNCHER"
 
 
+def new_mark() -> str:
+    """A value of `LAUNCHER` for the processes that are started next: it names this process, and this work of its own.
+
+    Whatever they start in turn, compilers too, carries it on.
+    """
+    return f"{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def marked(process: psutil.Process) -> str | None:
+    """The mark that a process carries; None also where that cannot be seen."""
+    with suppress(psutil.Error, OSError):
+        return process.environ().get(LAUNCHER)
+    return None
+
+
+def end_marked(mark: str) -> None:
+    """Kill all processes on this machine that carry the mark but this one; returns when they are gone."""
+    while found := [p for p in psutil.process_iter() if p.pid != os.getpid() and marked(p) == mark]:
+        for process in found:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=10)
+
+
 def end_with_launcher() -> None:
     """In a started process: end, at once, when the process that `LAUNCHER` names has gone.
 
-    Whatever killed it, nothing must go on writing where its successor will write.
+    Whatever killed it, nothing must go on writing where its successor will write; compilers end too.
     """
-    if not (launcher := os.environ.get(LAUNCHER)):
+    if not (mark := os.environ.get(LAUNCHER)):
         return
 
     def watch() -> None:
-        while psutil.pid_exists(int(launcher)):
+        while _runs(int(mark.partition("-")[0])):
             time.sleep(0.5)
+        end_marked(mark)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _runs(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # killed, and nobody has asked for its status
+    return False
 
 
 @contextmanager
@@ -62,7 +94,8 @@ def run_in_processes(module: str, arguments: Sequence[str], processes: int) -> i
     A rank that dies takes the others along: rank 0 would wait for its part of the work for ever.
     """
     threads = str(max(1, (os.cpu_count() or 1) // processes))
-    shared = {**os.environ, LAUNCHER: str(os.getpid()), "WORLD_SIZE": str(processes)}
+    mark = new_mark()
+    shared = {**os.environ, LAUNCHER: mark, "WORLD_SIZE": str(processes)}
     shared |= {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", module, *arguments]
     ranks = [
@@ -80,3 +113,4 @@ def run_in_processes(module: str, arguments: Sequence[str], processes: int) -> i
             if rank.poll() is None:
                 rank.kill()
             rank.wait()
+        end_marked(mark)

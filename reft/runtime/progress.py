@@ -38,7 +38,7 @@ class RunProgress:
     def begin(self, stage: str) -> None:
         """A stage starts; those before it in the order are over, whether they ran or were cached."""
         self.current = stage
-        _say(f"{stage} begins, {_duration(self.left(self.expected.get(stage, 0.0)))} left of the run")
+        say(f"{stage} begins, {_duration(self.left(self.expected.get(stage, 0.0)))} left of the run")
 
     def end(self, stage: str, seconds: float) -> None:
         """A stage is over: how long it took tells this machine's and this job's pace."""
@@ -91,12 +91,13 @@ def progress(stage: str, every_seconds: float = 10.0) -> Show:
             line += f", about {_duration((now - first[0]) / (done - first[1]) * (total - done))} left"
         if _run and not finished and (rest := _run.left()) >= 1:
             line += f", then {_duration(rest)} for the rest of the run"
-        _say(line, "\n" if finished or not terminal else "\r")
+        say(line, "\n" if finished or not terminal else "\r")
 
     return show
 
 
-def _say(line: str, end: str = "\n") -> None:
+def say(line: str, end: str = "\n") -> None:
+    """A line for whoever watches: indented, on the terminal over a line of progress."""
     print(f"  {line}".ljust(100 if sys.stderr.isatty() else 0), end=end, file=sys.stderr, flush=True)
 
 

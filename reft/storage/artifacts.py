@@ -2,15 +2,23 @@
 
 import atexit
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from reft.errors import StorageError, explain
+from reft.errors import ReftError, StorageError, explain
+
+SCRATCH = "reft-scratch-"
+# A disk says these whichever file it was; other errors must be about a file of the folder in question.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+REMEDY = "free some disk space or choose another folder"
 
 
 class Artifact(Protocol):
@@ -25,10 +33,104 @@ class Artifact(Protocol):
 
 
 def scratch_folder(name: str) -> Path:
-    """A temporary folder for a result that is on its way into a store; gone when this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix=f"reft-{name}-"))
+    """A temporary folder for a result that is on its way into a store; gone when this process ends.
+
+    If that is killed, the next process that wants such a folder takes it away.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    _forget_dead_scratch()
+    folder, _held = _held_folder(name)  # until this process ends
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def scratch(name: str) -> Generator[Path]:
+    """The same for the time of a block.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    _forget_dead_scratch()
+    folder, held = _held_folder(name)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _held_folder(name: str) -> tuple[Path, int | None]:
+    """A new folder, and the descriptor that holds it; None on a file system without locks, where nobody sweeps."""
+    root = Path(tempfile.gettempdir())
+    for _ in range(3):  # somebody who sweeps may come between
+        with written(root):
+            folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{name}-"))
+        if (held := _hold(folder)) is not None:
+            return folder, held
+    folder.mkdir(exist_ok=True)
+    return folder, None
+
+
+def _hold(folder: Path) -> int | None:
+    """A descriptor that locks the folder until it is closed, or this process dies; None where another one has it."""
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.exists():  # else it was swept just before
+            return held
+    os.close(held)
+    return None
+
+
+def _forget_dead_scratch() -> None:
+    """Take away the folders of killed processes: nobody holds them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        if (held := _hold(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+
+
+@contextmanager
+def written(folder: Path, remedy: str = REMEDY) -> Generator[None]:
+    """Let what Python and libraries say, each in its own words, of a disk that cannot be written be an error of ours.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ReftError) or not (why := _about_disk(error, folder)):
+            raise
+        raise StorageError(explain(f"could not write: {why}", str(folder), remedy)) from error
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """What the system says when something is written into the folder; None where that works."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=there) as probe:
+            probe.write(bytes(1 << 16))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _about_disk(error: Exception, folder: Path) -> str | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        named = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
+        if error.errno in FULL or (named and named.is_relative_to(folder.absolute())):
+            return error.strerror
+    return why_not_writable(folder)  # PyTorch and safetensors have no numbers for it
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -54,9 +156,7 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise StorageError(
-            explain(f"could not write: {error.strerror}", str(path), "free some disk space or choose another folder")
-        ) from error
+        raise StorageError(explain(f"could not write: {error.strerror}", str(path), REMEDY)) from error
 
 
 def read_json(path: Path) -> Any:

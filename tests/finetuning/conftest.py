@@ -2,9 +2,26 @@
 
 import pytest
 
-from tests.factories import make_job
+from tests.factories import change, make_job
+from tests.finetuning.night import Night
 
 
 @pytest.fixture(scope="session")
 def job(tiny_model):
     return make_job(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def long(job):
+    """The same job, long enough to be cut off."""
+    return change(job, epochs=8, checkpoint_every=3)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(long, tmp_path_factory):
+    """Its losses and weights where nothing happens."""
+    night = Night(tmp_path_factory.mktemp("undisturbed"))
+    assert "error" not in night.run(long)
+    assert (night.left(), night.processes()) == ([], [])
+    assert not list((night.root / "work").iterdir())
+    return night.result()

@@ -1,8 +1,6 @@
 """Ways to train that a setting chooses, each through the real launcher."""
 
 import json
-import os
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +13,7 @@ from reft.config import parse_settings
 from reft.conversations.tokenization import encode_all
 from reft.errors import ConfigurationError
 from reft.finetuning.deepspeed_config import deepspeed_config
-from reft.finetuning.launch import COMPILING_SECONDS, forget_dead_builds, run_finetune
+from reft.finetuning.launch import run_finetune
 from reft.finetuning.online_teacher import TeacherWeights
 from reft.finetuning.schedule import MicroBatch
 from reft.finetuning.student_loss import StudentLoss
@@ -153,14 +151,3 @@ def test_deepspeeds_own_configuration_is_taken_and_completed(tmp_path):
 def test_settings_that_do_not_go_together(wrong, words):
     with pytest.raises(ConfigurationError, match=words):
         settings(**wrong)
-
-
-def test_a_compilation_that_was_killed_holds_nobody_up(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    locks = [tmp_path / name / "lock" for name in ("killed", "at_work")]
-    for lock in locks:
-        lock.parent.mkdir()
-        lock.touch()
-    os.utime(locks[0], (0, time.time() - 2 * COMPILING_SECONDS))
-    forget_dead_builds()
-    assert [lock.exists() for lock in locks] == [False, True]
