@@ -16,6 +16,7 @@ from reft.models.default_model import resolve_model
 from reft.report.html import RunResult, render_report
 from reft.report.summary import build_summary
 from reft.storage.artifacts import write_json, write_text
+from reft.storage.folders import replaced_folder
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import calibration_prompts
 from reft.tracking.logging import log_folder
@@ -55,10 +56,11 @@ def report(
             histories=histories, labels=labels_of(settings.data), examples=settings.filtering.examples,
         )
     )  # fmt: skip
-    _leave_files(folder, student, registered["model_card"], filtered=filtered, validated=validated)
-    save_inputs(folder / "teacher", teacher, model=settings.model, calibration=calibration_prompts(settings.data))
-    write_text(folder / "report.html", page)
-    write_json(folder / "summary.json", summary)
+    with replaced_folder(folder) as fresh:
+        _leave_files(fresh, student, registered["model_card"], filtered=filtered, validated=validated)
+        save_inputs(fresh / "teacher", teacher, model=settings.model, calibration=calibration_prompts(settings.data))
+        write_text(fresh / "report.html", page)
+        write_json(fresh / "summary.json", summary)
     log_folder(folder / "report.html", "report")
     log_folder(folder / "summary.json", "report")
     return HTMLString(page)
@@ -68,7 +70,6 @@ def _leave_files(
     folder: Path, student: Student, card: str, *, filtered: FilteredData, validated: ValidatedData
 ) -> None:
     """The student's files and the decision table, for whoever does not want to go through a registry."""
-    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(student.weights, folder / "student")
     write_text(folder / "student" / "README.md", card)
     filtered.save(folder / "filter")

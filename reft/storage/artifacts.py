@@ -40,8 +40,7 @@ def scratch_folder(name: str) -> Path:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    _forget_dead_scratch()
-    folder, _held = _held_folder(name)  # until this process ends
+    folder, _held = held_folder(_temporary(), f"{SCRATCH}{name}-")  # until this process ends
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -53,8 +52,7 @@ def scratch(name: str) -> Generator[Path]:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    _forget_dead_scratch()
-    folder, held = _held_folder(name)
+    folder, held = held_folder(_temporary(), f"{SCRATCH}{name}-")
     try:
         yield folder
     finally:
@@ -63,12 +61,21 @@ def scratch(name: str) -> Generator[Path]:
             os.close(held)
 
 
-def _held_folder(name: str) -> tuple[Path, int | None]:
-    """A new folder, and the descriptor that holds it; None on a file system without locks, where nobody sweeps."""
+def _temporary() -> Path:
     root = Path(tempfile.gettempdir())
+    forget_dead(root, SCRATCH)
+    return root
+
+
+def held_folder(root: Path, prefix: str) -> tuple[Path, int | None]:
+    """A new folder, and the descriptor that holds it; None on a file system without locks, where nobody sweeps.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
     for _ in range(3):  # somebody who sweeps may come between
         with written(root):
-            folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{name}-"))
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
         if (held := _hold(folder)) is not None:
             return folder, held
     folder.mkdir(exist_ok=True)
@@ -89,9 +96,9 @@ def _hold(folder: Path) -> int | None:
     return None
 
 
-def _forget_dead_scratch() -> None:
-    """Take away the folders of killed processes: nobody holds them."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+def forget_dead(root: Path, prefix: str) -> None:
+    """Take away the held folders of killed processes: nobody holds them any more."""
+    for folder in root.glob(f"{prefix}*"):
         if (held := _hold(folder)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(held)
