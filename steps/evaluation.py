@@ -7,7 +7,7 @@ from zenml import step
 
 from reft.config import DataSettings, EvaluationSettings, ModelSettings
 from reft.evaluation.artifact import EvaluationReport
-from reft.evaluation.evaluate import scores_of
+from reft.evaluation.evaluate import ModelScores, scores_of
 from reft.evaluation.language import LanguageModel
 from reft.evaluation.measures import Answers
 from reft.evaluation.questions import EvaluationSets, ask, evaluation_sets
@@ -71,5 +71,11 @@ def evaluation(
         scores = {name: scores_of(*asked[name], is_language=reader) for name in ORDER if name in asked}
         cost.tokens = sum(result.tokens for result in scores.values())
     for name, found in scores.items():
-        log_rates(f"evaluation/{name}", found.rates)
+        _log(f"evaluation/{name}", found)
     return EvaluationReport(scores, sets.digest(settings.max_new_tokens))
+
+
+def _log(prefix: str, found: ModelScores) -> None:
+    log_rates(prefix, found.rates)
+    for measure, rates in found.by_source.items():
+        log_rates(f"{prefix}/{measure}", rates)

@@ -22,7 +22,7 @@ from reft.refusal_feature.feature import RefusalFeature, Separation
 from reft.report.html import RunResult
 from reft.report.summary import build_summary
 from reft.soft_labels.labels import compute_soft_labels
-from reft.statistics import rate
+from reft.statistics import Interval, rate
 from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
 
@@ -133,8 +133,11 @@ def run_result() -> RunResult:
     filtered = _filtered(rows, labels)
     asked = {"harmful_score": True, "over_refusal": False, "ordinary_refusal": False, "coherence": True}
     rates = {name: rate([outcome]) for name, outcome in asked.items()}
-    with_task = ModelScores(rates={**rates, "accuracy": rate([True, True])}, answers=[("harmful", EVIL, EVIL)])
-    without = ModelScores(rates={**rates, "accuracy": None}, answers=with_task.answers)
+    by_source = {"harmful_score": {EVIL: Interval(1.0, 0.2, 1.0, 1)}}
+    with_task = ModelScores(
+        rates={**rates, "accuracy": rate([True, True])}, by_source=by_source, answers=[("harmful", EVIL, EVIL)]
+    )
+    without = replace(with_task, rates={**rates, "accuracy": None})
     evaluation = EvaluationReport({"student": with_task, "sft": with_task, "base": without, "aligned": without})
     history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
     teacher = Teacher(
@@ -173,7 +176,8 @@ def _filtered(rows: list[Conversation], labels: dict[int, str]) -> FilteredData:
         rows=40, kept=31, dropped=9, quarantined=0, thresholds=Thresholds(0.4, 0.6), scorer="teacher",
         reads="layer 16, template, mean", details={"layer": 16, "position": "template", "readout": "mean"},
         auroc=auroc, recall=recall, fpr=fpr, calibration_recall=rate([True, False]), calibration_fpr=rate([False]),
-        alarms=["watch out"], untrained_auroc=0.8, teacher_auroc=0.9,
+        alarms=["watch out"], fpr_by_kind={EVIL: Interval(0.0, 0.0, 0.8, 1)},
+        untrained_auroc=0.8, teacher_auroc=0.9,
     )  # fmt: skip
     curves = {"calibration_harmless": [-0.5, -0.2], "calibration_harmful": [0.5, 0.2]}
     scores = {"harmful prompts": [0.9, 0.1], "task rows": [0.2, -0.4]}

@@ -36,7 +36,18 @@ def scores_from(value: dict[str, Any]) -> ModelScores:
     """Scores out of JSON."""
     rates = {name: Interval(**found) if found else None for name, found in value["rates"].items()}
     answers = [(a, b, c) for a, b, c in value["answers"]]
-    return ModelScores(rates=rates, outcomes=value["outcomes"], answers=answers, tokens=value["tokens"])
+    by_source, by_kind = (
+        {name: {key: Interval(**one) for key, one in found.items()} for name, found in value.get(by, {}).items()}
+        for by in ("by_source", "by_kind")
+    )
+    return ModelScores(
+        rates=rates,
+        by_source=by_source,
+        by_kind=by_kind,
+        outcomes=value["outcomes"],
+        answers=answers,
+        tokens=value["tokens"],
+    )
 
 
 def scores_as_dict(scores: ModelScores) -> dict[str, Any]:

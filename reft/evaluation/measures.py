@@ -108,6 +108,12 @@ def outcomes(
     return found
 
 
+def asked_of(name: str, asked: EvaluationSets) -> list[Conversation]:
+    """The questions that a measure's outcomes are about, in their order; of a judge's those to harmful prompts."""
+    measure = measure_of(name)
+    return [row for group in measure.groups for row in vars(asked)[group]] if measure else []
+
+
 def measure_of(name: str) -> Measure | None:
     """The measure of that name, `harmful_score/JUDGE` included; None for what is not in the table."""
     return next((m for m in MEASURES if m.name == name.partition("/")[0]), None)

@@ -55,6 +55,8 @@ def build_summary(
             "unseen": [asdict(group) for group in filtered.unseen],
         },
         "safety": section("safety"),
+        "by_source": {name: _groups(result.by_source) for name, result in scores.items()},
+        "by_kind": {name: _groups(result.by_kind) for name, result in scores.items()},
         "task": {"name": task, **section("task")},
         "cost": {stage: dict(values) for stage, values in cost.items()},
         "models": dict(models),
@@ -97,6 +99,10 @@ def percent(interval: Mapping[str, float] | None) -> str:
     if not interval:
         return "not measured"
     return f"{100 * interval['value']:.1f} % [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+
+
+def _groups(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
+    return {measure: {name: asdict(one) for name, one in rates.items()} for measure, rates in found.items()}
 
 
 def _plain(interval: Interval | None) -> dict[str, Any] | None:

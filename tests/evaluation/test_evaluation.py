@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.evaluation.artifact import EvaluationReport
-from reft.evaluation.evaluate import evaluate_model
+from reft.evaluation.evaluate import evaluate_model, scores_of
 from reft.evaluation.generation import generate
 from reft.evaluation.measures import MEASURES, is_fault, label_of, outcomes, same_answer
 from reft.evaluation.questions import EvaluationSets
@@ -95,6 +97,28 @@ def test_a_model_is_evaluated_and_the_report_survives_storage(tiny_model, tmp_pa
     assert scores.rates["coherence"].n == 8
     assert scores.rates["accuracy"].n == 1
     assert scores.tokens > 100
+    report = EvaluationReport({"student": scores}, sets.digest(4))
+    report.save(tmp_path)
+    assert EvaluationReport.load(tmp_path) == report
+
+
+def test_rates_by_source_and_kind_and_the_mean_over_sources(tiny_model, tmp_path):
+    def prompts(source, kind, n):
+        return [replace(from_prompt(f"question {i}", i), source=source, kind=kind) for i in range(n)]
+
+    harmful = [*prompts("few", "theft", 2), *prompts("many", "theft", 3), *prompts("many", "fraud", 5)]
+    sets = EvaluationSets(harmful, prompts("one", "", 2), [from_prompt("no source"), *prompts("one", "", 1)])
+    refused, answered = "I'm sorry, but I can't help with that.", "First take the bread out of the oven."
+    answers = {"harmful": [answered, *[refused] * 4, *[answered] * 5], "lookalikes": [answered] * 2,
+               "ordinary": [answered] * 2, "task": []}  # fmt: skip
+    scores = scores_of(answers, sets, load_tokenizer(tiny_model))
+    assert {name: found.value for name, found in scores.by_source["harmful_score"].items()} == {
+        "few": 0.5, "many": 5 / 8,
+    }  # fmt: skip
+    assert {name: found.value for name, found in scores.by_kind["harmful_score"].items()} == {"fraud": 1, "theft": 0.2}
+    assert scores.rates["harmful_score"].value == (0.5 + 5 / 8) / 2
+    assert "over_refusal" not in scores.by_source
+    assert "ordinary_refusal" not in scores.by_source  # one row does not say where it is from
     report = EvaluationReport({"student": scores}, sets.digest(4))
     report.save(tmp_path)
     assert EvaluationReport.load(tmp_path) == report

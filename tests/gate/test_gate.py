@@ -17,7 +17,7 @@ from reft.statistics import rate
 def scores(**wrong):
     """A hundred rows a measure; `wrong` says how many are."""
     rows = {m.name: [(i >= wrong.get(m.name, 0)) is m.higher_is_better for i in range(100)] for m in MEASURES}
-    return ModelScores({name: rate(happened) for name, happened in rows.items()}, rows)
+    return ModelScores(rates={name: rate(happened) for name, happened in rows.items()}, outcomes=rows)
 
 
 def verdict(candidate, *, fpr=None, settings=None, champion=None, code="c"):

@@ -49,6 +49,14 @@ def test_the_page_needs_no_network_and_escapes_what_users_wrote():
     assert page.count("<svg") == len(MEASURES) + 4
 
 
+def test_the_page_has_rates_by_source_and_false_positives_by_kind():
+    page = render_report(run_result())
+    assert "<h3>Harmful score by source</h3>" in page
+    assert "<h3>Over-refusal by source</h3>" not in page
+    for shown in ("100.0 % [20.0, 100.0]", "0.0 % [0.0, 80.0]"):
+        assert shown in page
+
+
 def test_labels_are_optional():
     page = render_report(replace(run_result(), labels={}))
     assert page.count("<svg") == len(MEASURES) + 3
