@@ -48,7 +48,8 @@ def registry(adapter, tmp_path_factory):
         mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
         experiment = mlflow.create_experiment("e", artifact_location=(folder / "a").as_uri())
         mlflow.set_experiment(experiment_id=experiment)
-        version = register_candidate(shutil.copytree(adapter, folder / "student"), "s", {}, passed=True).version
+        student = shutil.copytree(adapter, folder / "student")
+        version = register_candidate(student, "s", {}, passed=True, max_length=100).version
         promote("s", "champion", "me", version=version)
         mlflow.set_tracking_uri(before)
     return folder
@@ -90,6 +91,11 @@ def test_a_promoted_version_answers_as_the_student_does(champion, registry, tiny
     assert "MLmodel" in files
     assert "model.safetensors" not in files  # the base stays where it is
     assert not any(name.endswith((".pkl", ".pickle", ".bin", ".pt")) for name in files)
+
+
+def test_a_promoted_version_knows_how_long_its_rows_were(champion):
+    with pytest.raises(MlflowException, match="more than the limit of 100"):
+        mlflow.pyfunc.load_model(champion).predict({"prompt": "漢" * 40})
 
 
 def test_what_a_user_writes_is_no_marker(adapter, tmp_path):
