@@ -72,7 +72,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     )  # fmt: skip
     registered = registration(
         student, scores, filtered, verdict=verdict, name=name, base=s.model.name, task=s.data.task,
-        settings=s.finetuning, lineage=lineage(s),
+        max_length=s.model.max_length, settings=s.finetuning, lineage=lineage(s),
     )  # fmt: skip
     report(
         validated, trained, filtered, student=student, evaluation=scores, registered=registered, settings=s, sft=plain

@@ -25,6 +25,7 @@ def registration(
     name: str,
     base: str,
     task: str,
+    max_length: int,
     settings: FinetuningSettings,
     lineage: dict[str, str],
 ) -> Annotated[dict[str, str], "registered"]:
@@ -43,7 +44,7 @@ def registration(
     shutil.copytree(student.weights, folder, dirs_exist_ok=True)
     write_text(folder / "README.md", card)
     write_json(folder / GATE, verdict)
-    version = register_candidate(folder, name, tags, description=card, passed=verdict["passed"])
+    version = register_candidate(folder, name, tags, description=card, passed=verdict["passed"], max_length=max_length)
     mirror(name, version.version, version.run_id, tags=tags)
     return {
         "registered_name": version.name,

@@ -1,19 +1,18 @@
 """Greedy answers to prompts, in batches of similar length."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
-from reft.conversations.tokenization import encode_prompts, stop_tokens
+from reft.conversations.tokenization import Encoded, encode_prompts, stop_tokens
 from reft.models.memory import return_freed_memory
 from reft.runtime.progress import Report
 
 
-@torch.inference_mode()
 def generate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -31,9 +30,33 @@ def generate(
         report: called with (answers so far, answers in all) after each batch.
     """
     encoded = encode_prompts(tokenizer, conversations)
+    return answers_to(
+        model, tokenizer, encoded, max_new_tokens=max_new_tokens, tokens_per_batch=tokens_per_batch, report=report
+    )
+
+
+@torch.inference_mode()
+def answers_to(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Sequence[Encoded],
+    *,
+    max_new_tokens: int,
+    tokens_per_batch: int = 2048,
+    report: Report | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> list[str]:
+    """`generate` for prompts that are tokens already.
+
+    Args:
+        stopped: asked after every token; once it says so, no more is generated, and answers are as far as they came.
+    """
+    criteria = StoppingCriteriaList([_Stopped(stopped)] if stopped else [])
     answers = [""] * len(encoded)
     stops, done = stop_ids(model, tokenizer), 0
     for batch in length_batches([len(row) + max_new_tokens for row in encoded], tokens_per_batch):
+        if stopped and stopped():
+            break
         inputs = pad([encoded[i] for i in batch], tokenizer.pad_token_id, model.device, left=True)
         output = model.generate(
             **inputs,
@@ -41,6 +64,7 @@ def generate(
             do_sample=False,
             eos_token_id=stops,
             pad_token_id=tokenizer.pad_token_id,
+            stopping_criteria=criteria,
         )
         new = output[:, inputs["input_ids"].shape[1] :]
         for index, text in zip(batch, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
@@ -50,6 +74,16 @@ def generate(
         if report:
             report(done, len(encoded))
     return answers
+
+
+class _Stopped(StoppingCriteria):
+    """Ends all rows of a batch once somebody says so."""
+
+    def __init__(self, stopped: Callable[[], bool]) -> None:
+        self._stopped = stopped
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:  # noqa: ARG002 (transformers')
+        return torch.full(input_ids.shape[:1], self._stopped(), dtype=torch.bool, device=input_ids.device)
 
 
 def generate_answers(

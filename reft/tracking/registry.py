@@ -34,7 +34,13 @@ class RegisteredModel:
 
 @asking("register")
 def register_candidate(
-    folder: Path, name: str, tags: dict[str, str], *, description: str = "", passed: bool = False
+    folder: Path,
+    name: str,
+    tags: dict[str, str],
+    *,
+    description: str = "",
+    passed: bool = False,
+    max_length: int | None = None,
 ) -> RegisteredModel:
     """Upload the student's files, make a version of them and point `candidate` at it; the active run is its source.
 
@@ -45,17 +51,18 @@ def register_candidate(
     Args:
         description: what the version's page shows.
         passed: whether the gate was passed.
+        max_length: tokens of the longest row that it was trained on.
 
     Raises:
         RegistryError: the server does not answer, or does not allow it; no alias names a half version then,
             and no registered model is left without one.
     """
-    make_servable(folder)
+    make_servable(folder, max_length)
     tags = {**tags, FILES: digest_of_files(folder), PASSED: str(passed).lower()}
     run = mlflow.active_run()
     if run is None:
         with mlflow.start_run(run_name="register"):
-            return register_candidate(folder, name, tags, description=description, passed=passed)
+            return register_candidate(folder, name, tags, description=description, passed=passed, max_length=max_length)
     run_id, client = run.info.run_id, MlflowClient()
     files = _uploaded(client, folder, run)
     tags[LOGGED] = files.model_id

@@ -2,11 +2,14 @@
 
 The folder holds what finetuning left and an `MLmodel` file that names this module as its loader: nothing is pickled,
 and an adapter's base model is not uploaded but looked up where the model is served, and held against its fingerprint.
+What a request may ask for is bounded (`reft.tracking.limits`), before and while it is answered (`reft.tracking.guard`).
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from reft.conversations.formats import RowError, messages_of
 from reft.conversations.schema import Conversation
 from reft.errors import ModelError, ReftError, explain
 from reft.storage.fingerprint import of_path
+from reft.tracking.guard import current, stand_before_mlflows_server
+from reft.tracking.limits import Limits, over, refused, variable
 
 BASE = "REFT_BASE_MODEL"
 MAX_NEW_TOKENS = 256
@@ -28,29 +33,42 @@ _LENGTHS = ("max_tokens", "max_completion_tokens")
 _KNOWN = {"messages", "prompt", "tools", "functions", "model", *_LENGTHS}
 
 
-def make_servable(folder: Path) -> None:
-    """Write the folder's `MLmodel`."""
+def make_servable(folder: Path, max_length: int | None = None) -> None:
+    """Write the folder's `MLmodel`.
+
+    Args:
+        max_length: tokens of the longest row that it was trained on: no longer prompt is answered unless the server's
+            environment says so. None: as long as the model has positions.
+    """
     adapter = folder / "adapter_config.json"
     base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter.is_file() else None
     lengths = ParamSchema([ParamSpec("max_new_tokens", "long", MAX_NEW_TOKENS)])
-    metadata = {"base": base, "base_fingerprint": of_path(base)} if base else None
-    model = Model(signature=ModelSignature(params=lengths), metadata=metadata)
+    metadata = {"base": base, "base_fingerprint": of_path(base)} if base else {}
+    if max_length:
+        metadata["max_length"] = max_length
+    model = Model(signature=ModelSignature(params=lengths), metadata=metadata or None)
     add_to_model(model, loader_module=__name__)
     model.save(str(folder / "MLmodel"))
 
 
 def _load_pyfunc(path: str) -> "ChatModel":
     """What MLflow calls, by this name, to load the model in a folder."""
-    return ChatModel(Path(path))
+    limits = Limits.from_environment()
+    stand_before_mlflows_server(limits)
+    return ChatModel(Path(path), limits)
 
 
 class ChatModel:
     """A student that answers: greedily, by its own chat template, reading no marker into what a user wrote."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         """Load it.
 
+        Args:
+            limits: None: those of the environment.
+
         Raises:
+            ConfigurationError: the environment sets a limit that is none.
             ModelError: its base is not there, or is not the one that it was finetuned on.
         """
         from reft.models.hardware import choose_hardware
@@ -60,6 +78,10 @@ class ChatModel:
         base = _base(metadata) if metadata.get("base") else ""
         self._tokenizer = load_tokenizer(str(folder))
         self._model = load_trained(base, folder, bool(base), dtype=choose_hardware().dtype)
+        self._limits, self._turn = limits or Limits.from_environment(), threading.Lock()
+        self._positions = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self._longest = self._limits.prompt_tokens or metadata.get("max_length") or self._positions
+        self._token = max(map(len, self._tokenizer.get_vocab()))  # characters that one token can stand for
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Answer.
@@ -68,28 +90,83 @@ class ChatModel:
             data: rows with a column `messages` (OpenAI's form) or `prompt`, or texts, each a prompt: gives a list of
                 answers. Or one request, `{"messages": ...}` or `{"prompt": ...}`: gives `{"choices": [...]}`.
             params: `max_new_tokens`.
+
+        Raises:
+            MlflowException: a wrong request, or one that asks for more than the limits (status 400); one that is
+                wanted no more, or out of time, stops where it is (503, 504).
         """
         limit = (params or {}).get("max_new_tokens", MAX_NEW_TOKENS)
         if not isinstance(data, Mapping):
             return self._answers(_rows(data), limit)
         if unknown := sorted(set(data) - _KNOWN):
-            raise _refused(f"unknown keys {unknown}", "request", f"use {', '.join(sorted(_KNOWN))}; answers are greedy")
-        limit = next((data[name] for name in _LENGTHS if data.get(name)), limit)
+            raise refused(f"unknown keys {unknown}", "request", f"use {', '.join(sorted(_KNOWN))}; answers are greedy")
+        limit = next((data[name] for name in _LENGTHS if data.get(name) is not None), limit)
         (answer,) = self._answers([data], limit)
         if "messages" in data:
             return {"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}]}
         return {"choices": [{"index": 0, "text": answer}]}
 
     def _answers(self, rows: Iterable[Mapping[str, Any]], limit: Any) -> list[str]:
-        from reft.evaluation.generation import generate
+        from reft.conversations.tokenization import encode_prompts
+        from reft.evaluation.generation import answers_to
+        from reft.models.memory import return_freed_memory
 
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise _refused(f"{limit!r} is no number of tokens", "max_new_tokens", "give a whole number from 1 on")
+            raise refused(f"{limit!r} is no number of tokens", "max_new_tokens", "give a whole number from 1 on")
+        if limit > self._limits.new_tokens:
+            raise over(f"{limit} tokens of an answer", "max_new_tokens", "new_tokens", limit=self._limits.new_tokens)
         conversations = [_conversation(number, row) for number, row in enumerate(rows)]
+        for conversation in conversations:
+            self._check_size(conversation)
+        request = current.get()
+        with self._in_turn():
+            try:
+                encoded = encode_prompts(self._tokenizer, conversations)
+                self._check_tokens([len(row) for row in encoded], limit)
+                answers = answers_to(
+                    self._model, self._tokenizer, encoded, max_new_tokens=limit,
+                    stopped=(lambda: request.stopped) if request else None,
+                )  # fmt: skip
+                if request:
+                    request.check()
+                return answers
+            except ReftError as error:
+                raise MlflowException.invalid_parameter_value(str(error)) from error
+            finally:
+                return_freed_memory()
+
+    @contextmanager
+    def _in_turn(self) -> Generator[None]:
+        """One request at a time is worked on; one that is wanted no more waits no longer."""
+        request = current.get()
+        while not self._turn.acquire(timeout=0.1 if request else -1):
+            if request:
+                request.check()
         try:
-            return generate(self._model, self._tokenizer, conversations, max_new_tokens=limit)
-        except ReftError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from error
+            if request:
+                request.check()
+            yield
+        finally:
+            self._turn.release()
+
+    def _check_size(self, conversation: Conversation) -> None:
+        """Refuse what cannot but be too long before it is made tokens: that takes seconds for a megabyte."""
+        letters = sum(len(message.content) for message in conversation.messages)
+        least = max(len(conversation.messages), letters // self._token)
+        if self._longest and least > self._longest:
+            raise self._too_long(f"at least {least} tokens", conversation.row)
+
+    def _check_tokens(self, lengths: Sequence[int], limit: int) -> None:
+        for number, length in enumerate(lengths):
+            if self._longest and length > self._longest:
+                raise self._too_long(f"{length} tokens", number)
+            if self._positions and length + limit > self._positions:
+                what = f"{length} tokens and {limit} of an answer, more than the model's {self._positions} positions"
+                raise refused(what, f"row {number}", "shorten the prompt, or ask for less with max_tokens")
+
+    def _too_long(self, tokens: str, number: int) -> MlflowException:
+        remedy = f"shorten it, or set {variable('prompt_tokens')} (the model has {self._positions} positions)"
+        return refused(f"{tokens}, more than the limit of {self._longest}", f"row {number}", remedy)
 
 
 def _base(metadata: Mapping[str, str]) -> str:
@@ -110,23 +187,19 @@ def _rows(data: Any) -> list[Mapping[str, Any]]:
     """A data frame's rows, or each text as a row of its own."""
     if hasattr(data, "to_dict") and hasattr(data, "columns"):
         return data.to_dict("records")
-    return [{"prompt": text} for text in (data.tolist() if hasattr(data, "tolist") else data)]
+    texts = data.tolist() if hasattr(data, "tolist") else data
+    return [{"prompt": text} for text in ([texts] if isinstance(texts, str) else texts)]
 
 
 def _conversation(number: int, row: Mapping[str, Any]) -> Conversation:
     where = f"row {number}"
     if "messages" not in row and not isinstance(row.get("prompt"), str):
-        raise _refused("neither 'messages' nor a text 'prompt'", where, "give one of the two")
+        raise refused("neither 'messages' nor a text 'prompt'", where, "give one of the two")
     asked = dict(row) if "messages" in row else {"messages": [{"role": "user", "content": row["prompt"]}]}
     try:
         messages = messages_of({key: asked[key] for key in ("messages", "tools", "functions") if key in asked})
     except RowError as error:
-        raise _refused(error.code, f"{where}, {error.field}", error.remedy) from error
+        raise refused(error.code, f"{where}, {error.field}", error.remedy) from error
     if messages[-1].role == "assistant":
-        raise _refused("the last message is the assistant's", where, "end with what is to be answered")
+        raise refused("the last message is the assistant's", where, "end with what is to be answered")
     return Conversation(row=number, messages=messages)
-
-
-def _refused(what: str, where: str, remedy: str) -> MlflowException:
-    """MLflow's own error, which its server answers with status 400 and these words instead of a traceback."""
-    return MlflowException.invalid_parameter_value(explain(what, where, remedy))
