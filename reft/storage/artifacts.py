@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from reft.errors import StorageError, explain
+from reft.errors import ReftError, StorageError, explain
 
 
 class Artifact(Protocol):
@@ -71,6 +72,22 @@ def read_json(path: Path) -> Any:
         raise StorageError(
             explain(f"could not read: {error}", str(path), "run the step that makes this artifact again")
         ) from error
+
+
+@contextmanager
+def as_written(file: Path) -> Generator[None]:
+    """The block takes apart what was read from this file; JSON of another shape is explained.
+
+    Raises:
+        StorageError: a key is missing, or a value is of another kind.
+    """
+    try:
+        yield
+    except ReftError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"no {error} in it" if isinstance(error, KeyError) else "it holds other keys or values than are written"
+        raise StorageError(explain(what, str(file), "run the step that makes this artifact again")) from error
 
 
 def _plain(value: Any) -> Any:
