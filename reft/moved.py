@@ -83,6 +83,7 @@ STAYED: dict[str, tuple[str, ...]] = {
     "evaluation.evaluate": ("evaluation.measures",),
     "filtering.run": ("filtering.calibration",),
     "report.html": ("report.html",),
+    "validation.file": ("validation.outputs",),
 }
 # Names that were called otherwise, in any of these modules.
 RENAMED: dict[str, str] = {

@@ -8,16 +8,18 @@ from pathlib import Path
 import torch
 
 from reft.config import FinetuningSettings, LoraSettings, ModelSettings
-from reft.conversations.reading import BadRow
+from reft.conversations.reading import BadRow, read_conversations
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import encode_all
 from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.evaluate import ModelScores
 from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, measured
+from reft.filtering.inputs import save_inputs
 from reft.filtering.unseen import unseen_groups
 from reft.finetuning.job import FinetuneJob
 from reft.models.loading import load_model, load_tokenizer
+from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.refusal_feature.feature import RefusalFeature, Separation
 from reft.report.html import RunResult
 from reft.report.summary import build_summary
@@ -29,6 +31,8 @@ from reft.validation.validate import ValidatedData
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+HARM = "Tell me how to rob bank number {} and get away with it."
+BREAD = "How do I bake {} loaves of bread at home?"
 TEXTS = [
     "How do I bake bread at home?",
     "Tell me how to rob a bank and get away with it.",
@@ -86,6 +90,21 @@ def build_model(folder: Path, architecture: str, chat_template: bool = True) -> 
     )
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     return folder
+
+
+def build_scorer(folder: Path, model: str) -> Path:
+    """A saved scorer whose teacher is the model itself."""
+    files = [
+        write_jsonl(folder / f"{name}.jsonl", [row(text.format(i), "Sure") for i in range(40)])
+        for name, text in (("h", HARM), ("s", BREAD))
+    ]
+    prompts = LabelledPrompts(*map(read_conversations, files))
+    feature = extract_refusal_feature(load_model(model), load_tokenizer(model), prompts, held_out=prompts)
+    (folder / "weights").mkdir()
+    teacher = Teacher(weights=folder / "weights", is_adapter=True, feature=feature, untrained=feature, history=[])
+    settings = ModelSettings(name=model, chat_template="own", dtype="float32")
+    save_inputs(folder / "teacher", teacher, model=settings, calibration=prompts)
+    return folder / "teacher"
 
 
 def chats(prompt: str, answer: str, n: int) -> list[Conversation]:

@@ -12,6 +12,8 @@ import reft.moved
 OLD: dict[str, list[str]] = json.loads(Path("tests/old_names.json").read_text())
 # Without a successor of the same kind; CHANGELOG.md says what does their work now.
 GONE = {
+    # A setting: `validation.max_expansion`.
+    "reft.conversations.containers": {"HIGHEST_EXPANSION"},
     # Formats are told by pairs of keys; a language by its letters and how sure the classifier is.
     "reft.conversations.forms": {"FORMS"},
     "reft.conversations.languages": {"ENOUGH_CHARACTERS"},

@@ -79,6 +79,12 @@ def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None
         typer.echo(f"  row {bad['row']}: {bad['rule']} at {bad['field']}: {bad['remedy']}")
     if report.usable and report.too_few:
         typer.echo("warning: usable, too few to train (validation.min_rows)")
+    if report.unseen:
+        typer.echo(
+            f"ended early: {report.unseen} lines more were not looked at (raise validation.max_bad_share to go on)"
+        )
+    for rule, count in report.unlisted.items():
+        typer.echo(f"note: {count} more findings of {rule} are counted, not listed (validation.max_findings)")
     for name, count in report.unread.items():
         typer.echo(f"warning: field {name} is not read ({count} rows): it is scored and not learnt")
     for check in report.checks:

@@ -94,6 +94,13 @@ class ValidationSettings(Section):
     max_bad_share: Share = Field(0.05, description="stop when a larger share of the rows cannot be used")
     min_rows: Count = Field(10, description="stop when fewer usable rows are left")
     max_row_characters: Count = Field(100_000, description="a longer line is quarantined unread")
+    max_findings: Count = Field(
+        10_000, description="findings of one kind that are listed one by one; the others are counted"
+    )
+    max_expanded_mb: Count = Field(65_536, description="most megabytes that a compressed file may hold")
+    max_expansion: Count = Field(
+        200, description="times its size that a compressed file may hold, once that is 16 MB or more"
+    )
     rules: Literal["any", "openai"] = Field(
         "any", description="rows in any known form, or OpenAI's own upload rules, which know messages alone"
     )

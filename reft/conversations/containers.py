@@ -8,13 +8,14 @@ is counted and quarantined like any other bad row.
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reft.config import ValidationSettings
 from reft.conversations.arrow import json_rows
 from reft.conversations.folders import files_of
 from reft.conversations.tables import header_of, table_rows
@@ -26,12 +27,17 @@ SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 BLOCK = 1 << 20
 # Longer than any row that can be trained on by orders of magnitude; a file without line ends is not JSONL.
 LONGEST_LINE = 1 << 28
-# A compressed file that grows by more than this, and to more than a gigabyte, is meant to fill a disk.
-HIGHEST_EXPANSION, EXPANSION_FROM = 200, 1 << 30
+# However far it expands, less than this fills no disk.
+EXPANSION_FROM = 1 << 24
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "parquet"), (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "stream"), (b"PK\x03\x04", "zip"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+    (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"7z\xbc\xaf", "7z"), (b"\x04\x22\x4d\x18", "lz4"),
 )  # fmt: skip
+
+
+PACKED = ("zip", "xz", "bzip2", "7z", "lz4")
+UNREAD = (*PACKED, "utf-16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,7 @@ class Container:
     Attributes:
         columns, delimiter: of CSV and TSV, the header and what stands between fields.
         note: what of a folder was left aside; a person should hear of it.
+        limits: how far compressed files may expand.
     """
 
     files: tuple[Path, ...]
@@ -49,6 +56,7 @@ class Container:
     columns: tuple[str, ...] = ()
     delimiter: str = ""
     note: str = ""
+    limits: ValidationSettings = field(default_factory=ValidationSettings)
 
     @property
     def suffix(self) -> str:
@@ -61,10 +69,11 @@ class Container:
         return self.kind == "jsonl" and self.compression is None and len(self.files) == 1
 
 
-def recognise(path: Path, split: str = "") -> Container:
+def recognise(path: Path, split: str = "", limits: ValidationSettings | None = None) -> Container:
     """Tell what a file or folder holds.
 
     Args:
+        limits: how far compressed files may expand; none: as far as the defaults say.
         split: which split of a folder; none: `train` where the folder has splits.
 
     Raises:
@@ -76,7 +85,7 @@ def recognise(path: Path, split: str = "") -> Container:
     if len(kinds) > 1:
         names = ", ".join(f"{c.files[0].name}: {c.kind}" for c in found[:4])
         raise DataFormatError(explain(f"files of several kinds ({names})", str(path), "scan each kind on its own"))
-    return replace(found[0], files=tuple(files), note=note)
+    return replace(found[0], files=tuple(files), note=note, limits=limits or ValidationSettings())
 
 
 def lines(container: Container) -> Iterator[str]:
@@ -85,7 +94,7 @@ def lines(container: Container) -> Iterator[str]:
         if container.kind in ("parquet", "arrow"):
             yield from json_rows(batches(file, container))
             continue
-        with opened(file, container.compression) as stream:
+        with opened(file, container.compression, container.limits) as stream:
             if container.kind == "jsonl":
                 yield from json_lines(stream, file)
             elif container.kind == "json":
@@ -98,37 +107,44 @@ def batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
     """The record batches of a Parquet or Arrow file.
 
     Raises:
-        DataFormatError: the file is damaged or cut off.
+        DataFormatError: the file is damaged or cut off, or expands beyond what the settings allow.
     """
+    given = 0
     try:
-        if container.kind == "parquet":
-            yield from pq.ParquetFile(file).iter_batches(batch_size=1024)
-            return
-        source = pa.OSFile(str(file), "rb")
-        if source.read(6) == b"ARROW1":
-            reader = pa.ipc.open_file(source)
-            yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
-        else:
-            source.seek(0)
-            yield from pa.ipc.open_stream(source)
+        for batch in _batches(file, container):
+            given += batch.nbytes
+            _require_within(container.limits, given, file)
+            yield batch
     except (pa.ArrowException, OSError) as error:
         raise DataFormatError(explain(f"damaged: {error}", str(file), "write or fetch the file again")) from error
 
 
-def opened(file: Path, compression: Compression | None) -> IO[bytes]:
-    """The file's bytes, decompressed as they are read, and watched for what expands beyond reason."""
+def _batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
+    if container.kind == "parquet":
+        yield from pq.ParquetFile(file).iter_batches(batch_size=1024)
+        return
+    source = pa.OSFile(str(file), "rb")
+    if source.read(6) == b"ARROW1":
+        reader = pa.ipc.open_file(source)
+        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+    else:
+        source.seek(0)
+        yield from pa.ipc.open_stream(source)
+
+
+def opened(file: Path, compression: Compression | None, limits: ValidationSettings) -> IO[bytes]:
+    """The file's bytes, decompressed as they are read, and watched for what expands beyond the limits."""
     if compression is None:
         return file.open("rb")
     stream = pa.CompressedInputStream(pa.OSFile(str(file), "rb"), compression)
-    return io.BufferedReader(_Watched(stream, file), BLOCK)
+    return io.BufferedReader(_Watched(stream, file, limits), BLOCK)
 
 
 class _Watched(io.RawIOBase):
     """A decompressing stream that refuses to grow without end."""
 
-    def __init__(self, stream: Any, file: Path) -> None:
-        self._stream, self._file = stream, file
-        self._given, self._size = 0, max(1, file.stat().st_size)
+    def __init__(self, stream: Any, file: Path, limits: ValidationSettings) -> None:
+        self._stream, self._file, self._limits, self._given = stream, file, limits, 0
 
     def readable(self) -> bool:
         return True
@@ -141,11 +157,25 @@ class _Watched(io.RawIOBase):
                 explain(f"damaged: {error}", str(self._file), "compress or fetch it again")
             ) from error
         self._given += len(block)
-        if self._given > EXPANSION_FROM and self._given > HIGHEST_EXPANSION * self._size:
-            what = f"grows to more than {HIGHEST_EXPANSION} times its size when it is decompressed"
-            raise DataFormatError(explain(what, str(self._file), "give the file without compression if it is honest"))
+        _require_within(self._limits, self._given, self._file)
         buffer[: len(block)] = block
         return len(block)
+
+
+def _require_within(limits: ValidationSettings, given: int, file: Path) -> None:
+    """See that what came out of a compressed file so far, in bytes, is not more than it may hold."""
+    most, times = limits.max_expanded_mb << 20, given / max(1, file.stat().st_size)
+    if given > most:
+        what = f"holds more than {limits.max_expanded_mb} MB once it is decompressed"
+        setting = "validation.max_expanded_mb"
+    elif given > EXPANSION_FROM and times > limits.max_expansion:
+        what = (
+            f"holds more than {limits.max_expansion} times its size once it is decompressed ({given >> 20} MB so far)"
+        )
+        setting = "validation.max_expansion"
+    else:
+        return
+    raise DataFormatError(explain(what, str(file), f"if it is honest, decompress it first, or raise {setting}"))
 
 
 def json_lines(stream: IO[bytes], file: Path) -> Iterator[str]:
@@ -163,11 +193,11 @@ def _recognise_file(file: Path) -> Container:
     with file.open("rb") as stream:
         compression = _magic(stream.read(8))
     packed: Compression | None = compression if compression in ("gzip", "zstd") else None
-    with opened(file, packed) as stream:
+    with opened(file, packed, ValidationSettings()) as stream:
         head = stream.read(1 << 16)
     found = _magic(head)
-    if found in ("zip", "utf-16") or (packed and found in ("gzip", "zstd")):
-        remedies = {"zip": "unpack it", "utf-16": "save the file as UTF-8"}
+    if found in UNREAD or (packed and found in ("gzip", "zstd")):
+        remedies = {"utf-16": "save the file as UTF-8", **({} if packed else dict.fromkeys(PACKED, "unpack it"))}
         raise DataFormatError(explain(f"{found} is not read", str(file), remedies.get(found, "decompress it once")))
     if found in ("parquet", "arrow", "stream"):
         if packed:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from reft.errors import DataFormatError, explain
+from reft.storage.files import require_file
 
 # What lies beside the rows in what `save_to_disk` and the hub write, and in what people pack.
 BESIDE = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
@@ -30,8 +31,7 @@ def files_of(path: Path, split: str = "") -> tuple[list[Path], str]:
         DataFormatError: nothing is there, a link leads elsewhere, or the split is missing.
     """
     if not path.is_dir():
-        if not path.is_file():
-            raise DataFormatError(explain("no such file", str(path), "correct the path"))
+        require_file(path)
         return [path], ""
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and _may_hold_rows(file)]
     for file in files:

@@ -3,8 +3,9 @@
 import csv
 import json
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,13 @@ def stage(container: Container, folder: Path, leads: bool = True) -> Container:
     staged, partial = folder / "rows.jsonl", folder / "rows.jsonl.part"
     if leads and not staged.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            for line in lines(container):
-                file.write(line.replace("\n", " ") + "\n")
+        try:
+            with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+                for line in lines(container):
+                    file.write(line.replace("\n", " ") + "\n")
+        except BaseException:
+            partial.unlink()
+            raise
         os.replace(partial, staged)
     while not staged.is_file():
         time.sleep(0.2)
@@ -53,25 +58,33 @@ def count_lines(path: Path) -> int:
     return ends + (last != b"\n")
 
 
-def give_back(container: Container, folder: Path, groups: Sequence[str], *, group_of: np.ndarray) -> list[Path]:
+def give_back(
+    container: Container,
+    folder: Path,
+    groups: Sequence[str],
+    *,
+    group_of: np.ndarray,
+    for_people: Collection[str] = (),
+) -> list[Path]:
     """Turn `GROUP.jsonl` in the folder into files of the container's own kind; returns what each is called now.
 
     Args:
         groups: their names.
         group_of: for each row in order the index of its group, for kinds whose types JSON does not keep.
+        for_people: groups that people open and nobody trains on: in CSV and TSV no cell of theirs is a formula.
     """
     if container.kind in ("parquet", "arrow"):
         written = _split_tables(container, folder, groups, group_of=group_of)
     elif container.is_lines:
         return [folder / f"{group}.jsonl" for group in groups]
     else:
-        written = [_converted(container, folder / f"{group}.jsonl") for group in groups]
+        written = [_converted(container, folder / f"{group}.jsonl", for_people=group in for_people) for group in groups]
     for group in groups:
         (folder / f"{group}.jsonl").unlink(missing_ok=True)
     return written
 
 
-def _converted(container: Container, source: Path) -> Path:
+def _converted(container: Container, source: Path, *, for_people: bool) -> Path:
     target = source.with_name(source.stem + container.suffix)
     with ExitStack() as stack:
         rows = stack.enter_context(source.open(encoding="utf-8", errors="surrogateescape", newline="\n"))
@@ -79,12 +92,12 @@ def _converted(container: Container, source: Path) -> Path:
         if container.compression:
             stream = pa.CompressedOutputStream(stack.enter_context(stream), container.compression)
         output = stack.enter_context(stream)
-        for text in _texts(container, (row.rstrip("\n") for row in rows)):
+        for text in _texts(container, (row.rstrip("\n") for row in rows), for_people=for_people):
             output.write(text.encode("utf-8", "surrogateescape"))
     return target
 
 
-def _texts(container: Container, rows: Iterator[str]) -> Iterator[str]:
+def _texts(container: Container, rows: Iterator[str], *, for_people: bool) -> Iterator[str]:
     if container.kind == "jsonl":
         yield from (row + "\n" for row in rows)
     elif container.kind == "json":
@@ -93,29 +106,44 @@ def _texts(container: Container, rows: Iterator[str]) -> Iterator[str]:
             yield ("," if number else "") + "\n" + row
         yield "\n]\n"
     else:
-        table = _Table(container.delimiter)
+        table = _Table(container.delimiter, for_people)
         yield table.line(container.columns)
         for row in rows:
             fields = json.loads(row)
             if UNREADABLE in fields and isinstance(fields, Mapping):
-                yield fields[LINE] + "\n"
+                yield table.as_it_was(fields[LINE])
                 continue
             yield table.line(fields.values() if isinstance(fields, Mapping) else fields)
 
 
 class _Table:
-    """Lines of CSV, one at a time."""
+    """Lines of CSV, one at a time.
 
-    def __init__(self, delimiter: str) -> None:
+    Spreadsheets run a cell that begins like a formula; for people an apostrophe before it makes it text (OWASP).
+    """
+
+    def __init__(self, delimiter: str, for_people: bool) -> None:
+        self._for_people = for_people
+        # A line that is no row has no cells: wherever one may begin.
+        self._beginnings = re.compile(rf'(^|{re.escape(delimiter)})("?)(?=[=+\-@\t\r])')
         self._written: list[str] = []
         self._writer = csv.writer(self, delimiter=delimiter, lineterminator="\n")
 
     def write(self, text: str) -> None:
         self._written.append(text)
 
-    def line(self, fields: Any) -> str:
-        self._writer.writerow(fields)
+    def as_it_was(self, line: str) -> str:
+        """A line that could not be read."""
+        return (self._beginnings.sub(r"\1\2'", line) if self._for_people else line) + "\n"
+
+    def line(self, fields: Iterable[Any]) -> str:
+        """A row."""
+        self._writer.writerow(map(_as_text, fields) if self._for_people else fields)
         return self._written.pop()
+
+
+def _as_text(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _split_tables(container: Container, folder: Path, groups: Sequence[str], *, group_of: np.ndarray) -> list[Path]:

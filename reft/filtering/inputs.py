@@ -10,7 +10,8 @@ from reft.conversations.reading import read_conversations
 from reft.errors import StorageError, explain
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.feature import RefusalFeature
-from reft.storage.artifacts import read_json, write_json, write_text
+from reft.storage.artifacts import as_written, read_json, write_json, write_text
+from reft.storage.digests import require_sealed, seal
 from reft.storage.fingerprint import of_path, of_text
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import calibration_prompts, untrained_feature
@@ -46,27 +47,31 @@ class ScorerInputs:
 
 
 def save_inputs(folder: Path, teacher: Teacher, *, model: ModelSettings, calibration: LabelledPrompts) -> None:
-    """Write everything that `read_inputs` needs, but for the base model itself."""
+    """Write everything that `read_inputs` needs, but for the base model itself, and a digest of every file."""
     teacher.save(folder)
     write_json(folder / "scorer.json", {"model": model.model_dump(), "weights": calibration.harmless_weights})
     for name, rows in (("harmful", calibration.harmful), ("harmless", calibration.harmless)):
         write_text(folder / f"{name}.jsonl", "".join(row.original + "\n" for row in rows))
+    seal(folder)
 
 
 def read_inputs(folder: Path) -> ScorerInputs:
     """What `save_inputs` wrote.
 
     Raises:
-        StorageError: the folder was not written by `save_inputs`.
+        StorageError: the folder was not written by `save_inputs`, or a file in it was changed since.
     """
     if not (folder / "scorer.json").is_file():
         remedy = "make run leaves one in runs/latest/teacher; or name another with --teacher"
         raise StorageError(explain("no teacher to score with", str(folder), remedy))
+    require_sealed(folder, "copy the folder again from the run that made it, or train the teacher again (make run)")
     described, teacher = read_json(folder / "scorer.json"), Teacher.load(folder)
     harmful, harmless = (read_conversations(folder / f"{name}.jsonl") for name in ("harmful", "harmless"))
+    with as_written(folder / "scorer.json"):
+        model, weights = ModelSettings(**described["model"]), described["weights"]
     return ScorerInputs(
-        model=ModelSettings(**described["model"]),
-        calibration=LabelledPrompts(harmful, harmless, described["weights"]),
+        model=model,
+        calibration=LabelledPrompts(harmful, harmless, weights),
         untrained=teacher.untrained,
         teacher=teacher,
         identity=of_path(folder),

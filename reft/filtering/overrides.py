@@ -7,6 +7,7 @@ from typing import get_args
 
 from reft.errors import StorageError, explain
 from reft.filtering.decisions import Decision, Verdict
+from reft.storage.files import require_file
 
 VERDICTS = get_args(Verdict)
 
@@ -25,8 +26,10 @@ def read_overrides(path: Path) -> dict[int, Override]:
     """Overrides by row, from JSONL lines {"row", "decision", "by", "reason"}.
 
     Raises:
+        DataFormatError: no such file, or a device or pipe in its place.
         StorageError: a line is not of this shape.
     """
+    require_file(path)
     found = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
         try:

@@ -19,6 +19,7 @@ from reft.judges import JudgeRequest, Verdict
 from reft.judges.refusal_matcher import verdict_of
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer
+from reft.storage.files import require_file
 
 EXCHANGE = "User: {{ prompt }}\n\nAssistant: {{ answer }}\n\n"
 
@@ -90,6 +91,7 @@ def load_model_judge(name: str, question: Question, request: JudgeRequest) -> Mo
         raise ConfigurationError(explain(f"the judge {name} needs a model", "judges.name", "name a folder or a hub id"))
     trust, hardware = request.trust_remote_code, choose_hardware()
     if request.template:
+        require_file(request.template)
         question = replace(question, template=request.template.read_text(encoding="utf-8"))
     if question.words:
         model = load_model(request.model, hardware.dtype, trust_remote_code=trust)

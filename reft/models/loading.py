@@ -1,17 +1,23 @@
 """Loading a causal language model and its tokenizer from a local folder or the hub."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from reft.conversations.templates import set_chat_template
 from reft.errors import ConfigurationError, ModelError, explain
+from reft.models.folders import base_of, faults_of_folder
 from reft.models.hardware import choose_hardware
+from reft.storage.tensors import not_finite
+
+AGAIN = "fetch or save the model again: it was cut off, damaged, or broken by its training"
 
 
 def load_tokenizer(name: str, chat_template: str = "auto", trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -66,27 +72,37 @@ def load_model(
 
     Raises:
         ConfigurationError: quantized, and bitsandbytes is not installed.
-        ModelError: the model or adapter cannot be loaded, or its weights are not safetensors.
+        ModelError: the model or adapter cannot be loaded, its weights are not safetensors, cut off, not all there, or
+            hold NaN or an infinity.
     """
     folder = Path(name).expanduser()
     _require_folder_or_hub_id(name)
+    for what, remedy in faults_of_folder(folder) if folder.is_dir() else ():
+        raise ModelError(explain(what, name, remedy))
     source, device = folder if folder.is_dir() else name, device or choose_hardware().device
+    options = {"trust_remote_code": trust_remote_code, **(_four_bits(dtype, device) if quantized else {})}
     with _explained(name):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
-        if layers is not None:
-            _keep_lowest(config.get_text_config(), layers)
-        with _no_word_of_missing_layers(layers is not None):
-            model = AutoModelForCausalLM.from_pretrained(
-                source,
-                config=config,
-                dtype=dtype if adapter is None else "auto",  # as stored, so that a merge rounds once
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                **(_four_bits(dtype, device) if quantized else {}),
-            )
+        # With an adapter as stored, so that a merge rounds once.
+        model, missing = _read(source, dtype if adapter is None else "auto", layers=layers, options=options)
+    _require_whole(model, missing, name)
     if adapter is not None:
         model = _with_adapter(model, Path(adapter), layers is not None)
     return model.eval() if quantized else model.to(device, dtype).eval()
+
+
+def _read(
+    source: str | Path, dtype: torch.dtype | Literal["auto"], *, layers: int | None, options: dict[str, Any]
+) -> tuple[PreTrainedModel, Iterable[str]]:
+    """The model as its files have it, and the names of weights that they lack."""
+    config = AutoConfig.from_pretrained(source, trust_remote_code=options["trust_remote_code"])
+    if layers is not None:
+        _keep_lowest(config.get_text_config(), layers)
+    with _no_word_of_missing_layers(layers is not None):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
+    model, found = loaded
+    return model, found["missing_keys"]
 
 
 @contextmanager
@@ -97,12 +113,38 @@ def _explained(name: str) -> Generator[None]:
     except ImportError as error:
         what, remedy = f"4 bits need bitsandbytes ({_first_line(error)})", "pip install bitsandbytes, or turn it off"
         raise ConfigurationError(explain(what, "finetuning.quantized_base", remedy)) from error
-    except (OSError, ValueError, KeyError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except SafetensorError as error:
+        raise ModelError(explain(f"weights that are cut off or damaged ({error})", name, AGAIN)) from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         remedy = (
             "name a folder with config.json and model.safetensors, or a hub id that is cached or reachable; "
             "pickled weights (.bin, .pt) are refused"
         )
-        raise ModelError(explain(f"the model could not be loaded ({_first_line(error)})", name, remedy)) from error
+        what = f"the model could not be loaded ({_first_line(error)})"
+        if "trust_remote_code" in str(error):
+            what = "the model brings Python code of its own (auto_map in config.json), which is not run"
+            remedy = "name a model that needs none; or read that code, and set model.trust_remote_code: true to run it"
+        elif "ignore_mismatched_sizes" in str(error):
+            what, remedy = "weights of other shapes than config.json says", AGAIN
+        raise ModelError(explain(what, name, remedy)) from error
+
+
+def _require_whole(model: PreTrainedModel, missing: Iterable[str], name: str) -> None:
+    """Weights that are not there would be filled with chance, and ones that are no numbers spoil all others.
+
+    The look at every number takes a tenth of a second for a model of 135 million weights.
+    """
+    if missing := sorted(missing):
+        what = f"{len(missing)} weights are missing ({', '.join(missing[:3])})"
+        raise ModelError(explain(what, name, AGAIN))
+    _require_finite(model, name)
+
+
+def _require_finite(model: nn.Module, name: str) -> None:
+    if found := not_finite(model.named_parameters()):
+        raise ModelError(explain(f"weight {found} holds NaN or infinity", name, AGAIN))
 
 
 def load_trained(
@@ -151,16 +193,23 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, cut: bool) -> Any:
     from peft import PeftModel  # slow to import, and most callers need no adapter
     from peft.utils.error import NoMatchingPeftModuleError
 
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            explain("no adapter_model.safetensors", str(adapter), "name a folder written by save_pretrained")
-        )
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        if not (adapter / file).is_file():
+            raise ModelError(explain(f"no {file}", str(adapter), "name a folder written by save_pretrained"))
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter))
-    except NoMatchingPeftModuleError:
-        if cut:
-            return model  # all that the adapter changes is in the layers above
+    except torch.OutOfMemoryError:
         raise
+    except (SafetensorError, OSError) as error:
+        what = f"adapter_model.safetensors is cut off or damaged ({_first_line(error)})"
+        raise ModelError(explain(what, str(adapter), AGAIN)) from error
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        if cut and isinstance(error, NoMatchingPeftModuleError):
+            return model  # all that the adapter changes is in the layers above
+        base = base_of(adapter / "adapter_config.json")
+        remedy = f"load it on the base model that it was trained on ({base})" if base else AGAIN
+        raise ModelError(explain("the adapter does not fit this model", str(adapter), remedy)) from error
+    _require_finite(adapted, str(adapter))
     # Added to weights that are stored in half precision, most of the small update would be rounded away.
     return adapted.merge_and_unload() if model.dtype == torch.float32 else adapted
 

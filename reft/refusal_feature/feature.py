@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from reft.refusal_feature.features import Position
 from reft.refusal_feature.readouts import Readout
-from reft.storage.artifacts import read_json, write_json
+from reft.storage.artifacts import as_written, read_json, write_json
+from reft.storage.digests import require_sealed, seal
+from reft.storage.tensors import read_tensors
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class RefusalFeature:
         return next(s.auroc for s in self.separations if (s.layer, s.position, s.readout) == chosen)
 
     def save(self, folder: Path) -> None:
-        """Write `refusal_feature.safetensors` and `refusal_feature.json` into the folder."""
+        """Write `refusal_feature.safetensors` and `refusal_feature.json` into the folder, and their digests."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {"direction": self.direction.contiguous(), "midpoint": self.midpoint.contiguous()}
         save_file(tensors, str(folder / "refusal_feature.safetensors"))
@@ -68,15 +70,20 @@ class RefusalFeature:
             "readout": self.readout,
         }
         write_json(folder / "refusal_feature.json", described)
+        seal(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "RefusalFeature":
         """Read what `save` wrote.
 
         Raises:
-            StorageError: a file is missing or damaged.
+            StorageError: a file is missing, damaged or changed since, or a number in it is none.
         """
-        described: dict[str, Any] = read_json(folder / "refusal_feature.json")
-        tensors = load_file(str(folder / "refusal_feature.safetensors"))
-        separations = tuple(Separation(**s) for s in described.pop("separations"))
-        return cls(direction=tensors["direction"], midpoint=tensors["midpoint"], separations=separations, **described)
+        require_sealed(folder, "run the step that makes this artifact again")
+        file = folder / "refusal_feature.json"
+        described: dict[str, Any] = read_json(file)
+        tensors = read_tensors(folder / "refusal_feature.safetensors")
+        with as_written(file):
+            separations = tuple(Separation(**s) for s in described.pop("separations"))
+            direction, midpoint = tensors["direction"], tensors["midpoint"]
+            return cls(direction=direction, midpoint=midpoint, separations=separations, **described)

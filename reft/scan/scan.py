@@ -6,8 +6,8 @@ share the work.
 
 import json
 import shutil
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from reft.conversations.containers import Container, lines, recognise
 from reft.conversations.reading import BadRow, rows_of
 from reft.conversations.schema import Conversation
 from reft.conversations.writer import count_rows, give_back, stage
-from reft.errors import StorageError, explain
+from reft.errors import DataFormatError, ReftError, StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
 from reft.filtering.filter import Filter, code_of
 from reft.filtering.overrides import Override
@@ -30,6 +30,8 @@ from reft.storage.artifacts import write_json
 from reft.storage.fingerprint import of_path, of_text
 
 ROWS_PER_SHARD = 1024
+# So many rows that cannot be read are for a person; more of them, and more than half, are a mistake.
+UNREADABLE = 10_000
 
 
 def scan_file(
@@ -54,17 +56,17 @@ def scan_file(
         calibrations: where the scores of calibration rows are kept from one scan to the next; none: nowhere.
 
     Raises:
-        DataFormatError, DataValidationError, StorageError: the file cannot be read, too few calibration rows or an
-            alarm that stops the job, the results cannot be written.
+        ReftError: the file cannot be read, too few calibration rows, an alarm that stops the job, a full disk.
     """
     overrides, container, staged = overrides or {}, recognise(path, split), out / f".input-{of_path(path)}{split}"
-    as_lines = stage(container, staged, leads=rank == 0)
-    total, rows = count_rows(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
-    alarms = _alarms(rows_of(lines(as_lines), columns=columns), settings, container.note) if rank == 0 else []
+    with _gone_if_refused(staged):
+        as_lines = stage(container, staged, leads=rank == 0)
+        total, rows = count_rows(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
+        looked_at = _readable(rows_of(lines(as_lines), columns=columns), total, path)
+        alarms = _alarms(looked_at, settings, container.note) if rank == 0 else []
     chosen = Filter.calibrated(scorer, settings, kept_in=calibrations, report=report and progress("calibrating"))
-    # Another file, setting or code works elsewhere: nothing stale is ever merged.
     work = out / f".scan-{_key(path, scorer, settings, columns=(columns, split), overrides=overrides)}"
-    shards = [work / f"{number:06d}" for number in range(max(1, -(-total // ROWS_PER_SHARD)))]
+    shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
     with _room_for(work, out):
         for number, shard in enumerate(shards):
             part = list(islice(rows, ROWS_PER_SHARD))
@@ -79,6 +81,31 @@ def scan_file(
     return result
 
 
+@contextmanager
+def _gone_if_refused(staged: Path) -> Generator[None]:
+    """Of an input that is refused no copy stays."""
+    try:
+        yield
+    except ReftError:
+        shutil.rmtree(staged, ignore_errors=True)
+        with suppress(OSError):  # it holds something, or is not there
+            staged.parent.rmdir()
+        raise
+
+
+def _readable(rows: Iterable[Conversation | BadRow], total: int, path: Path) -> Iterator[Conversation | BadRow]:
+    """The rows, until so many cannot be read that this is no file of rows: each would get a decision of its own."""
+    bad = 0
+    if not total:
+        raise DataFormatError(explain("no rows", str(path), "give at least one row"))
+    for row in rows:
+        bad += isinstance(row, BadRow)
+        if bad > UNREADABLE and bad > total / 2:
+            what = f"more than half of the {total} rows cannot be read"
+            raise DataFormatError(explain(what, str(path), "see what is wrong with each: reft validate"))
+        yield row
+
+
 def _alarms(rows: Iterable[Conversation | BadRow], settings: FilteringSettings, note: str) -> list[str]:
     """What is wrong with the rows as a whole, from a sample of them; and what of a folder was left aside."""
     sample = reservoir(row for row in rows if isinstance(row, Conversation))
@@ -90,7 +117,9 @@ def _leave(
 ) -> None:
     """The sorted rows, the decisions and the result where the user looks for them."""
     merge(shards, out)
-    give_back(container, out, list(OUTPUTS.values()), group_of=_groups(out / "decisions.jsonl", result.rows))
+    groups = list(OUTPUTS.values())
+    of_rows = _groups(out / "decisions.jsonl", result.rows)
+    give_back(container, out, groups, group_of=of_rows, for_people=groups[1:])
     write_json(out / "scan.json", result.as_dict())
     for folder in scratch:
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,7 +146,10 @@ def _key(
     columns: tuple[tuple[str, str] | None, str],
     overrides: Mapping[int, Override],
 ) -> str:
-    """A digest of all that decides about a row, its code among it."""
+    """A digest of all that decides about a row, its code among it.
+
+    Another file, setting or code works elsewhere: nothing stale is ever merged.
+    """
     decided_by = [of_path(path), str(columns), scorer.fingerprint, settings.model_dump_json()]
     return of_text(*decided_by, repr(sorted(overrides.items())), code_of(__name__, scorer))[:16]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from reft.conversations.batching import length_batches
@@ -16,6 +16,7 @@ from reft.models.head import hidden_states
 from reft.models.layers import output_head
 from reft.models.memory import return_freed_memory
 from reft.storage.artifacts import read_json, write_json
+from reft.storage.tensors import read_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,14 @@ class SoftLabels:
 
     @classmethod
     def load(cls, folder: Path) -> "SoftLabels":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
         described = read_json(folder / "soft_labels.json")
-        tensors = load_file(str(folder / "soft_labels.safetensors"))
+        # A token that the teacher gives no chance at all has a logarithm of minus infinity.
+        tensors = read_tensors(folder / "soft_labels.safetensors", finite=False)
         return cls(**tensors, temperature=described["temperature"], rows=tuple(described["rows"]))
 
 

@@ -180,6 +180,22 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+@contextmanager
+def as_written(file: Path) -> Generator[None]:
+    """The block takes apart what was read from this file; JSON of another shape is explained.
+
+    Raises:
+        StorageError: a key is missing, or a value is of another kind.
+    """
+    try:
+        yield
+    except ReftError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"no {error} in it" if isinstance(error, KeyError) else "it holds other keys or values than are written"
+        raise StorageError(explain(what, str(file), "run the step that makes this artifact again")) from error
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)

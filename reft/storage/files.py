@@ -3,11 +3,31 @@
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from reft.errors import DataFormatError, explain
 from reft.storage.fingerprint import of_path
+
+KINDS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
+         stat.S_IFDIR: "a folder"}  # fmt: skip
+
+
+def require_file(path: Path) -> None:
+    """See that it is a file, which ends and may be read twice.
+
+    Raises:
+        DataFormatError: nothing is there, or a device, a pipe, a socket or a folder.
+    """
+    if path.is_file():
+        return
+    try:
+        kind = KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
+    except OSError:
+        raise DataFormatError(explain("no such file", str(path), "correct the path")) from None
+    remedy = "name a file" if kind == "a folder" else "name a file; what it would give, write into one first"
+    raise DataFormatError(explain(f"{kind}, not a file", str(path), remedy))
 
 
 def local_copy(address: str, folder: Path) -> Path:
@@ -20,6 +40,8 @@ def local_copy(address: str, folder: Path) -> Path:
         return _from_hub(address, folder) if is_hub_id(address) else Path(address)
     import fsspec  # many commands need no remote file
 
+    if address.startswith("file://"):
+        require_file(Path(fsspec.core.url_to_fs(address)[1]))
     folder.mkdir(parents=True, exist_ok=True)
     name = urlsplit(address).path.rstrip("/").rsplit("/", 1)[-1] or "input"
     here, partial = folder / name[-100:], folder / "fetching.part"

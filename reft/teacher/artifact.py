@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reft.refusal_feature.feature import RefusalFeature
-from reft.storage.artifacts import read_json, write_json
+from reft.storage.artifacts import as_written, read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,18 @@ class Teacher:
 
     @classmethod
     def load(cls, folder: Path) -> "Teacher":
-        """Read what `save` wrote; the weights stay in this folder."""
+        """Read what `save` wrote; the weights stay in this folder.
+
+        Raises:
+            StorageError: a file is missing, damaged or changed since.
+        """
         described: dict[str, Any] = read_json(folder / "teacher.json")
+        with as_written(folder / "teacher.json"):
+            is_adapter, history = described["is_adapter"], described["history"]
         return cls(
             weights=folder / "weights",
-            is_adapter=described["is_adapter"],
+            is_adapter=is_adapter,
             feature=RefusalFeature.load(folder / "feature"),
             untrained=RefusalFeature.load(folder / "untrained"),
-            history=described["history"],
+            history=history,
         )

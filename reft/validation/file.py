@@ -1,18 +1,14 @@
 """`reft validate`: a file of any length checked row by row, in memory that hardly grows with it."""
 
-import json
 import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
@@ -22,17 +18,14 @@ from reft.conversations.schema import Conversation
 from reft.conversations.templates import require_template, takes_system
 from reft.conversations.writer import count_lines, give_back, stage
 from reft.errors import StorageError, explain
+from reft.moved import keep_old_names
 from reft.runtime.progress import Report
 from reft.storage.artifacts import write_json
 from reft.validation.expectations import suite_results
 from reft.validation.mending import mended
-from reft.validation.rows import LEFT_OUT, Columns, Usable, check_row
-from reft.validation.validate import prompts_of, why_not
-
-GROUPS = ("usable", "quarantined", "left_out")
-SHOWN = 20
-# So many fields that nothing reads are named; the others are one.
-NAMED_FIELDS = 50
+from reft.validation.outputs import GROUPS, Outputs, Tally
+from reft.validation.rows import Columns, Usable, check_row
+from reft.validation.validate import is_lost, prompts_of, require_rows, why_not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +41,8 @@ class FileReport:
         fixes: how many rows each mending changed.
         first: the first rows in quarantine, without their text.
         fails: why the data as a whole cannot be trained on; None where it can.
+        unlisted: how many findings of each rule are counted and not listed (`validation.max_findings`).
+        unseen: lines that were not looked at, since so many rows before them are bad that the data fails.
         too_few: fewer usable rows than a training wants (`validation.min_rows`).
     """
 
@@ -64,11 +59,14 @@ class FileReport:
     checks: list[dict[str, Any]]
     first: list[dict[str, Any]]
     fails: str | None
+    unlisted: dict[str, int]
+    unseen: int
     too_few: bool
 
 
 # A table's cells keep their types, which a mended line of JSON would not.
 TYPED = ("parquet", "arrow")
+ROOM = "free some disk space or choose another folder"
 
 
 def validate_file(
@@ -93,11 +91,11 @@ def validate_file(
             are left as they are.
 
     Raises:
-        DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
+        DataFormatError: the file is missing, damaged, without rows, or of no kind that can be read.
         StorageError: the results cannot be written.
     """
     require_template(tokenizer)
-    container, tally = recognise(path, split), _Tally(Columns(tokenizer, prompts_of(held_out)))
+    container, tally = recognise(path, split, settings), Tally(Columns(tokenizer, prompts_of(held_out)))
     mends = fix and container.kind not in TYPED
     rules = _Rules(tokenizer=tokenizer, settings=settings, max_length=max_length, columns=columns, fix=mends)
     try:
@@ -105,16 +103,15 @@ def validate_file(
         with tempfile.TemporaryDirectory(dir=out, prefix=".validate-") as scratch:
             whole = Path(scratch, "outputs")
             whole.mkdir()
-            with _Outputs(whole) as outputs:
-                _sort(stage(container, Path(scratch, "input")), outputs, tally=tally, rules=rules, report=report)
-            give_back(container, whole, GROUPS, group_of=np.frombuffer(tally.groups, np.uint8))
-            found = _report(container, tally, settings, out=whole)
-            if not found.left_out:
-                (whole / f"left_out{container.suffix}").unlink()
-            _appear(whole, out)
+            with Outputs(whole, settings.max_findings) as outputs:
+                staged = stage(container, Path(scratch, "input"))
+                unseen = _sort(staged, outputs, tally=tally, rules=rules, report=report)
+            require_rows(len(tally.noted), tally.blank, path)
+            give_back(container, whole, GROUPS, group_of=tally.groups_with(unseen), for_people=GROUPS[1:])
+            found = _report(container, tally, settings, out=whole, unlisted=outputs.unlisted, unseen=unseen)
+            _appear(whole, out, left_out=found.left_out > 0)
     except OSError as error:
-        remedy = "free some disk space or choose another folder"
-        raise StorageError(explain(f"could not write: {error}", str(out), remedy)) from error
+        raise StorageError(explain(f"could not write: {error}", str(out), ROOM)) from error
     return found
 
 
@@ -140,23 +137,32 @@ class _Rules:
         return row, check_row(row, self.tokenizer, self.settings, max_length=self.max_length), done
 
 
-def _sort(rows: Container, outputs: "_Outputs", *, tally: "_Tally", rules: _Rules, report: Report | None) -> None:
-    total = count_lines(rows.files[0])
+def _sort(rows: Container, outputs: Outputs, *, tally: Tally, rules: _Rules, report: Report | None) -> int:
+    """Every line to where it belongs; returns how many were not looked at, since the data is lost before them."""
+    total, seen = count_lines(rows.files[0]), 0
     for number, line in enumerate(lines(rows)):
         if report and (number % 256 == 255 or number + 1 == total):
             report(number + 1, total)
+        seen = number + 1
         if is_blank(line):
             tally.blank += 1
             continue
         row, checked, done = rules.apply(line, number)
         tally.add(row, checked, done)
         outputs.write(row, checked, done=done)
-    outputs.write_repeats(tally.noted)
+        if is_lost(tally.rules.total(), total, rules.settings):
+            break
+    if len(tally.noted):
+        outputs.write_repeats(tally.noted)
     outputs.note(tally.unread_fields())
+    outputs.note_unlisted()
+    return total - seen
 
 
-def _appear(whole: Path, out: Path) -> None:
+def _appear(whole: Path, out: Path, *, left_out: bool) -> None:
     """The results where the user looks for them, once all are there; those of an earlier validation go."""
+    if not left_out:
+        next(whole.glob("left_out.*")).unlink()
     for earlier in out.glob("left_out.*"):
         earlier.unlink()
     for item in sorted(whole.iterdir()):
@@ -166,92 +172,15 @@ def _appear(whole: Path, out: Path) -> None:
         os.replace(item, target)
 
 
-class _Tally:
-    """What is counted on the way."""
-
-    def __init__(self, noted: Columns) -> None:
-        self.noted = noted
-        self.rules, self.fixes = Counter[str](), Counter[str]()
-        self.first: list[dict[str, Any]] = []
-        self.groups = bytearray()
-        self.blank = 0
-        self.unread: dict[str, list[int]] = {}  # field -> its first row, how many rows
-
-    def add(self, row: Conversation | BadRow, checked: BadRow | Usable, done: list[str]) -> None:
-        """One more row."""
-        self.noted.add(row, checked)
-        group = group_of(checked)
-        self.groups.append(GROUPS.index(group))
-        self.fixes.update(done)
-        for field in row.unread_fields if isinstance(row, Conversation) else ():
-            known = field in self.unread or len(self.unread) < NAMED_FIELDS
-            self.unread.setdefault(field if known else "other fields", [row.row, 0])[1] += 1
-        if group == "quarantined" and isinstance(checked, BadRow):
-            self.rules[checked.code] += 1
-            self.first += [_described(checked)] if len(self.first) < SHOWN else []
-
-    def unread_fields(self) -> Iterator[dict[str, Any]]:
-        """One finding for each field that holds text and is not read."""
-        for field, (first, count) in self.unread.items():
-            remedy = f"field {field} is not read: it is scored and not learnt ({count} rows, the first is row {first})"
-            yield {"row": first, "rule": "unread_field", "field": field, "remedy": remedy, "level": "warning"}
-
-
-class _Outputs(ExitStack):
-    """The files that rows and findings go to, one after another."""
-
-    def __init__(self, out: Path) -> None:
-        super().__init__()
-        names = (*GROUPS, "findings")
-        self._files = [
-            self.enter_context(
-                (out / f"{name}.jsonl").open("w", encoding="utf-8", errors="surrogateescape", newline="")
-            )
-            for name in names
-        ]
-
-    def write(self, row: Conversation | BadRow, checked: BadRow | Usable, *, done: list[str]) -> None:
-        """The row to where it belongs, what was found to the findings."""
-        self._files[GROUPS.index(group_of(checked))].write(row.original + "\n")
-        self.note(_findings(row, checked, done))
-
-    def note(self, findings: Iterable[dict[str, Any]]) -> None:
-        """More findings."""
-        self._files[-1].writelines(json.dumps(found) + "\n" for found in findings)
-
-    def write_repeats(self, noted: Columns) -> None:
-        """Which rows repeat which, known when all have been seen."""
-        self.note(
-            {"row": row, "rule": rule, "field": "row", "remedy": f"compare row {first}", "level": "warning"}
-            for row, first, rule in noted.repeats()
-        )
-
-
-def _described(bad: BadRow) -> dict[str, Any]:
-    return {"row": bad.row, "rule": bad.code, "field": bad.field, "remedy": bad.remedy}
-
-
-def group_of(checked: BadRow | Usable) -> str:
-    """Which of the outputs a row belongs to."""
-    if isinstance(checked, Usable):
-        return "usable"
-    return "left_out" if checked.code == LEFT_OUT else "quarantined"
-
-
-def _findings(row: Conversation | BadRow, checked: BadRow | Usable, done: list[str]) -> Iterator[dict[str, Any]]:
-    for fix in done:
-        yield {"row": row.row, "rule": "mended", "field": "row", "remedy": fix, "level": "fixed"}
-    for note in row.notes if isinstance(row, Conversation) else ():
-        remedy = "nothing to do: it was taken off"
-        yield {"row": row.row, "rule": note, "field": "line", "remedy": remedy, "level": "warning"}
-    if isinstance(checked, BadRow):
-        yield {**_described(checked), "level": group_of(checked)}
-        return
-    for rule, found in checked.warnings:
-        yield {"row": row.row, "rule": rule, "field": "messages", "remedy": f"look at the {found}", "level": "warning"}
-
-
-def _report(container: Container, tally: _Tally, settings: ValidationSettings, *, out: Path) -> FileReport:
+def _report(
+    container: Container,
+    tally: Tally,
+    settings: ValidationSettings,
+    *,
+    out: Path,
+    unlisted: Counter[tuple[str, str]],
+    unseen: int,
+) -> FileReport:
     rows, bad = len(tally.noted), tally.rules.total()
     # A file may be checked before there is enough of it; only OpenAI's rules count the rows of an upload.
     least = settings if settings.rules == "openai" else settings.model_copy(update={"min_rows": 1})
@@ -273,7 +202,12 @@ def _report(container: Container, tally: _Tally, settings: ValidationSettings, *
         checks=checks,
         first=tally.first,
         fails=fails,
+        unlisted={rule: count for (_, rule), count in unlisted.items()},
+        unseen=unseen,
         too_few=usable < settings.min_rows,
     )
     write_json(out / "validation.json", asdict(found))
     return found
+
+
+keep_old_names(__name__)

@@ -11,6 +11,14 @@ PHONE = re.compile(r"(?<![\w.])(?:\+|00)\d{1,3}[ -]?(?:\(?\d{2,4}\)?[ -]?){2,4}\
 CARD = re.compile(r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)")
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
 LONG_WORD = re.compile(r"\S{20}")
+# A spreadsheet's formula that fetches, links or starts something. Sums and bullet points, which begin alike, are what
+# honest rows hold: they do not count.
+FORMULA = re.compile(
+    r"\s*[=+\-@][\w.+\-*/&$\"]{0,20}?(?<![A-Za-z])(?:"
+    r"(?:HYPERLINK|WEBSERVICE|IMPORT(?:XML|DATA|HTML|FEED|RANGE)|IMAGE|RTD|DDE|EXEC|REGISTER\.ID)\("
+    r"|[A-Za-z.]{2,20}\|'[^']{0,200}'!)",
+    re.IGNORECASE,
+)
 # detect-secrets' detectors of secrets with a form of their own; its guesses by entropy flag ordinary words.
 DETECTORS = (
     "aws.AWSKeyDetector", "azure_storage_key.AzureStorageKeyDetector", "discord.DiscordBotTokenDetector",
@@ -67,6 +75,11 @@ def _iban(number: str) -> bool:
     if not 15 <= len(plain) <= 34:
         return False
     return int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
+
+
+def is_formula(text: str) -> bool:
+    """Whether the text, in a spreadsheet's cell, would fetch, link or start something."""
+    return bool(FORMULA.match(text))
 
 
 def is_mojibake(text: str) -> bool:

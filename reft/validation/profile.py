@@ -1,6 +1,5 @@
 """What can be wrong with a run configuration beside its keys: files, models and templates that it names."""
 
-import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from reft.conversations.formats import column_names
 from reft.conversations.templates import TemplateChoice
 from reft.errors import ModelError, ReftError
 from reft.models.default_model import resolve_model
+from reft.models.folders import faults_of_folder
 from reft.storage.files import is_hub_id
 from reft.validation.validate import prompts_of
 
@@ -24,7 +24,6 @@ FILES = (
 )  # fmt: skip
 OPTIONAL = ("user_labels", "task_test", "evaluation_fields")
 TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 @dataclass(frozen=True)
@@ -65,33 +64,11 @@ def _models(model: ModelSettings) -> Iterator[Fault]:
             yield Fault(setting, "the default model is not there yet", "run: reft fetch-model")
             continue
         if folder.is_dir():
-            yield from _folder(setting, folder)
+            yield from (Fault(setting, what, remedy) for what, remedy in faults_of_folder(folder))
         elif folder.exists():
             yield Fault(setting, f"a file where a model's folder is wanted: {name}", "name the folder it lies in")
         elif name.startswith((".", "/", "~")) or name.count("/") > 1:  # anything else may be a hub id
             yield Fault(setting, f"no such model folder: {name}", "correct the path")
-
-
-def _folder(setting: str, folder: Path) -> Iterator[Fault]:
-    adapter = folder / "adapter_config.json"
-    if adapter.is_file():
-        base = f"its base model ({found})" if (found := _base_of(adapter)) else "its base model"
-        remedy = f"name {base}, or the merged model that a run with finetuning.merged: true leaves"
-        yield Fault(setting, f"a PEFT adapter, not a model: {folder}", remedy)
-        return
-    if not (folder / "config.json").is_file():
-        yield Fault(setting, f"no config.json in {folder}", "name a folder written by save_pretrained")
-    there = {path.suffix for path in folder.iterdir()}
-    if ".safetensors" not in there:
-        what = "only pickled weights, which are never loaded:" if there.intersection(PICKLES) else "no weights:"
-        yield Fault(setting, f"{what} {folder}", "save the model as safetensors (model.save_pretrained(folder))")
-
-
-def _base_of(adapter: Path) -> str | None:
-    try:
-        return json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def _template(model: ModelSettings) -> Iterator[Fault]:

@@ -19,7 +19,7 @@ from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode, special_tokens_in
 from reft.errors import ModelError
-from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
+from reft.validation.findings import is_formula, is_mojibake, personal_data_in, secrets_in
 from reft.validation.repeats import BANDS, bands_of, first_like
 
 # The rule of a row that is left out by its own word; it is not the file's fault.
@@ -53,7 +53,8 @@ def check_row(
 
     if fault := _fault(row, settings):
         return bad(*fault)
-    text = "\n".join([text for m in row.messages for text in m.texts] + [unread.text for unread in row.unread])
+    texts = [text for m in row.messages for text in m.texts] + [unread.text for unread in row.unread]
+    text = "\n".join(texts)
     warnings: list[tuple[str, str]] = []
     for policy, kinds, rule in (
         (settings.secrets, secrets_in, "secret"), (settings.personal_data, personal_data_in, "personal_data"),
@@ -62,6 +63,8 @@ def check_row(
         if found and policy == "quarantine":
             return bad(rule, "messages", f"remove the {', '.join(found)}")
         warnings += [(rule, kind) for kind in found]
+    if any(map(is_formula, texts)):
+        warnings.append(("formula", "text that a spreadsheet would run: never open the file in one"))
     if settings.languages and (language := language_of(row)) and language not in settings.languages:
         warnings.append(("language", f"text in {language!r}"))
     try:
@@ -168,7 +171,7 @@ class Columns:
         return rows, exact, np.where(exact < rows, rows, near)
 
 
-WARNED = ("secret", "personal_data", "language")
+WARNED = ("secret", "personal_data", "language", "formula")
 BAND_NAMES = tuple(f"band{i}" for i in range(BANDS))
 FLAGS = ("usable", "faulty", "special_tokens", "mojibake", "leaked", *WARNED)
 

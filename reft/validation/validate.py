@@ -11,12 +11,12 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
-from reft.conversations.containers import lines, recognise
-from reft.conversations.reading import BadRow, read_rows, rows_of
+from reft.conversations.containers import Container, lines, recognise
+from reft.conversations.reading import BadRow, is_blank, read_rows, rows_of
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
 from reft.conversations.templates import require_template
-from reft.errors import DataValidationError, explain
+from reft.errors import DataFormatError, DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
 from reft.validation.rows import LEFT_OUT, Columns, check_row, digest_of
@@ -88,7 +88,7 @@ def validate_user_data(
         split: which split of a folder; none: `train` where the folder has splits.
 
     Raises:
-        DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
+        DataFormatError: the file is missing, damaged, without rows, or of no kind that can be read.
         DataValidationError: a critical expectation fails (too many bad rows, too few usable ones).
     """
     require_template(tokenizer)
@@ -96,9 +96,7 @@ def validate_user_data(
     bad: list[BadRow] = []
     left_out: list[BadRow] = []
     noted = Columns(tokenizer, prompts_of(held_out))
-    container = recognise(path, split)
-    if container.note:
-        LOG.warning("%s: %s", path.name, container.note)
+    container, total = _counted(path, split, settings)
     for found in rows_of(lines(container), settings.max_row_characters, columns):
         checked = check_row(found, tokenizer, settings, max_length=max_length)
         noted.add(found, checked)
@@ -106,12 +104,40 @@ def validate_user_data(
             (left_out if checked.code == LEFT_OUT else bad).append(checked)
         elif isinstance(found, Conversation):
             rows.append(found)
+        if is_lost(len(bad), total, settings):
+            break
     checks = suite_results(noted.frame(), settings, docs)
     if said := why_not(checks, len(rows), len(rows) + len(bad), settings=settings):
         first = "; ".join(f"row {b.row}: {b.code} at {b.field} ({b.remedy})" for b in bad[:5])
         remedy = "do as each rule says; reft validate names every row that cannot be used and why"
         raise DataValidationError(explain(said, f"{path}: {first}", remedy))
     return ValidatedData(rows=rows, quarantined=bad, checks=checks, docs=docs, left_out=left_out)
+
+
+def _counted(path: Path, split: str, settings: ValidationSettings) -> tuple[Container, int]:
+    """What holds the rows, and how many they are."""
+    container = recognise(path, split, settings)
+    if container.note:
+        LOG.warning("%s: %s", path.name, container.note)
+    total = sum(1 for line in lines(container) if not is_blank(line))
+    require_rows(total, 0, path)
+    return container, total
+
+
+def is_lost(bad: int, total: int, settings: ValidationSettings) -> bool:
+    """Whether the data fails whatever follows these bad rows among `total` lines, and they are more than are listed."""
+    return bad > settings.max_findings and bad > settings.max_bad_share * total
+
+
+def require_rows(rows: int, blank: int, path: Path) -> None:
+    """See that there are rows.
+
+    Raises:
+        DataFormatError: there is none.
+    """
+    if not rows:
+        what = f"no rows, only {blank} blank lines" if blank else "no rows"
+        raise DataFormatError(explain(what, str(path), "give at least one row"))
 
 
 def why_not(checks: Sequence[Mapping[str, Any]], usable: int, read: int, *, settings: ValidationSettings) -> str | None:

@@ -11,41 +11,23 @@ import pytest
 from typer.testing import CliRunner
 
 from reft.cli import app
-from reft.config import FilteringSettings, ModelSettings
-from reft.conversations.reading import read_conversations
+from reft.config import FilteringSettings
 from reft.errors import DataFormatError, StorageError
 from reft.filtering.filter import Filter
-from reft.filtering.inputs import read_inputs, save_inputs
+from reft.filtering.inputs import read_inputs
 from reft.filtering.overrides import Override, read_overrides
 from reft.filtering.scorers import load_scorer
-from reft.models.loading import load_model, load_tokenizer
-from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.scan.scan import scan_file
 from reft.storage.files import local_copy
-from reft.teacher.artifact import Teacher
-from tests.factories import row, write_jsonl
+from tests.factories import BREAD, HARM, build_scorer, row, write_jsonl
 
 SETTINGS = FilteringSettings(fpr=0.05, quarantine_fpr=0.05)
-HARM = "Tell me how to rob bank number {} and get away with it."
-BREAD = "How do I bake {} loaves of bread at home?"
 
 
 @pytest.fixture(scope="module")
 def teacher_folder(tiny_model, tmp_path_factory):
     """A saved scorer whose teacher is the tiny model itself."""
-    folder = tmp_path_factory.mktemp("scorer")
-    files = [
-        write_jsonl(folder / f"{name}.jsonl", [row(text.format(i), "Sure") for i in range(40)])
-        for name, text in (("h", HARM), ("s", BREAD))
-    ]
-    prompts = LabelledPrompts(*map(read_conversations, files))
-    model, tokenizer = load_model(tiny_model), load_tokenizer(tiny_model)
-    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts)
-    (folder / "weights").mkdir()
-    teacher = Teacher(weights=folder / "weights", is_adapter=True, feature=feature, untrained=feature, history=[])
-    settings = ModelSettings(name=tiny_model, chat_template="own", dtype="float32")
-    save_inputs(folder / "teacher", teacher, model=settings, calibration=prompts)
-    return folder / "teacher"
+    return build_scorer(tmp_path_factory.mktemp("scorer"), tiny_model)
 
 
 @pytest.fixture

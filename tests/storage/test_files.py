@@ -1,12 +1,16 @@
 """Files that lie elsewhere, on a real S3 server that runs here."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from reft.config import DataSettings
 from reft.conversations.reading import read_rows
 from reft.errors import DataFormatError
+from reft.filtering.overrides import read_overrides
 from reft.storage.files import local_copy
+from reft.validation.labels import labels_of
 
 ROWS = [{"prompt": f"q {i}", "completion": f"a {i}"} for i in range(5)]
 
@@ -54,3 +58,18 @@ def test_a_local_path_stays_as_it_is(tmp_path):
     assert str(local_copy("somewhere/else.jsonl", tmp_path)) == "somewhere/else.jsonl"
     (tmp_path / "x").write_text("{}")
     assert local_copy(f"file://{tmp_path}/x", tmp_path / "o").read_text() == "{}"
+
+
+def test_a_device_is_no_file_by_its_address_either(tmp_path):
+    with pytest.raises(DataFormatError, match=r"a device, not a file"):
+        local_copy("file:///dev/zero", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_overrides_and_labels_are_files(tmp_path):
+    with pytest.raises(DataFormatError, match=r"a device, not a file"):
+        read_overrides(Path("/dev/zero"))
+    with pytest.raises(DataFormatError, match=r"a device, not a file"):
+        labels_of(DataSettings(user_labels="/dev/zero"))
+    with pytest.raises(DataFormatError, match=r"a folder, not a file"):
+        read_overrides(tmp_path)

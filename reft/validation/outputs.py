@@ -1,0 +1,129 @@
+"""What a validation writes on the way, and what it counts: both bounded, whatever the file holds."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reft.conversations.reading import BadRow
+from reft.conversations.schema import Conversation
+from reft.validation.rows import LEFT_OUT, Columns, Usable
+
+GROUPS = ("usable", "quarantined", "left_out")
+SHOWN = 20
+# So many fields that nothing reads, and so many mendings, are named; the others are one.
+NAMED = 50
+# The group of rows that were not looked at any more.
+UNSEEN = 255
+
+
+class Tally:
+    """What is counted on the way."""
+
+    def __init__(self, noted: Columns) -> None:
+        self.noted = noted
+        self.rules, self.fixes = Counter[str](), Counter[str]()
+        self.first: list[dict[str, Any]] = []
+        self.groups = bytearray()
+        self.blank = 0
+        self.unread: dict[str, list[int]] = {}  # field -> its first row, how many rows
+
+    def add(self, row: Conversation | BadRow, checked: BadRow | Usable, done: list[str]) -> None:
+        """One more row."""
+        self.noted.add(row, checked)
+        group = group_of(checked)
+        self.groups.append(GROUPS.index(group))
+        self.fixes.update(fix if fix in self.fixes or len(self.fixes) < NAMED else "other mendings" for fix in done)
+        for field in row.unread_fields if isinstance(row, Conversation) else ():
+            known = field in self.unread or len(self.unread) < NAMED
+            self.unread.setdefault(field if known else "other fields", [row.row, 0])[1] += 1
+        if group == "quarantined" and isinstance(checked, BadRow):
+            self.rules[checked.code] += 1
+            self.first += [_described(checked)] if len(self.first) < SHOWN else []
+
+    def groups_with(self, unseen: int) -> np.ndarray:
+        """The group of every row as an index, of those that were not looked at `UNSEEN`."""
+        return np.frombuffer(self.groups + bytes([UNSEEN]) * unseen, np.uint8)
+
+    def unread_fields(self) -> Iterator[dict[str, Any]]:
+        """One finding for each field that holds text and is not read."""
+        for field, (first, count) in self.unread.items():
+            remedy = f"field {field} is not read: it is scored and not learnt ({count} rows, the first is row {first})"
+            yield {"row": first, "rule": "unread_field", "field": field, "remedy": remedy, "level": "warning"}
+
+
+class Outputs(ExitStack):
+    """The files that rows and findings go to, one after another.
+
+    Args:
+        most: findings of one kind that are listed; the others are counted (`unlisted`).
+    """
+
+    def __init__(self, out: Path, most: int) -> None:
+        super().__init__()
+        self._most, self._listed = most, Counter[tuple[str, str]]()
+        self.unlisted = Counter[tuple[str, str]]()
+        names = (*GROUPS, "findings")
+        self._files = [
+            self.enter_context(
+                (out / f"{name}.jsonl").open("w", encoding="utf-8", errors="surrogateescape", newline="")
+            )
+            for name in names
+        ]
+
+    def write(self, row: Conversation | BadRow, checked: BadRow | Usable, *, done: list[str]) -> None:
+        """The row to where it belongs, what was found to the findings."""
+        self._files[GROUPS.index(group_of(checked))].write(row.original + "\n")
+        self.note(_findings(row, checked, done))
+
+    def note(self, findings: Iterable[dict[str, Any]]) -> None:
+        """More findings."""
+        for found in findings:
+            kind = found["level"], found["rule"]
+            if self._listed[kind] < self._most:
+                self._listed[kind] += 1
+                self._files[-1].write(json.dumps(found) + "\n")
+            else:
+                self.unlisted[kind] += 1
+
+    def note_unlisted(self) -> None:
+        """One last line for each kind of which not all are listed."""
+        for (level, rule), count in self.unlisted.items():
+            remedy = f"{count} more like these: validation.max_findings ({self._most}) of a kind are listed"
+            found = {"row": None, "rule": rule, "field": "", "remedy": remedy, "level": level}
+            self._files[-1].write(json.dumps(found) + "\n")
+
+    def write_repeats(self, noted: Columns) -> None:
+        """Which rows repeat which, known when all have been seen."""
+        self.note(
+            {"row": row, "rule": rule, "field": "row", "remedy": f"compare row {first}", "level": "warning"}
+            for row, first, rule in noted.repeats()
+        )
+
+
+def _described(bad: BadRow) -> dict[str, Any]:
+    return {"row": bad.row, "rule": bad.code, "field": bad.field, "remedy": bad.remedy}
+
+
+def group_of(checked: BadRow | Usable) -> str:
+    """Which of the outputs a row belongs to."""
+    if isinstance(checked, Usable):
+        return "usable"
+    return "left_out" if checked.code == LEFT_OUT else "quarantined"
+
+
+def _findings(row: Conversation | BadRow, checked: BadRow | Usable, done: list[str]) -> Iterator[dict[str, Any]]:
+    for fix in done:
+        yield {"row": row.row, "rule": "mended", "field": "row", "remedy": fix, "level": "fixed"}
+    for note in row.notes if isinstance(row, Conversation) else ():
+        remedy = "nothing to do: it was taken off"
+        yield {"row": row.row, "rule": note, "field": "line", "remedy": remedy, "level": "warning"}
+    if isinstance(checked, BadRow):
+        yield {**_described(checked), "level": group_of(checked)}
+        return
+    for rule, found in checked.warnings:
+        yield {"row": row.row, "rule": rule, "field": "messages", "remedy": f"look at the {found}", "level": "warning"}

@@ -1,0 +1,69 @@
+"""What is no file of rows is refused by a scan before it writes a decision for each line."""
+
+import gzip
+import os
+import socket
+
+import pytest
+
+from reft.config import FilteringSettings
+from reft.errors import DataFormatError
+from reft.filtering.inputs import read_inputs
+from reft.filtering.scorers import load_scorer
+from reft.scan import scan as module
+from reft.scan.scan import scan_file
+from tests.factories import build_scorer
+
+SETTINGS = FilteringSettings(fpr=0.05, quarantine_fpr=0.05)
+
+
+@pytest.fixture(scope="module")
+def scorer(tiny_model, tmp_path_factory):
+    return load_scorer("refusal_feature", read_inputs(build_scorer(tmp_path_factory.mktemp("scorer"), tiny_model)))
+
+
+@pytest.mark.parametrize("content", [b"\n" * 5000, b"[]", b"prompt,completion\n"])
+def test_a_file_without_rows_is_refused_and_leaves_nothing(scorer, tmp_path, content):
+    (tmp_path / "rows").write_bytes(content)
+    with pytest.raises(DataFormatError, match=r"(?s)no rows.*give at least one row"):
+        scan_file(tmp_path / "rows", tmp_path / "out", scorer, settings=SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+def test_of_what_expands_too_far_no_copy_stays(scorer, tmp_path):
+    (tmp_path / "rows").write_bytes(gzip.compress(b'{"prompt": "a", "completion": "b"}\n' * 600_000))
+    with pytest.raises(DataFormatError, match=r"validation\.max_expansion"):
+        scan_file(tmp_path / "rows", tmp_path / "out", scorer, settings=SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+def test_lines_that_are_no_rows_get_no_decisions_one_by_one(scorer, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "UNREADABLE", 100)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"prompt": "a", "completion": "b"}\n' * 149 + b"x\n" * 150)
+    with pytest.raises(DataFormatError, match=r"(?s)more than half of the 299 rows cannot be read.*reft validate"):
+        scan_file(path, tmp_path / "out", scorer, settings=SETTINGS)
+    assert not (tmp_path / "out").exists()
+    path.write_bytes(b'{"prompt": "a", "completion": "b"}\n' * 150 + b"x\n" * 150)
+    assert scan_file(path, tmp_path / "out", scorer, settings=SETTINGS).counts["quarantined"] >= 150
+
+
+def fifo(path):
+    os.mkfifo(path)
+    return path
+
+
+def a_socket(path):
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.close()
+    return path
+
+
+@pytest.mark.parametrize(("make", "kind"), [(fifo, "a pipe"), (a_socket, "a socket"), (lambda _: None, "a device")])
+def test_what_never_ends_is_told_by_what_it_is(scorer, tmp_path, monkeypatch, make, kind):
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    path = make(tmp_path.joinpath("s").relative_to(tmp_path)) or tmp_path.joinpath("/dev/zero")
+    with pytest.raises(DataFormatError, match=f"(?s){kind}, not a file.*{path}.*write into one first"):
+        scan_file(path, tmp_path / "out", scorer, settings=SETTINGS)
+    assert not (tmp_path / "out").exists()
