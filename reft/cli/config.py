@@ -51,16 +51,25 @@ def _faults_of(profile: Path) -> list[dict[str, Any]]:
     """What is wrong with what the settings name, with the line of each that the profile gives."""
     from reft.config import parse_settings
     from reft.config.file import lines_of, read_values
+    from reft.errors import ConfigurationError
 
     values, file = read_values(profile)
     settings = parse_settings(values, file)
+    from reft.finetuning.methods import require_for_pipeline
     from reft.tracking.names import refused_names  # slow to import: what is wrong with the keys is said before
+    from reft.validation.faults import Fault
     from reft.validation.profile import faults_of
 
+    faults = [*faults_of(settings), *refused_names(settings.tracking)]
+    try:
+        require_for_pipeline(settings.finetuning)
+    except ConfigurationError as error:
+        what, _, rest = str(error).partition("\n  where: ")
+        faults.append(Fault(rest.partition("\n")[0], what, rest.partition("\n  remedy: ")[2]))
     lines = lines_of(file)
     return [
         {"setting": found.setting, "what": found.what, "line": lines.get(found.setting), "remedy": found.remedy}
-        for found in (*faults_of(settings), *refused_names(settings.tracking))
+        for found in faults
     ]
 
 

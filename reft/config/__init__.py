@@ -29,6 +29,7 @@ from reft.config.sections import (
 )
 from reft.config.training import FinetuningSettings, LoraSettings, SoftLabelSettings, TeacherSettings
 from reft.config.yaml_file import YamlFile
+from reft.errors import ConfigurationError, explain  # noqa: F401 (old code looks for them here; goes with 0.3)
 from reft.moved import keep_old_names
 from reft.wording import Problem, problems_of, shown
 

@@ -118,3 +118,18 @@ def test_faults_of_a_profile_as_json(tmp_path, content, faults):
     found = [fault for fault in told["faults"] if fault["setting"] != "model.name"]  # fetched here or not
     assert [{key: fault[key] for key in ("setting", "what", "line")} for fault in found] == faults
     assert all(fault["remedy"] for fault in found)
+
+
+def test_a_methods_own_settings_are_checked_with_the_profile(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("parameters:\n  settings:\n    finetuning:\n      method: sft\n      method_settings: {rho: 1.0}\n")
+    faults = json.loads(run("check-config", str(path), "--json").stdout)["faults"]
+    (found,) = [fault for fault in faults if fault["setting"].startswith("finetuning")]
+    assert (found["setting"], found["line"]) == ("finetuning.method_settings", 5)
+    assert found["what"] == "rho: no such setting"
+    assert found["remedy"] == "it takes nothing"
+
+
+def test_a_teacher_that_is_not_there_is_not_passed_over(tmp_path):
+    error = run("retrain", "--teacher", str(tmp_path)).exception
+    assert str(error).startswith(f"no teacher lies here\n  where: --teacher {tmp_path}\n")
