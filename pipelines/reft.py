@@ -4,9 +4,9 @@ misses exactly what a change affects."""
 from pathlib import Path
 from typing import Any
 
-from zenml import pipeline
 from zenml.enums import ExecutionMode
 
+from pipelines.profiled import profiled, require_runnable
 from reft.config import ClusterSettings, parse_settings
 from reft.finetuning.methods import require_for_pipeline
 from reft.keys.lineage import lineage
@@ -32,11 +32,12 @@ from steps.validation import validation
 CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test")
 
 
-@pipeline(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
+@profiled(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
     s = parse_settings(settings)
     require_for_pipeline(s.finetuning)
+    require_runnable(s)
     key = {stage: found.as_dict() for stage, found in stage_keys(s).items()}
     expect_run(last_seconds(Path(s.tracking.runs_folder) / "latest" / "summary.json"))
     provider = s.data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))

@@ -14,6 +14,12 @@ class ConfigurationError(ReftError, ValueError):
     """A setting is unknown, of the wrong type, or out of range."""
 
 
+class WrongSettingsError(ConfigurationError):
+    """Settings are wrong; `problems` holds the setting, what is wrong and the line (or None) of each."""
+
+    problems: tuple[tuple[str, str, int | None], ...] = ()
+
+
 class DataFormatError(ReftError, ValueError):
     """A file is not in a form that can be read at all."""
 

@@ -15,9 +15,9 @@ __all__ = ["app", "main"]
 
 COMMANDS = (
     "model", "config", "show", "scan", "validate", "plan", "cache_keys", "promotion", "evaluate", "retrain",
-    "benchmark",
+    "benchmark", "version",
 )  # fmt: skip
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Safe finetuning on data nobody has vetted.")
+app = typer.Typer(no_args_is_help=True, help="Safe finetuning on data nobody has vetted.")
 for _command in COMMANDS:
     import_module(f"reft.cli.{_command}").add_to(app)
 
@@ -26,7 +26,7 @@ def main() -> None:
     """Entry point: a user's error is printed without a traceback and exits with 2; libraries talk to a log file."""
     quiet_terminal()
     try:
-        app()
+        app(prog_name="reft")  # completion asks for this name, however it was started
     except ReftError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from error

@@ -21,8 +21,10 @@ def add_to(app: typer.Typer) -> None:
 def attacks(
     *,
     teacher: Annotated[str, TEACHER] = "",
-    rows: Annotated[int, typer.Option(help="harmful prompts under each attack")] = 100,
-    adaptive_rows: Annotated[int, typer.Option(help="harmful prompts of the adaptive attack, the slow one")] = 20,
+    rows: Annotated[int, typer.Option(min=1, help="harmful prompts under each attack")] = 100,
+    adaptive_rows: Annotated[
+        int, typer.Option(min=1, help="harmful prompts of the adaptive attack, the slow one")
+    ] = 20,
     fpr: Annotated[float, FPR] = 0.01,
     out: Annotated[Path | None, typer.Option(help="also write the results as JSON")] = None,
 ) -> None:
@@ -69,7 +71,7 @@ def comparison(
 @benchmark.command()
 def harness_tasks(
     out: Annotated[Path, typer.Option(help="folder of the tasks")] = Path(".reft/harness"),
-    max_new_tokens: Annotated[int, typer.Option(help="tokens of an answer")] = 16,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="tokens of an answer")] = 16,
 ) -> None:
     """Write our questions as tasks for EleutherAI's evaluation harness, judged by our own measures."""
     from reft.comparison.harness_tasks import harness_tasks as tasks_of

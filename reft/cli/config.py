@@ -1,7 +1,8 @@
 """`reft check-config` and `write-config`: profiles."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,16 +13,64 @@ def add_to(app: typer.Typer) -> None:
     app.command("write-config")(write_config)
 
 
-def check_config(profile: Annotated[Path, typer.Argument(help="a run configuration")] = Path("zenml.yaml")) -> None:
-    """Read a run configuration and say whether every setting is right, and whether what it names is there."""
-    from reft.config import read_profile
+def check_config(
+    profile: Annotated[Path, typer.Argument(help="a run configuration")] = Path("zenml.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="print the faults as JSON")] = False,
+) -> None:
+    """Read a run configuration and say whether every setting is right, and whether what it names is there.
+
+    Exits with 2 where anything is wrong.
+    """
+    from reft.errors import ConfigurationError
+
+    if not as_json:
+        faults = _faults_of(profile)
+        for fault in faults:
+            place = f"{profile}, line {fault['line']}" if fault["line"] else str(profile)
+            typer.echo(f"{place}: {fault['setting']}: {fault['what']}; {fault['remedy']}", err=True)
+    else:
+        try:
+            faults = _faults_of(profile)
+        except ConfigurationError as error:
+            faults = _told(error)
+        typer.echo(json.dumps({"profile": str(profile), "right": not faults, "faults": faults}, indent=1))
+    if faults:
+        raise typer.Exit(2)
+    if not as_json:
+        typer.echo(f"{profile}: every setting is right")
+
+
+def _told(error: Exception) -> list[dict[str, Any]]:
+    """What kept the settings from being read, in the form of `_faults_of`; the setting is "" where it is the file."""
+    what, _, remedy = str(error).partition("\n  remedy: ")
+    problems = getattr(error, "problems", ()) or [("", what.replace("\n  where: ", " in "), None)]
+    return [{"setting": name, "what": what, "line": line, "remedy": remedy} for name, what, line in problems]
+
+
+def _faults_of(profile: Path) -> list[dict[str, Any]]:
+    """What is wrong with what the settings name, with the line of each that the profile gives."""
+    from reft.config import parse_settings
+    from reft.config.file import lines_of, read_values
+    from reft.errors import ConfigurationError
+
+    values, file = read_values(profile)
+    settings = parse_settings(values, file)
+    from reft.finetuning.methods import require_for_pipeline
+    from reft.tracking.names import refused_names  # slow to import: what is wrong with the keys is said before
+    from reft.validation.faults import Fault
     from reft.validation.profile import faults_of
 
-    if faults := faults_of(read_profile(profile)):
-        for fault in faults:
-            typer.echo(str(fault), err=True)
-        raise typer.Exit(2)
-    typer.echo(f"{profile}: every setting is right")
+    faults = [*faults_of(settings), *refused_names(settings.tracking)]
+    try:
+        require_for_pipeline(settings.finetuning)
+    except ConfigurationError as error:
+        what, _, rest = str(error).partition("\n  where: ")
+        faults.append(Fault(rest.partition("\n")[0], what, rest.partition("\n  remedy: ")[2]))
+    lines = lines_of(file)
+    return [
+        {"setting": found.setting, "what": found.what, "line": lines.get(found.setting), "remedy": found.remedy}
+        for found in faults
+    ]
 
 
 def write_config(profile: Annotated[Path, typer.Argument(help="a new file")] = Path("mine.yaml")) -> None:

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from reft.cli.options import above_zero
+
+LONGEST = 1_000_000  # tokens of a row: more than any model reads
+
 
 def add_to(app: typer.Typer) -> None:
     """Make the command of this module part of `reft`."""
@@ -14,21 +18,25 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(
-    model_size: Annotated[str, typer.Option(help="135m, 1b, 3b, 8b, 70b, or a folder with config.json")] = "8b",
+    model_size: Annotated[
+        str, typer.Option(help="135m, 360m, 1b, 1.7b, 3b, 8b, 70b, or a folder with config.json")
+    ] = "8b",
     gpus: Annotated[int, typer.Option(min=1, help="GPUs on each node")] = 1,
-    nodes: Annotated[int, typer.Option(min=1)] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="machines with so many GPUs each")] = 1,
     *,
-    gpu_memory: Annotated[float, typer.Option(help="of one GPU, in GiB")] = 80,
+    gpu_memory: Annotated[float, typer.Option(callback=above_zero, help="of one GPU, in GiB")] = 80,
     config: Annotated[Path | None, typer.Option(help="a run configuration; none: the default one")] = None,
-    tokens: Annotated[int, typer.Option(help="length of a row; 0: the longest allowed")] = 0,
+    tokens: Annotated[int, typer.Option(min=0, max=LONGEST, help="length of a row; 0: the longest allowed")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """Memory on each GPU for every stage, and for the finetune at every ZeRO stage. Needs neither weights nor a GPU."""
     from reft.config import Settings, read_profile
-    from reft.plan.memory import GIB, plan_memory, zero_stages_that_fit
-    from reft.plan.shapes import model_config
+    from reft.plan.shapes import model_config, require_size
 
+    require_size(model_size)
     settings = read_profile(config) if config else Settings()
+    from reft.plan.memory import GIB, plan_memory, zero_stages_that_fit  # slow to import: what is wrong is said before
+
     length = tokens or settings.model.max_length
     needs = plan_memory(
         model_config(model_size), settings, gpus, nodes=nodes, tokens=length, answer=max(1, length // 4)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reft.cli.options import DEFAULT_TEACHER
+from reft.errors import ConfigurationError, explain
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,11 +33,12 @@ def retrain(
     from reft.tracking.registry import CANDIDATE, champion_version, files_of, gate_of, tags_of, version_at
 
     settings = read_profile(config)
+    scorer = _teacher(teacher)
     name = settings.tracking.registered_name
     serving = champion_version(name)
     verdict = gate_of(name, serving) if serving else {}
     champion = {**tags_of(name, serving), **verdict} if serving else None
-    found = decide_retraining(settings, champion, teacher if (teacher / "scorer.json").is_file() else None)
+    found = decide_retraining(settings, champion, scorer)
     for reason in found.reasons:
         typer.echo(f"  {reason}")
     if canary and (known := verdict.get("outcomes", {}).get("accuracy")):
@@ -58,3 +60,17 @@ def retrain(
         typer.echo(f"{f'version {serving} serves on' if serving else 'nothing serves yet'}", err=True)
         raise typer.Exit(4)
     typer.echo(f"version {made} passed its gate: reft promote {name} --version {made}")
+
+
+def _teacher(folder: Path) -> Path | None:
+    """The folder; None where the last run left none.
+
+    Raises:
+        ConfigurationError: somebody named a folder that holds no teacher.
+    """
+    if (folder / "scorer.json").is_file():
+        return folder
+    if folder == DEFAULT_TEACHER:
+        return None
+    remedy = "name the folder teacher of a run, as runs/latest/teacher"
+    raise ConfigurationError(explain("no teacher lies here", f"--teacher {folder}", remedy))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reft.cli.options import COLUMNS, DEFAULT_TEACHER, FPR, ROWS, SPLIT, TEACHER
+from reft.cli.options import COLUMNS, DEFAULT_TEACHER, FPR, ROWS, SPLIT, TEACHER, a_share
 
 if TYPE_CHECKING:
     from reft.filtering.inputs import ScorerInputs
@@ -38,8 +38,12 @@ def scan(
     ] = "llama-guard",
     guard_template: Annotated[Path | None, typer.Option(help="Jinja file with the guard's prompt")] = None,
     fpr: Annotated[float, FPR] = 0.01,
-    quarantine_fpr: Annotated[float, typer.Option(help="share of harmless rows that may be removed in all")] = 0.05,
-    recall: Annotated[float | None, typer.Option(help="share of harmful rows to remove at least")] = None,
+    quarantine_fpr: Annotated[
+        float, typer.Option(callback=a_share, help="share of harmless rows that may be removed in all")
+    ] = 0.05,
+    recall: Annotated[
+        float | None, typer.Option(callback=a_share, help="share of harmful rows to remove at least")
+    ] = None,
     fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,
     overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
     report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,

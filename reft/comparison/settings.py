@@ -1,18 +1,22 @@
 """What the comparison covers: methods, tasks, poison ratios, seeds and ablations."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from reft.comparison.variants import present_method
 from reft.config import Count, Section, Settings, parse_settings
+from reft.config.file import wrong_settings
 from reft.config.renamed import present_name
 from reft.config.sections import known_part
+from reft.config.yaml_file import read_yaml
 from reft.errors import ConfigurationError, explain
+from reft.wording import problems_of, shown
 
 METHODS = "reft.finetuning.methods"
+EXAMPLE = "configs/comparison/full.yaml is an example"
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -81,8 +85,15 @@ def read_comparison_settings(path: Path) -> ComparisonSettings:
     Raises:
         ConfigurationError: naming what is wrong.
     """
+    file = read_yaml(path)
+    values = {} if file.value is None else file.value
+    if not isinstance(values, Mapping):
+        what = f"{shown(values)} is given; wanted: a section of keys"
+        raise ConfigurationError(explain(what, str(path), EXAMPLE))
     try:
-        return ComparisonSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        remedy = "configs/comparison/full.yaml is an example"
-        raise ConfigurationError(explain(f"no grid can be read: {error}", str(path), remedy)) from error
+        grid = ComparisonSettings.model_validate(values)
+    except ValidationError as error:
+        problems = problems_of(error, ComparisonSettings, values)
+        raise wrong_settings(problems, file, remedy=EXAMPLE) from error
+    parse_settings(grid.settings, file, within=("settings",))
+    return grid

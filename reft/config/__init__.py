@@ -4,13 +4,14 @@ A profile is a YAML file (`zenml.yaml`, `configs/full.yaml`) whose `parameters.s
 description here is the line of why that stands above the key there; a test holds the two together.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from reft.config.cluster import ClusterSettings, Toleration
+from reft.config.file import PLACE, read_values, wrong_settings
 from reft.config.renamed import with_present_names
 from reft.config.sections import (
     DEFAULT_MODEL,
@@ -27,8 +28,10 @@ from reft.config.sections import (
     ValidationSettings,
 )
 from reft.config.training import FinetuningSettings, LoraSettings, SoftLabelSettings, TeacherSettings
-from reft.errors import ConfigurationError, explain
+from reft.config.yaml_file import YamlFile
+from reft.errors import ConfigurationError, explain  # noqa: F401 (old code looks for them here; goes with 0.3)
 from reft.moved import keep_old_names
+from reft.wording import Problem, problems_of, shown
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -96,22 +99,25 @@ class Settings(Section):
         return self
 
 
-def parse_settings(values: dict[str, Any] | None) -> Settings:
+def parse_settings(values: Any, file: YamlFile | None = None, *, within: tuple[str, ...] = PLACE) -> Settings:
     """Fill the tree.
 
+    Args:
+        values: sections by name; None: all defaults.
+        file: where they were read, to name it and its lines; `within` is where in it they stand.
+
     Raises:
-        ConfigurationError: naming every wrong key by its path, what was found and what was expected.
+        WrongSettingsError: naming every wrong key by its path, what was given and what is wanted.
     """
+    values = {} if values is None else values
+    if not isinstance(values, Mapping):
+        problem = Problem("settings", f"{shown(values)} is given; wanted: a section of keys")
+        raise wrong_settings([problem], file, within=within)
+    values = with_present_names(values)
     try:
-        return Settings.model_validate(with_present_names(values or {}))
+        return Settings.model_validate(values)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in found['loc']) or 'settings'}: {found['msg']} (found {found['input']!r:.60})"
-            for found in error.errors()
-        ]
-        raise ConfigurationError(
-            explain("; ".join(problems), "the settings of the run", "see zenml.yaml for every key and its meaning")
-        ) from error
+        raise wrong_settings(problems_of(error, Settings, values), file, within=within) from error
 
 
 def read_profile(path: Path) -> Settings:
@@ -120,13 +126,7 @@ def read_profile(path: Path) -> Settings:
     Raises:
         ConfigurationError: the file is missing, is not YAML, or holds wrong settings.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return parse_settings(content["parameters"]["settings"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            explain(f"no settings could be read: {error}", str(path), "name a file shaped like zenml.yaml")
-        ) from error
+    return parse_settings(*read_values(path))
 
 
 keep_old_names(__name__)

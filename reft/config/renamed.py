@@ -17,12 +17,19 @@ RENAMED = {
 
 def present_name(key: str) -> str:
     """What `section.key` is called now; an old name is warned of."""
-    for old, present in RENAMED.items():
-        if key == old or key.startswith(f"{old}."):
-            renamed = present + key.removeprefix(old)
-            warnings.warn(f"the setting {key} is called {renamed} now; the old name goes with 0.3", FutureWarning, 3)
-            return renamed
-    return key
+    if (renamed := _once(key)) != key:
+        warnings.warn(f"the setting {key} is called {renamed} now; the old name goes with 0.3", FutureWarning, 3)
+    return renamed
+
+
+def present_path(path: str) -> str:
+    """What a path of any depth is called now, without a word: sections are renamed before the keys within."""
+    return _once(_once(path))
+
+
+def _once(key: str) -> str:
+    found = next((old for old in RENAMED if key == old or key.startswith(f"{old}.")), None)
+    return key if found is None else RENAMED[found] + key.removeprefix(found)
 
 
 def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:

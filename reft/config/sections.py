@@ -1,11 +1,13 @@
 """The settings of what is read, filtered, measured and named."""
 
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reft import plugins
 from reft.moved import keep_old_names
+from reft.wording import not_finite
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -15,13 +17,23 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 class Section(BaseModel):
     """Base of every section: unknown keys are refused, values do not change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _all_finite(cls, value: Any) -> Any:
+        """Further settings of plugins, too, of which nothing else is known here."""
+        if what := not_finite(value):
+            raise ValueError(what)
+        return value
 
 
 def known_part(name: str, package: str, kind: str) -> str:
     """The name, if it is one of the package's parts (see `reft.plugins`)."""
     if name not in (there := plugins.names(package)):
-        raise ValueError(f"there is no such {kind}; name one of {', '.join(there)}")
+        near = get_close_matches(name, there, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"name one of {', '.join(there)}"
+        raise ValueError(f"there is no {kind} {name}; {hint}")
     return name
 
 

@@ -122,8 +122,12 @@ class FinetuningSettings(Section):
             return value
         try:
             return json.loads(Path(value).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"no JSON file that can be read: {error}") from error
+        except OSError as error:
+            raise ValueError(f"the file {value} cannot be read: {error.strerror or 'no such file'}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the file {value} is not UTF-8 text") from error
+        except ValueError as error:
+            raise ValueError(f"the file {value} is not JSON: {error}") from error
 
     @model_validator(mode="after")
     def _fits_together(self) -> "FinetuningSettings":

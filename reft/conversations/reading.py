@@ -18,6 +18,13 @@ MARK = "\ufeff"  # of byte order, which Windows puts before a text, and `cat` in
 # Control characters that no text holds; tabs and line ends are text.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
+# A carriage return alone ended a line before the year 2000, and ends none now.
+OLD_LINE_ENDS = (
+    "a carriage return (CR, the line end of old Macs) stands between rows: save the file with line feeds (LF) as line "
+    "ends, as: tr '\\r' '\\n' < file > new"
+)
+CARRIAGE_RETURN = r"a carriage return (CR) stands inside the row: write it as \r within a text, or take it out"
+
 
 @dataclass(frozen=True, kw_only=True)
 class BadRow:
@@ -107,13 +114,14 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     if not text.strip():
         raise RowError("empty_line", "line", "delete the empty line")
     if len(text) > max_characters:
-        raise RowError("row_too_long", "line", f"keep a row under {max_characters} characters")
+        remedy = f"keep a row under {max_characters} characters"
+        raise RowError("row_too_long", "line", OLD_LINE_ENDS if _rows_between(text) else remedy)
     try:
         value = json.loads(text, parse_constant=_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         if isinstance(error, RowError):
             raise
-        raise RowError("not_json", "line", f"write one JSON object per line ({error})") from error
+        raise RowError("not_json", "line", _remedy(error, text)) from error
     if not isinstance(value, dict):
         remedy = "write one JSON object per line; in a table, as many fields as the header has"
         raise RowError("not_an_object", "line", remedy)
@@ -140,6 +148,20 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
         options=found.options,
         notes=("byte_order_mark",) if text != line else (),
     )
+
+
+def _remedy(error: Exception, text: str) -> str:
+    """What to do about a line that is no JSON."""
+    if _rows_between(text):
+        return OLD_LINE_ENDS
+    if isinstance(error, json.JSONDecodeError) and text[error.pos : error.pos + 1] == "\r":
+        return CARRIAGE_RETURN
+    return f"write one JSON object per line ({error})"
+
+
+def _rows_between(text: str) -> bool:
+    """Whether carriage returns stand where one row ends and the next begins."""
+    return bool(re.search(r"\}[ \t]*\r\s*\{", text))
 
 
 def _word(value: Any) -> str:

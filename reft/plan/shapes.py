@@ -1,35 +1,53 @@
 """The shapes of models by their size, so that a plan needs no weights."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-from transformers import AutoConfig, LlamaConfig
 
 from reft.errors import ConfigurationError, explain
 
 # Published: hidden, layers, heads, key-value heads, intermediate, vocabulary, whether head and embedding are one.
 SIZES = {
     "135m": (576, 30, 9, 3, 1536, 49152, True),
+    "360m": (960, 32, 15, 5, 2560, 49152, True),
     "1b": (2048, 16, 32, 8, 8192, 128256, True),
+    "1.7b": (2048, 24, 32, 32, 8192, 49152, True),
     "3b": (3072, 28, 24, 8, 8192, 128256, True),
     "8b": (4096, 32, 32, 8, 14336, 128256, False),
     "70b": (8192, 80, 64, 8, 28672, 128256, False),
 }
 
 
-def model_config(size: str) -> Any:
-    """The configuration of a model of a known size, or of a model's folder.
+def require_size(size: str) -> None:
+    """Check, without a heavy library, that a plan can be made.
 
     Raises:
         ConfigurationError: neither a known size nor a folder with config.json.
     """
-    if size.lower() in SIZES:
-        hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = SIZES[size.lower()]
-        return LlamaConfig(
-            hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
-            intermediate_size=intermediate, vocab_size=vocabulary, tie_word_embeddings=tied,
-        )  # fmt: skip
-    if (Path(size) / "config.json").is_file():
-        return AutoConfig.from_pretrained(size)
-    remedy = f"one of {', '.join(SIZES)}, or a folder with config.json"
-    raise ConfigurationError(explain("no model of this size is known", size, remedy))
+    if size.lower() in SIZES or (Path(size) / "config.json").is_file():
+        return
+    near = "".join(f"did you mean {found}? " for found in get_close_matches(size.lower(), SIZES, n=1))
+    remedy = f"{near}There are {', '.join(SIZES)}, or name a folder with config.json"
+    raise ConfigurationError(explain("no model of this size is known", f"--model-size {size}", remedy))
+
+
+def model_config(size: str) -> Any:
+    """The configuration of a model of a known size, or of a model's folder.
+
+    Raises:
+        ConfigurationError: neither a known size nor a folder with a config.json that can be read.
+    """
+    require_size(size)
+    from transformers import AutoConfig, LlamaConfig  # half a minute: a wrong size is told before
+
+    if size.lower() not in SIZES:
+        try:
+            return AutoConfig.from_pretrained(size)
+        except (OSError, ValueError, KeyError) as error:
+            remedy = "name a folder that save_pretrained wrote"
+            raise ConfigurationError(explain("its config.json describes no known model", size, remedy)) from error
+    hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = SIZES[size.lower()]
+    return LlamaConfig(
+        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
+        intermediate_size=intermediate, vocab_size=vocabulary, tie_word_embeddings=tied,
+    )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from reft.errors import ConfigurationError, explain
+from reft.wording import problems_of
 
 __all__ = ["load", "load_all", "names", "no_options", "options_of"]
 
@@ -66,7 +67,7 @@ def options_of(section: type[Options], options: Mapping[str, Any], where: str) -
     try:
         return section(**options)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+        wrong = map(str, problems_of(error, section, options))
         taken = ", ".join(section.model_fields) or "nothing"
         raise ConfigurationError(explain("; ".join(wrong), where, f"it takes {taken}")) from error
 

@@ -173,11 +173,22 @@ def read_json(path: Path) -> Any:
         StorageError: the file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError as error:
+        what, remedy = (
+            "no such file",
+            "is this the folder that was meant? else its run left it unfinished: run it again",
+        )
+        raise StorageError(explain(what, str(path), remedy)) from error
     except (OSError, ValueError) as error:
-        raise StorageError(
-            explain(f"could not read: {error}", str(path), "run the step that makes this artifact again")
-        ) from error
+        why = error.strerror if isinstance(error, OSError) else f"damaged, or not written by reft ({_where(error)})"
+        remedy = "name another folder, or bring the file back: from a backup, or by running again what made it"
+        raise StorageError(explain(f"could not be read: {why}", str(path), remedy)) from error
+
+
+def _where(error: ValueError) -> str:
+    """Where a file is not what it should be."""
+    return f"not JSON from line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8 text"
 
 
 @contextmanager

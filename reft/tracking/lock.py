@@ -3,10 +3,13 @@
 So it works for everybody who uses the same server, whatever database that has.
 """
 
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -15,25 +18,52 @@ from reft.errors import PromotionError, RegistryError, explain
 from reft.tracking.server import MISSING, TAKEN
 
 LOCK_SECONDS = 60.0
+SHOWN = 200  # characters of what others read of a holder
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who wants the lock, and what for.
+
+    Attributes:
+        doing: "promoting version 3 to champion", for the next one to read.
+        command: the words that say the same to the command line, so that nobody has to type a reason twice.
+    """
+
+    by: str
+    doing: str
+    command: tuple[str, ...]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the lock says of its holder."""
+        return {"by": self.by[:SHOWN], "doing": self.doing[:SHOWN]}
+
+
+def lock_of(name: str) -> str:
+    """The registered model that is the lock of another."""
+    return f"{name}--promotion-lock"
 
 
 @contextmanager
-def alone(client: MlflowClient, name: str) -> Generator[Callable[[], None]]:
+def alone(client: MlflowClient, name: str, claim: Claim) -> Generator[Callable[[], None]]:
     """Hold the lock on a model; gives a function that raises where somebody has taken it over meanwhile.
 
     A lock that is older than a minute is taken over: its holder was killed, or is too slow and is told so.
 
     Raises:
-        PromotionError: somebody else holds it.
+        PromotionError: somebody else holds it; says who, and how to ask again.
         RegistryError: its holder was killed and had rights that we lack.
     """
-    lock, token = f"{name}--promotion-lock", uuid.uuid4().hex
+    lock, token = lock_of(name), uuid.uuid4().hex
 
     def still_held() -> None:
-        if _tags(client, lock).get("holder") != token:
-            raise _busy(name, "somebody else took over, since this took longer than a minute")
+        now = _tags(client, lock)
+        if now.get("holder") != token:
+            said = f"somebody else took over, since this took longer than a minute{f' ({_holder(now)})' if now else ''}"
+            raise PromotionError(explain(said, name, _again(name, claim)))
 
-    aside = "" if _take(client, lock, token) else _take_over(client, name, lock, token=token)
+    aside = "" if _take(client, lock, token, claim=claim) else _take_over(client, name, token, claim=claim)
     try:
         yield still_held
     finally:
@@ -45,9 +75,9 @@ def alone(client: MlflowClient, name: str) -> Generator[Callable[[], None]]:
                 client.delete_registered_model(aside)
 
 
-def _take(client: MlflowClient, lock: str, token: str) -> bool:
+def _take(client: MlflowClient, lock: str, token: str, *, claim: Claim) -> bool:
     try:
-        client.create_registered_model(lock, tags={"held": repr(time.time()), "holder": token})
+        client.create_registered_model(lock, tags={"held": repr(time.time()), "holder": token, **claim.tags})
     except MlflowException as error:
         if error.error_code != TAKEN:
             raise
@@ -56,23 +86,26 @@ def _take(client: MlflowClient, lock: str, token: str) -> bool:
     return True
 
 
-def _take_over(client: MlflowClient, name: str, lock: str, *, token: str) -> str:
+def _take_over(client: MlflowClient, name: str, token: str, *, claim: Claim) -> str:
     """Put an outdated lock aside under its holder's name, which only one of several can do, and take the lock."""
+    lock = lock_of(name)
     found = _tags(client, lock)
+    busy = PromotionError(explain(_holder(found), name, _again(name, claim)))
     if not found or time.time() - float(found.get("held", "0")) < LOCK_SECONDS:
-        raise _busy(name, "somebody else is promoting")
+        raise busy
     aside = f"{lock}-{found.get('holder', 'unknown')}"
     try:
         client.rename_registered_model(lock, aside)
     except MlflowException as error:
         if error.error_code in (MISSING, TAKEN):
-            raise _busy(name, "somebody else is promoting") from error
+            raise busy from error
         if error.error_code == "PERMISSION_DENIED":
-            remedy = f"whoever it was, or an administrator, deletes the registered model {lock}"
-            raise RegistryError(explain("a promotion by somebody else was cut off", name, remedy)) from error
+            by = found.get("by", "somebody else")
+            remedy = f"{by}, or an administrator, deletes the registered model {lock}"
+            raise RegistryError(explain(f"a promotion by {by} was cut off", name, remedy)) from error
         raise
-    if not _take(client, lock, token):
-        raise _busy(name, "somebody else is promoting")
+    if not _take(client, lock, token, claim=claim):
+        raise PromotionError(explain(_holder(_tags(client, lock)), name, _again(name, claim)))
     return aside
 
 
@@ -85,5 +118,14 @@ def _tags(client: MlflowClient, lock: str) -> dict[str, str]:
         return {}
 
 
-def _busy(name: str, what: str) -> PromotionError:
-    return PromotionError(explain(what, name, "wait a minute and look at reft history"))
+def _holder(tags: dict[str, str]) -> str:
+    """Who was first, doing what, since when."""
+    if not tags:
+        return "somebody else was promoting, and has just finished"
+    since = datetime.fromtimestamp(float(tags.get("held", "0")), UTC).isoformat(sep=" ", timespec="seconds")
+    return f"{tags.get('by', 'somebody else')} was first: {tags.get('doing', 'promoting')} since {since}"
+
+
+def _again(name: str, claim: Claim) -> str:
+    command = shlex.join(("reft", *claim.command))
+    return f"wait a minute, look at reft history {shlex.quote(name)}; if you still want yours: {command}"

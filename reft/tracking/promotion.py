@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from reft.errors import PromotionError, explain
 from reft.promotion.audit_log import BEGINNING, Entry, tampered, verify
-from reft.tracking.lock import alone
+from reft.tracking.lock import Claim, alone
 from reft.tracking.server import MISSING, asking
 from reft.tracking.version_files import require_files
 
@@ -56,9 +56,13 @@ def promote(
     if to not in ALIASES[1:]:
         raise PromotionError(explain(f"{to!r} is no place to promote to", name, "use challenger or champion"))
     client = MlflowClient()
-    with alone(client, name) as still_held:
+    given = {"--to": to, "--version": version or "", "--by": by, "--reason": reason}
+    claim = Claim(
+        by, f"promoting {f'version {version}' if version else 'a version'} to {to}", _words(name, given, force)
+    )
+    with alone(client, name, claim) as still_held:
         model = _model(client, name)
-        found = _version(client, model, version or model.aliases.get(ALIASES[ALIASES.index(to) - 1]))
+        found = _version(client, model, version or _below(model, to))
         if str(model.aliases.get(to, "")) == str(found.version):
             return None, str(found.version)
         passed = found.tags.get(PASSED) == "true"
@@ -89,7 +93,8 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
         StorageError: the audit log was tampered with.
     """
     client = MlflowClient()
-    with alone(client, name) as still_held:
+    command = ("rollback", name, "--by", by, *(("--reason", reason) if reason else ()))
+    with alone(client, name, Claim(by, "rolling the champion back", command)) as still_held:
         model = _model(client, name)
         present = str(model.aliases.get(CHAMPION, ""))
         # The last promotion of the present champion tells whom it followed; a rollback is no promotion.
@@ -199,9 +204,29 @@ def _model(client: MlflowClient, name: str) -> RegisteredModel:
         raise PromotionError(explain(f"no such registered model ({error.error_code})", name, remedy)) from error
 
 
-def _version(client: MlflowClient, model: RegisteredModel, version: str | None) -> ModelVersion:
-    if version is None:
-        raise PromotionError(explain("no version to promote", model.name, "run the pipeline, or name --version"))
+def _below(model: RegisteredModel, to: str) -> str:
+    """The version a step below, as candidate, challenger, champion go up."""
+    below = ALIASES[ALIASES.index(to) - 1]
+    if version := model.aliases.get(below):
+        return str(version)
+    what = f"no version to promote: none is the {below}"
+    if (candidate := model.aliases.get(CANDIDATE)) and below == CHALLENGER:
+        remedy = (
+            f"promote the candidate (version {candidate}) first with --to challenger, or name it with --version "
+            f"{candidate}"
+        )
+    else:
+        remedy = "run the pipeline, which registers a candidate, or name a version with --version"
+    raise PromotionError(explain(what, model.name, remedy))
+
+
+def _words(name: str, given: Mapping[str, str], force: bool) -> tuple[str, ...]:
+    """The command that asks for the same promotion."""
+    options = [word for option, value in given.items() if value for word in (option, value)]
+    return ("promote", name, *options, *(("--force",) if force else ()))
+
+
+def _version(client: MlflowClient, model: RegisteredModel, version: str) -> ModelVersion:
     try:
         return client.get_model_version(model.name, str(version))
     except MlflowException as error:

@@ -1,7 +1,6 @@
 """What can be wrong with a run configuration beside its keys: files, models and templates that it names."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +14,7 @@ from reft.errors import ModelError, ReftError
 from reft.models.default_model import resolve_model
 from reft.models.folders import faults_of_folder
 from reft.storage.files import is_hub_id
+from reft.validation.faults import Fault
 from reft.validation.validate import prompts_of
 
 FILES = (
@@ -26,22 +26,14 @@ OPTIONAL = ("user_labels", "task_test", "evaluation_fields")
 TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One setting that would stop a run, or spoil what it measures."""
-
-    setting: str
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """One line: field first, remedy last."""
-        return " ".join(f"{self.setting}: {self.what}; {self.remedy}".split())
-
-
 def faults_of(settings: Settings) -> list[Fault]:
     """Every fault of settings that are right by themselves; what lies elsewhere (s3://, the hub) is not looked up."""
-    return [*_files(settings.data), *_models(settings.model), *_template(settings.model), *_leaks(settings.data)]
+    return [*missing(settings), *_leaks(settings.data)]
+
+
+def missing(settings: Settings) -> list[Fault]:
+    """Files, models and templates that are not there or cannot be used; reads no rows."""
+    return [*_files(settings.data), *_models(settings.model), *_template(settings.model)]
 
 
 def _files(data: DataSettings) -> Iterator[Fault]:
@@ -86,7 +78,8 @@ def _template(model: ModelSettings) -> Iterator[Fault]:
         what = f"{choice}, line {error.lineno}, is not Jinja: {error.message}"
         yield Fault("model.chat_template", what, "mend the template")
     except (OSError, UnicodeDecodeError) as error:
-        yield Fault("model.chat_template", f"{choice} cannot be read: {error}", "write it as UTF-8 text")
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        yield Fault("model.chat_template", f"{choice} cannot be read: {why}", "write it as UTF-8 text")
 
 
 def _leaks(data: DataSettings) -> Iterator[Fault]:

@@ -239,7 +239,7 @@ def test_the_shipped_grids_are_read_whole():
 
 def test_a_grid_that_cannot_be_read(tmp_path):
     (tmp_path / "grid.yaml").write_text("seed: [1]")
-    with pytest.raises(ConfigurationError, match="seed"):
+    with pytest.raises(ConfigurationError, match=r"seed \(line 1\): no such setting; did you mean seeds\?"):
         read_comparison_settings(tmp_path / "grid.yaml")
     (tmp_path / "grid.yaml").write_text("")
     assert read_comparison_settings(tmp_path / "grid.yaml").seeds == [0, 1, 2]

@@ -11,9 +11,9 @@ from reft.errors import ConfigurationError
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"teachr": {}}, "teachr"),
-        ({"teacher": {"lamda": 1}}, r"teacher\.lamda"),
-        ({"teacher": {"epochs": 0}}, r"teacher\.epochs.*greater than or equal to 1.*found 0"),
+        ({"teachr": {}}, r"^teachr: no such setting; did you mean teacher\?\n"),
+        ({"teacher": {"lamda": 1}}, r"^teacher\.lamda: no such setting; did you mean lam\?\n"),
+        ({"teacher": {"epochs": 0}}, r"^teacher\.epochs: 0 is given; wanted: a whole number, at least 1\n"),
         ({"teacher": {"depth": 0.3}}, r"teacher.*depth 0\.3 lies in the frozen lowest 0\.35"),
         ({"filtering": {"fpr": "often"}}, r"filtering\.fpr.*number"),
         ({"finetuning": {"zero_stage": 7}}, r"finetuning\.zero_stage"),

@@ -1,6 +1,8 @@
 """The plan of memory: against a real step, against AdamW's real tensors, and against DeepSpeed's own estimators."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from reft.config import LoraSettings, parse_settings
 from reft.errors import ConfigurationError
 from reft.models.adapters import wrap_lora
 from reft.plan.memory import GIB, plan_memory, states, zero_stages_that_fit
-from reft.plan.shapes import SIZES, model_config
+from reft.plan.shapes import model_config, require_size
 from reft.plan.trace import saved_bytes, trace
 
 SMALL = LlamaConfig(
@@ -86,7 +88,10 @@ def test_more_zero_and_more_gpus_never_need_more_for_states():
         assert found == sorted(found, reverse=True)
 
 
-@pytest.mark.parametrize(("size", "billions"), [("135m", 0.1345), ("1b", 1.236), ("8b", 8.03), ("70b", 70.6)])
+@pytest.mark.parametrize(
+    ("size", "billions"),
+    [("135m", 0.1345), ("360m", 0.3618), ("1b", 1.236), ("1.7b", 1.711), ("8b", 8.03), ("70b", 70.6)],
+)
 def test_the_known_sizes_have_as_many_weights_as_their_names_say(size, billions):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(model_config(size))
@@ -115,6 +120,42 @@ def test_the_command_prints_every_stage_or_json():
     needs = json.loads(CliRunner().invoke(app, [*options, "--json"]).output)
     assert [n["stage"] for n in needs][:4] == ["refusal_feature", "teacher", "soft_labels", "filtering"]
     assert all(0 < n["gpu"] < 40 * GIB for n in needs)
-    with pytest.raises(ConfigurationError, match="no model of this size"):
-        model_config("12 parsecs")
-    assert "8b" in SIZES
+
+
+@pytest.mark.parametrize(
+    ("size", "remedy"),
+    [("12 parsecs", "There are 135m, 360m, 1b, 1.7b, 3b, 8b, 70b, or"), ("1,7B", r"did you mean 1\.7b\? There are")],
+)
+def test_a_size_that_is_not_known_is_told_with_those_that_are(size, remedy):
+    with pytest.raises(ConfigurationError, match=f"no model of this size is known\n.*\n  remedy: {remedy}"):
+        require_size(size)
+
+
+@pytest.mark.slow
+def test_a_wrong_size_is_told_at_once():
+    code = (
+        "import sys; from reft.cli import main; sys.argv = ['reft', 'plan', '--model-size', 'huge']\n"
+        "try: main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2 False False"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tokens", "-5"], "greater than or equal to 0"),
+        (["--tokens", "2000000"], "less than or equal to 1000000"),
+        (["--gpus", "0"], "greater than or equal to 1"),
+        (["--nodes", "0"], "greater than or equal to 1"),
+        (["--gpu-memory", "-3"], "-3 is given; wanted: a number, more than 0"),
+        (["--gpu-memory", "nan"], "nan is given; wanted: a number, more than 0"),
+        (["--gpu-memory", "inf"], "inf is given; wanted: a number, more than 0"),
+    ],
+)
+def test_a_number_out_of_bounds_is_told_with_its_option(options, said):
+    found = CliRunner().invoke(app, ["plan", "--model-size", "135m", *options])
+    assert found.exit_code == 2
+    told = " ".join(found.stderr.replace("│", " ").split())
+    assert options[0] in told
+    assert said in told

@@ -17,3 +17,20 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing_behind(t
     monkeypatch.undo()
     assert read_json(tmp_path / "a.json") == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "remedy"),
+    [
+        (None, "no such file", "is this the folder that was meant?"),
+        (b"{\n", "could not be read: damaged, or not written by reft (not JSON from line 2)", "name another folder"),
+        (b"\xff", "could not be read: damaged, or not written by reft (not UTF-8 text)", "name another folder"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_words_of_its_reader(tmp_path, content, said, remedy):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(StorageError) as error:
+        read_json(path)
+    assert str(error.value).startswith(f"{said}\n  where: {path}\n  remedy: {remedy}")

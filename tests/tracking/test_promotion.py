@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import re
+import shlex
 import time
 
 import mlflow
@@ -132,7 +134,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(student):
     assert winners
     assert len(entries) == len(winners)
     assert aliases["champion"] == entries[-1].version
-    assert all("somebody else is promoting" in answer for answer in said if answer not in versions)
+    assert all(re.match(r"process \d was first|somebody else was", answer) for answer in said if answer not in versions)
 
 
 def test_a_lock_whose_holder_was_killed_is_taken_over(student, monkeypatch):
@@ -149,12 +151,43 @@ def test_what_is_not_there_is_named(store):
         with pytest.raises(PromotionError, match="no such registered model"):
             call()
     store.create_registered_model("empty")
-    with pytest.raises(PromotionError, match="no version to promote"):
-        promote("empty", "champion", "me")
+    for to, below in (("champion", "challenger"), ("challenger", "candidate")):
+        with pytest.raises(PromotionError, match=f"no version to promote: none is the {below}\n.*\n.*run the pipeline"):
+            promote("empty", to, "me")
     with pytest.raises(PromotionError, match="no version 7"):
         promote("empty", "champion", "me", version="7")
     with pytest.raises(PromotionError, match="no place to promote to"):
         promote("empty", "king", "me")
+
+
+def test_a_candidate_without_a_challenger_is_told_the_step_between(student):
+    version = student("a")
+    with pytest.raises(PromotionError) as error:
+        promote("s", "champion", "me")
+    assert str(error.value).splitlines() == [
+        "no version to promote: none is the challenger",
+        "  where: s",
+        f"  remedy: promote the candidate (version {version}) first with --to challenger, or name it with --version "
+        f"{version}",
+    ]
+
+
+def test_the_second_hears_who_was_first_and_keeps_his_reason(student):
+    version, second = student("a"), student("b")
+    first = lock.Claim("alice", f"promoting version {version} to champion", ())
+    with lock.alone(MlflowClient(), "s", first), pytest.raises(PromotionError) as error:
+        promote("s", "champion", "bob", version=second, reason="it's the better one")
+    assert re.match(r"alice was first: promoting version 1 to champion since 20\d\d-[-\d: +]+\n", str(error.value))
+    again = """reft promote s --to champion --version 2 --by bob --reason 'it'"'"'s the better one'"""
+    assert str(error.value).endswith(f"look at reft history s; if you still want yours: {again}")
+    given = CliRunner().invoke(app, shlex.split(again)[1:])
+    assert given.exit_code == 0, given.output
+    assert history("s")[0][-1].reason == "it's the better one"
+    with (
+        lock.alone(MlflowClient(), "s", first),
+        pytest.raises(PromotionError, match="reft rollback s --by bob --reason no"),
+    ):
+        rollback("s", "bob", "no")
 
 
 def test_the_commands(student):

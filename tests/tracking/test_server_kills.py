@@ -158,7 +158,7 @@ def test_a_server_killed_during_a_promotion(server, name, on_server, monkeypatch
     assert "champion stands at none, but entry 1 moved it to 1" in astray(entries, aliases)[0]
     told = CliRunner().invoke(app, ["history", name])
     assert (told.exit_code, told.stderr.count("warning: champion stands at none")) == (0, 1)
-    with pytest.raises(PromotionError, match="somebody else is promoting"):
+    with pytest.raises(PromotionError, match=f"me was first: promoting version {version} to champion"):
         promote(name, "champion", "me", version=version)  # the lock is still young
     monkeypatch.setattr(lock, "LOCK_SECONDS", 0.0)
     assert promote(name, "champion", "me", version=version)[0] == entries[0]

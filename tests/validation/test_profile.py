@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from reft.cli import app
 from reft.config import Settings, parse_settings
-from reft.validation.profile import Fault, faults_of
+from reft.validation.faults import Fault
+from reft.validation.profile import faults_of
 from tests.factories import row, write_jsonl
 
 
@@ -125,6 +126,8 @@ def test_the_command_lists_every_fault_on_a_line_of_its_own(tmp_path):
     result = CliRunner().invoke(app, ["check-config", str(profile)])
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["data.user", "model.name", "model.chat_template"]
+    places = {"data.user": 4, "model.name": 7, "model.chat_template": 6}
+    assert [line.partition(": ")[0] for line in lines] == [f"{profile}, line {line}" for line in places.values()]
+    assert [line.split(": ")[1] for line in lines] == list(places)
     assert lines[1].endswith("; correct the path")
     assert "every setting is right" in CliRunner().invoke(app, ["check-config", str(Path("zenml.yaml"))]).stdout
