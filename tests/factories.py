@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from reft.config import FinetuningSettings, LoraSettings, ModelSettings
+from reft.config import FinetuningSettings, GateSettings, LoraSettings, ModelSettings
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import encode_all
@@ -17,6 +17,7 @@ from reft.filtering.artifact import FilteredData
 from reft.filtering.decisions import Decision, FilterReport, Thresholds, measured
 from reft.filtering.unseen import unseen_groups
 from reft.finetuning.job import FinetuneJob
+from reft.gate.gate import Case, judge
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.feature import RefusalFeature, Separation
 from reft.report.html import RunResult
@@ -144,6 +145,9 @@ def run_result() -> RunResult:
         filtered, evaluation, "banking",
         cost={"finetuning": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}},
         models={"student": {"registered_name": "n", "version": "1", "path": "p"}, "base": "b", "teacher": "t"},
+        verdict=judge(
+            Case(candidate=with_task, filter_fpr=None, rows="r", code="c", settings=GateSettings())
+        ).as_dict(),
     )  # fmt: skip
     validated = ValidatedData(
         rows=rows, quarantined=[BadRow(row=3, code="not_json", field="line", remedy=EVIL)], checks=[]
