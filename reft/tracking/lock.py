@@ -21,7 +21,8 @@ LOCK_SECONDS = 60.0
 def alone(client: MlflowClient, name: str) -> Generator[Callable[[], None]]:
     """Hold the lock on a model; gives a function that raises where somebody has taken it over meanwhile.
 
-    A lock that is older than a minute is taken over: its holder was killed, or is too slow and is told so.
+    A lock that is more than a minute old, or that far ahead of the clock here, is taken over: its
+    holder was killed, or is too slow and is told so.
 
     Raises:
         PromotionError: somebody else holds it.
@@ -59,7 +60,8 @@ def _take(client: MlflowClient, lock: str, token: str) -> bool:
 def _take_over(client: MlflowClient, name: str, lock: str, *, token: str) -> str:
     """Put an outdated lock aside under its holder's name, which only one of several can do, and take the lock."""
     found = _tags(client, lock)
-    if not found or time.time() - float(found.get("held", "0")) < LOCK_SECONDS:
+    # One from the future is as old as one from the past: somebody's clock was set back since.
+    if not found or abs(time.time() - float(found.get("held", "0"))) < LOCK_SECONDS:
         raise _busy(name, "somebody else is promoting")
     aside = f"{lock}-{found.get('holder', 'unknown')}"
     try:
