@@ -21,6 +21,7 @@ from reft.gate.gate import Case, judge
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.feature import RefusalFeature, Separation
 from reft.report.html import RunResult
+from reft.report.model_card import CardInputs, render_model_card
 from reft.report.summary import build_summary
 from reft.soft_labels.labels import compute_soft_labels
 from reft.statistics import rate
@@ -28,6 +29,8 @@ from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+# Harmless, and seen by a browser that takes it for elements.
+MARKUP = "<b class=owned>bold</b><img src=x>\"'\n<h1 class=owned>title</h1>![picture](x)"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEXTS = [
@@ -155,6 +158,19 @@ def run_result() -> RunResult:
     return RunResult(
         summary=summary, validated=validated, teacher=teacher, filtered=filtered, evaluation=evaluation,
         histories={"teacher": history}, labels=labels, examples=3,
+    )  # fmt: skip
+
+
+def model_card(name: str) -> str:
+    """The card of `run_result`'s student, under this name and for a task of this name."""
+    result = run_result()
+    history = [{"step": 2, "tokens": 9, "ce": 1.0, "kl": 0.5}]
+    return render_model_card(
+        CardInputs(
+            name=name, base="b", task=name, is_adapter=True, history=history, settings={"epochs": 1},
+            report=result.filtered.report, evaluation=result.evaluation, lineage={"code": "c"},
+            verdict=result.summary["gate"],
+        )
     )  # fmt: skip
 
 
