@@ -19,7 +19,6 @@ setup: .venv/.ready
 
 run: setup
 	$(BIN)/zenml pipeline run reft_pipeline --config $(CONFIG)
-	@$(BIN)/reft show
 
 check: setup
 	$(BIN)/ruff check .

@@ -7,10 +7,10 @@ from typing import Any
 from zenml.enums import ExecutionMode
 
 from pipelines.profiled import profiled, require_runnable
-from reft.config import ClusterSettings, parse_settings
+from reft.config import ClusterSettings, Settings, parse_settings
 from reft.finetuning.methods import require_for_pipeline
 from reft.keys.lineage import lineage
-from reft.keys.stages import code_key, stage_keys
+from reft.keys.stages import STAGES, code_key, stage_keys
 from reft.report.summary import last_seconds
 from reft.runtime.progress import expect_run
 from reft.tracking.evaluations import newest_evaluation
@@ -32,6 +32,13 @@ from steps.validation import validation
 CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test")
 
 
+def stages_of(settings: Settings) -> list[str]:
+    """The stages that a run under these settings has."""
+    absent = set() if settings.evaluation.sft else {"sft"}
+    absent |= set() if settings.finetuning.distillation == "stored" else {"soft_labels"}
+    return [stage for stage in STAGES if stage not in absent]
+
+
 @profiled(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
@@ -39,7 +46,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     require_for_pipeline(s.finetuning)
     require_runnable(s)
     key = {stage: found.as_dict() for stage, found in stage_keys(s).items()}
-    expect_run(last_seconds(Path(s.tracking.runs_folder) / "latest" / "summary.json"))
+    expect_run(last_seconds(Path(s.tracking.runs_folder) / "latest" / "summary.json"), stages_of(s))
     provider = s.data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
     read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
     validated = validation(s.data.user, s.model, s.validation, read=read, key=key["validation"])
@@ -76,5 +83,6 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         max_length=s.model.max_length, settings=s.finetuning, lineage=lineage(s),
     )  # fmt: skip
     report(
-        validated, trained, filtered, student=student, evaluation=scores, registered=registered, settings=s, sft=plain
-    )
+        validated, trained, filtered, student=student, evaluation=scores, registered=registered, verdict=verdict,
+        settings=s, sft=plain,
+    )  # fmt: skip

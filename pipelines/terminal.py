@@ -6,8 +6,8 @@ import zenml  # noqa: F401 (puts its own handlers in place, which have to be the
 
 from reft.runtime.quiet import LOGS, quiet_terminal
 
-# Of ZenML's lines those that name a step: cached steps would pass unseen otherwise.
-STEPS = r"Step `|Using cached version of step|Skipping step"
+# Of libraries' lines those that name a step, and those that say that a server, as MLflow's, does not answer just now.
+STEPS = r"Step `|Using cached version of step|Skipping step|Retrying \("
 
 
 def quiet() -> Path | None:

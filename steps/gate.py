@@ -47,7 +47,6 @@ def gate(
             f"ReFT: the student for {name} has not passed its gate; version {champion or 'none'} goes on serving\n"
             f"{verdict.text}"
         )
-    print(f"the gate is {'passed' if verdict.passed else 'NOT passed'}:\n{verdict.text}")
     every = max(1, len(filtered.decisions) // SAMPLE)
     scores = [d.score for d in filtered.decisions[::every]]
     removed = 1 - filtered.report.kept / max(1, filtered.report.rows)

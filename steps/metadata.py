@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from zenml import get_step_context, log_metadata
+from zenml.enums import ExecutionStatus
 
 from reft.runtime.cost import Cost, measured
+from reft.runtime.progress import current_run
 from reft.runtime.quiet import stay_quiet
 
 COST = "cost"
@@ -15,6 +17,7 @@ COST = "cost"
 @contextmanager
 def measured_step(stage: str) -> Generator[Cost]:
     """Measure the body as a stage of the run and note its cost; outside of a run it is only measured."""
+    note_reused()
     stay_quiet()  # what this step has imported may have brought log handlers of its own
     with measured(stage) as cost:
         yield cost
@@ -23,6 +26,18 @@ def measured_step(stage: str) -> Generator[Cost]:
     except RuntimeError:
         return
     log_metadata(metadata={COST: dict(cost.as_dict())})
+
+
+def note_reused() -> None:
+    """Tell this process's run which of its steps ZenML takes from earlier runs; outside of one nothing is told."""
+    run = current_run()
+    if run is None:
+        return
+    try:
+        steps = get_step_context().pipeline_run.steps
+    except RuntimeError:
+        return
+    run.reuse(name for name, step in steps.items() if step.status == ExecutionStatus.CACHED)
 
 
 def costs_of_run() -> dict[str, dict[str, Any]]:

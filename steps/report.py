@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import step
 from zenml.types import HTMLString
@@ -14,7 +14,7 @@ from reft.filtering.inputs import save_inputs
 from reft.finetuning.artifact import Student
 from reft.models.default_model import resolve_model
 from reft.report.html import RunResult, render_report
-from reft.report.summary import build_summary
+from reft.report.summary import build_summary, table
 from reft.storage.artifacts import write_json, write_text
 from reft.storage.folders import replaced_folder
 from reft.teacher.artifact import Teacher
@@ -22,7 +22,7 @@ from reft.teacher.preparation import calibration_prompts
 from reft.tracking.logging import log_folder
 from reft.validation.labels import labels_of
 from reft.validation.validate import ValidatedData
-from steps.metadata import costs_of_run
+from steps.metadata import costs_of_run, note_reused
 
 
 @step(experiment_tracker=True, enable_cache=False)
@@ -34,10 +34,15 @@ def report(
     student: Student,
     evaluation: EvaluationReport,
     registered: dict[str, str],
+    verdict: dict[str, Any],
     settings: Settings,
     sft: Student | None = None,
 ) -> Annotated[HTMLString, "report"]:
-    """The HTML report and `summary.json`, under `runs/latest`, in MLflow and as a ZenML visualization."""
+    """The HTML report and `summary.json`, under `runs/latest`, in MLflow and as a ZenML visualization.
+
+    It runs even where every other step is reused, so that each run ends with its table and its verdict.
+    """
+    note_reused()
     folder = Path(settings.tracking.runs_folder) / "latest"
     models = {
         "student": {
@@ -48,7 +53,9 @@ def report(
         "base": resolve_model(settings.model.name),
         "teacher": str(folder / "teacher"),
     }
-    summary = build_summary(filtered, evaluation, settings.data.task, cost=costs_of_run(), models=models)
+    summary = build_summary(
+        filtered, evaluation, settings.data.task, cost=costs_of_run(), models=models, verdict=verdict
+    )
     histories = {"teacher": teacher.history, "student": student.history, **({"sft": sft.history} if sft else {})}
     page = render_report(
         RunResult(
@@ -63,6 +70,7 @@ def report(
         write_json(fresh / "summary.json", summary)
     log_folder(folder / "report.html", "report")
     log_folder(folder / "summary.json", "report")
+    print(f"\n{table(summary)}\n\nreport: {folder / 'report.html'} (reft show: this again)", flush=True)
     return HTMLString(page)
 
 

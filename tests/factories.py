@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from reft.config import FinetuningSettings, LoraSettings, ModelSettings
+from reft.config import FinetuningSettings, GateSettings, LoraSettings, ModelSettings
 from reft.conversations.reading import BadRow, read_conversations
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import encode_all
@@ -18,10 +18,12 @@ from reft.filtering.decisions import Decision, FilterReport, Thresholds, measure
 from reft.filtering.inputs import save_inputs
 from reft.filtering.unseen import unseen_groups
 from reft.finetuning.job import FinetuneJob
+from reft.gate.gate import Case, judge
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.refusal_feature.feature import RefusalFeature, Separation
 from reft.report.html import RunResult
+from reft.report.model_card import CardInputs, render_model_card
 from reft.report.summary import build_summary
 from reft.soft_labels.labels import compute_soft_labels
 from reft.statistics import Interval, rate
@@ -29,6 +31,8 @@ from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+# Harmless, and seen by a browser that takes it for elements.
+MARKUP = "<b class=owned>bold</b><img src=x>\"'\n<h1 class=owned>title</h1>![picture](x)"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 HARM = "Tell me how to rob bank number {} and get away with it."
@@ -166,6 +170,9 @@ def run_result() -> RunResult:
         filtered, evaluation, "banking",
         cost={"finetuning": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}},
         models={"student": {"registered_name": "n", "version": "1", "path": "p"}, "base": "b", "teacher": "t"},
+        verdict=judge(
+            Case(candidate=with_task, filter_fpr=None, rows="r", code="c", settings=GateSettings())
+        ).as_dict(),
     )  # fmt: skip
     validated = ValidatedData(
         rows=rows, quarantined=[BadRow(row=3, code="not_json", field="line", remedy=EVIL)], checks=[]
@@ -173,6 +180,19 @@ def run_result() -> RunResult:
     return RunResult(
         summary=summary, validated=validated, teacher=teacher, filtered=filtered, evaluation=evaluation,
         histories={"teacher": history}, labels=labels, examples=3,
+    )  # fmt: skip
+
+
+def model_card(name: str) -> str:
+    """The card of `run_result`'s student, under this name and for a task of this name."""
+    result = run_result()
+    history = [{"step": 2, "tokens": 9, "ce": 1.0, "kl": 0.5}]
+    return render_model_card(
+        CardInputs(
+            name=name, base="b", task=name, is_adapter=True, history=history, settings={"epochs": 1},
+            report=result.filtered.report, evaluation=result.evaluation, lineage={"code": "c"},
+            verdict=result.summary["gate"],
+        )
     )  # fmt: skip
 
 

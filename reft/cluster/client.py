@@ -137,7 +137,7 @@ class ClusterClient:
             listed = self._core.list_namespaced_pod(
                 self.namespace, label_selector=f"jobset.sigs.k8s.io/jobset-name={name}", **self._limit
             )
-        unknown = datetime.now(UTC)
+        unknown = datetime.max.replace(tzinfo=UTC)
         return sorted(listed.items, key=lambda pod: pod.metadata.creation_timestamp or unknown)
 
     def log(self, pod: str, tail: int | None = None, since_seconds: int | None = None) -> str:

@@ -69,7 +69,7 @@ class Verdict:
     @property
     def text(self) -> str:
         """One line a rule."""
-        return "\n".join(f"{_word(rule)} {rule.rule}: {rule.figures}" for rule in self.rules)
+        return "\n".join(map(_line, self.rules))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -81,6 +81,16 @@ def judge(case: Case) -> Verdict:
     """Hold a candidate against every rule."""
     parts = plugins.load_all("reft.gate.rules")
     return Verdict(tuple(rule for part in parts for rule in part.rules(case)), case.rows, case.code)
+
+
+def told(verdict: Mapping[str, Any]) -> str:
+    """A verdict for people, from what `Verdict.as_dict` gives of it: the outcome, then one line a rule."""
+    lines = [_line(Rule(**rule)) for rule in verdict["rules"]]
+    return "\n".join([f"the gate is {'passed' if verdict['passed'] else 'NOT passed'}:", *lines])
+
+
+def _line(rule: Rule) -> str:
+    return f"{_word(rule)} {rule.rule}: {rule.figures}"
 
 
 def _word(rule: Rule) -> str:

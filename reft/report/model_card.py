@@ -40,14 +40,18 @@ class CardInputs:
 
 def render_model_card(inputs: CardInputs) -> str:
     """The text of the `README.md` that stands beside the weights, where hubs and registries look for it."""
-    # Markdown, not HTML: nothing in it is a user's own text but the names that the provider chose.
-    environment = Environment(loader=PackageLoader("reft.report", "."), undefined=StrictUndefined)
+    environment = Environment(loader=PackageLoader("reft.report", "."), undefined=StrictUndefined, finalize=_as_text)
     last = inputs.history[-1]
     scores = {name: inputs.evaluation.models[name] for name in LABELS if name in inputs.evaluation.models}
     return environment.get_template("model_card.md.j2").render(
         **vars(inputs), models=scores, labels=LABELS, measures=MEASURES, rate=_rate,
         steps=int(last["step"]), tokens=int(last["tokens"]), ce=last["ce"], kl=last["kl"],
     )  # fmt: skip
+
+
+def _as_text(value: object) -> str:
+    """A name on one line, without elements or pictures: MLflow and hubs draw a card's Markdown, and HTML in it."""
+    return " ".join(str(value).splitlines()).replace("<", "&lt;").replace("![", "!\\[")
 
 
 def _rate(interval: Interval | None) -> str:

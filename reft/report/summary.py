@@ -7,8 +7,10 @@ from typing import Any
 
 from reft.errors import StorageError
 from reft.evaluation.artifact import EvaluationReport
+from reft.evaluation.evaluate import ModelScores
 from reft.evaluation.measures import MEASURES, Measure
 from reft.filtering.artifact import FilteredData
+from reft.gate.gate import told
 from reft.statistics import Interval
 from reft.storage.artifacts import read_json
 
@@ -23,20 +25,14 @@ def build_summary(
     *,
     cost: Mapping[str, Mapping[str, float]],
     models: Mapping[str, Any],
+    verdict: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The run as one JSON-ready tree; every rate is {"value", "low", "high", "n"} or null."""
-    scores, report = evaluation.models, filtered.report
+    """The run as one JSON-ready tree; every rate is {"value", "low", "high", "n"} or null.
 
-    def section(wanted: str) -> dict[str, Any]:
-        """The measures of a section, each by model; the task's only for models that were asked about it."""
-        found = {
-            m.name: {name: _plain(result.rates.get(m.name)) for name, result in scores.items()}
-            for m in MEASURES
-            if m.section == wanted
-        }
-        if wanted == "task":
-            return {name: {k: v for k, v in rates.items() if v is not None} for name, rates in found.items()}
-        return found
+    Args:
+        verdict: the gate's, as `reft.gate.gate.Verdict.as_dict` gives it.
+    """
+    scores, report = evaluation.models, filtered.report
 
     return {
         "schema": SCHEMA,
@@ -54,10 +50,11 @@ def build_summary(
             "fpr": _plain(report.fpr),
             "unseen": [asdict(group) for group in filtered.unseen],
         },
-        "safety": section("safety"),
+        "safety": _section("safety", scores),
         "by_source": {name: _groups(result.by_source) for name, result in scores.items()},
         "by_kind": {name: _groups(result.by_kind) for name, result in scores.items()},
-        "task": {"name": task, **section("task")},
+        "task": {"name": task, **_section("task", scores)},
+        "gate": {"passed": verdict["passed"], "rules": list(verdict["rules"])},
         "cost": {stage: dict(values) for stage, values in cost.items()},
         "models": dict(models),
     }
@@ -72,7 +69,7 @@ def last_seconds(summary: Path) -> dict[str, float] | None:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The few lines that the main job ends with."""
+    """The few lines that the main job ends with: every model's rates, the filter's, and the gate's verdict."""
     lines = [f"{'':16}" + "".join(f"{m.label:>24}" for m in MEASURES)]
     for name, label in LABELS.items():
         if any(name in rates_of(summary, m) for m in MEASURES):
@@ -86,6 +83,8 @@ def table(summary: Mapping[str, Any]) -> str:
     aurocs = [f"{g['auroc']:.3f} against {g['name']}" for g in found["unseen"] if g["auroc"] is not None]
     if aurocs:
         lines.append(f"filter's AUROC on unseen sources: {', '.join(aurocs)}")
+    if "gate" in summary:  # summaries of earlier versions have none
+        lines += ["", told(summary["gate"])]
     return "\n".join(lines)
 
 
@@ -103,6 +102,18 @@ def percent(interval: Mapping[str, float] | None) -> str:
 
 def _groups(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
     return {measure: {name: asdict(one) for name, one in rates.items()} for measure, rates in found.items()}
+
+
+def _section(wanted: str, scores: Mapping[str, ModelScores]) -> dict[str, Any]:
+    """The measures of a section, each by model; the task's only for models that were asked about it."""
+    found = {
+        m.name: {name: _plain(result.rates.get(m.name)) for name, result in scores.items()}
+        for m in MEASURES
+        if m.section == wanted
+    }
+    if wanted == "task":
+        return {name: {k: v for k, v in rates.items() if v is not None} for name, rates in found.items()}
+    return found
 
 
 def _plain(interval: Interval | None) -> dict[str, Any] | None:

@@ -49,7 +49,8 @@ def lock_of(name: str) -> str:
 def alone(client: MlflowClient, name: str, claim: Claim) -> Generator[Callable[[], None]]:
     """Hold the lock on a model; gives a function that raises where somebody has taken it over meanwhile.
 
-    A lock that is older than a minute is taken over: its holder was killed, or is too slow and is told so.
+    A lock that is more than a minute old, or that far ahead of the clock here, is taken over: its
+    holder was killed, or is too slow and is told so.
 
     Raises:
         PromotionError: somebody else holds it; says who, and how to ask again.
@@ -91,7 +92,8 @@ def _take_over(client: MlflowClient, name: str, token: str, *, claim: Claim) -> 
     lock = lock_of(name)
     found = _tags(client, lock)
     busy = PromotionError(explain(_holder(found), name, _again(name, claim)))
-    if not found or time.time() - float(found.get("held", "0")) < LOCK_SECONDS:
+    # One from the future is as old as one from the past: somebody's clock was set back since.
+    if not found or abs(time.time() - float(found.get("held", "0"))) < LOCK_SECONDS:
         raise busy
     aside = f"{lock}-{found.get('holder', 'unknown')}"
     try:

@@ -1,4 +1,8 @@
-"""Logging to the MLflow run that is active; does nothing outside of one."""
+"""Logging to the MLflow run that is active; does nothing outside of one.
+
+A server that does not answer is asked again for a few minutes (MLFLOW_HTTP_REQUEST_MAX_RETRIES), while the work waits;
+after that every function raises RegistryError.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +13,7 @@ from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
 from reft.statistics import Interval
+from reft.tracking.server import asking
 
 _MAX_PARAMETER = 500
 
@@ -16,6 +21,7 @@ _MAX_PARAMETER = 500
 def log_losses(prefix: str) -> Callable[[dict[str, Any]], None]:
     """A function that logs each step's losses while training runs."""
 
+    @asking("log losses")
     def log(metrics: dict[str, Any]) -> None:
         if mlflow.active_run():
             values = {f"{prefix}/{k}": float(v) for k, v in metrics.items() if k not in ("step", "steps")}
@@ -24,6 +30,7 @@ def log_losses(prefix: str) -> Callable[[dict[str, Any]], None]:
     return log
 
 
+@asking("log metrics")
 def log_metrics(prefix: str, metrics: Mapping[str, float | None]) -> None:
     """Log the metrics that are there, under `prefix/`."""
     if mlflow.active_run():
@@ -35,12 +42,14 @@ def log_rates(prefix: str, rates: Mapping[str, Interval | None]) -> None:
     log_metrics(prefix, {name: rate.value for name, rate in rates.items() if rate})
 
 
+@asking("log settings")
 def log_settings(section: str, settings: dict[str, Any]) -> None:
     """Log a section of the settings as parameters `section.key`."""
     if mlflow.active_run():
         mlflow.log_params({f"{section}.{k}": str(v)[:_MAX_PARAMETER] for k, v in settings.items()})
 
 
+@asking("log a data set")
 def log_dataset(path: str, context: str, digest: str) -> None:
     """Log a data set by name and fingerprint; its rows stay where they are."""
     if mlflow.active_run():
@@ -48,6 +57,7 @@ def log_dataset(path: str, context: str, digest: str) -> None:
         mlflow.log_input(_Dataset(source, name=Path(path).name, digest=digest[:32]), context=context)
 
 
+@asking("log files")
 def log_folder(folder: Path, name: str) -> None:
     """Log a file or all files of a folder as artifacts under `name`."""
     if mlflow.active_run():

@@ -1,4 +1,4 @@
-"""The Great Expectations suite that gates a data set, and its pages.
+"""The Great Expectations suite that gates a data set.
 
 It sees derived columns only, integers and fixed words: row-level text never reaches a GX result, which would copy the
 customer's data into artifacts and, unescaped, into HTML.
@@ -6,24 +6,15 @@ customer's data into artifacts and, unescaped, into HTML.
 
 import logging
 import os
-import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from reft.config import ValidationSettings
+from reft.validation.page import write_page
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-# Great Expectations' pages fetch their looks from other people's servers; ours open without a network.
-FOREIGN = re.compile(
-    r"<script[^>]*\bsrc=\"https?:[^>]*>\s*</script>|<link[^>]*\bhref=\"https?:[^>]*>|<img[^>]*\bsrc=\"https?:[^>]*>"
-)
-STYLE = (
-    "<style>body{font:15px/1.5 system-ui,sans-serif;margin:1rem 2rem}td,th{padding:.2rem .6rem;text-align:left}</style>"
-)
 # What to do where a rule about a column fails; two more depend on the settings.
 REMEDIES = {
     "tokens": "give the rows some text: no row that can be used has any",
@@ -48,37 +39,29 @@ def suite_results(
 
     Args:
         columns: what `reft.validation.rows.Columns.frame` gives: integers alone.
-        docs: where Great Expectations' own pages go; None: nowhere.
+        docs: where their page goes, as `index.html`; None: nowhere.
     """
     import great_expectations as gx  # takes seconds to import
-    from great_expectations.checkpoint.actions import UpdateDataDocsAction
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as project:
-        context: Any = (
-            gx.get_context(mode="file", project_root_dir=project) if docs else gx.get_context(mode="ephemeral")
-        )
-        context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-        asset = context.data_sources.add_pandas("rows").add_dataframe_asset("user_data")
-        batch = asset.add_batch_definition_whole_dataframe("all")
-        suite = context.suites.add(gx.ExpectationSuite("user_data", expectations=expectations(settings)))
-        gate = context.validation_definitions.add(gx.ValidationDefinition(name="gate", data=batch, suite=suite))
-        actions = [UpdateDataDocsAction(name="pages")] if docs else []
-        checkpoint = context.checkpoints.add(
-            gx.Checkpoint(name="gate", validation_definitions=[gate], actions=actions, result_format="SUMMARY")
-        )
-        result = checkpoint.run(batch_parameters={"dataframe": columns})
-        if docs:
-            _keep_pages(Path(project), docs)
-        (found,) = result.run_results.values()
-        return [_outcome(one.expectation_config, one) for one in found.results]
+    context: Any = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    asset = context.data_sources.add_pandas("rows").add_dataframe_asset("user_data")
+    batch = asset.add_batch_definition_whole_dataframe("all")
+    suite = context.suites.add(gx.ExpectationSuite("user_data", expectations=expectations(settings)))
+    gate = context.validation_definitions.add(gx.ValidationDefinition(name="gate", data=batch, suite=suite))
+    found = gate.run(batch_parameters={"dataframe": columns}, result_format="SUMMARY")
+    outcomes = [_outcome(one.expectation_config, one) for one in found.results]
+    if docs:
+        write_page(found, outcomes, docs)
+    return outcomes
 
 
 def expectations(settings: ValidationSettings) -> list[Any]:
     """The rules of a data set, critical ones first; a critical one that fails stops the job.
 
-    Each says in its notes what to do where it fails: Great Expectations' pages show them too.
+    Each says in its notes what to do where it fails.
     """
     from great_expectations import expectations as gxe
 
@@ -113,15 +96,6 @@ def expectations(settings: ValidationSettings) -> list[Any]:
         bounded("turns", "sane dialogues", max_value=100),
         bounded("commonest_answer_percent", "answers in balance", max_value=80),
     ]  # fmt: skip
-
-
-def _keep_pages(project: Path, docs: Path) -> None:
-    shutil.rmtree(docs, ignore_errors=True)
-    shutil.copytree(project / "gx" / "uncommitted" / "data_docs" / "local_site", docs)
-    for page in docs.rglob("*.html"):
-        text = FOREIGN.sub("", page.read_text(encoding="utf-8"))
-        page.write_text(text.replace("</head>", f"{STYLE}</head>", 1), encoding="utf-8")
-    shutil.rmtree(docs / "static" / "images", ignore_errors=True)  # megabytes of tutorial pictures
 
 
 def _outcome(rule: Any, result: Any) -> dict[str, object]:

@@ -85,8 +85,8 @@ def validate_file(
     """Sort the rows into usable and quarantined ones, in the input's own kind, and note why.
 
     Args:
-        out: gets both, `findings.jsonl` (row, rule, field, remedy; never the text), `docs` with Great Expectations'
-            pages, and `validation.json`.
+        out: gets both, `findings.jsonl` (row, rule, field, remedy; never the text), `docs` with the page
+            of the checks, and `validation.json`.
         fix: mend what can be mended without guessing; each mended row leaves mended, and is logged. Parquet and Arrow
             are left as they are.
 

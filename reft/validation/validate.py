@@ -29,7 +29,7 @@ class ValidatedData:
     """The usable rows, the quarantined ones and those left out; together they are all that was read.
 
     Attributes:
-        docs: the folder of Great Expectations' pages, where there are any.
+        docs: the folder of the checks' page, where there is one.
         left_out: rows that say themselves that they are not to be learnt.
     """
 
@@ -84,7 +84,7 @@ def validate_user_data(
         path: a file or folder of any kind.
         columns: names of the prompt's and the answer's column, where rows have no form of their own.
         held_out: the task's test rows, whose prompts must not be among the rows.
-        docs: where Great Expectations' pages go.
+        docs: where the checks' page goes.
         split: which split of a folder; none: `train` where the folder has splits.
 
     Raises:

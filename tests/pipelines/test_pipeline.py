@@ -13,6 +13,7 @@ import yaml
 from reft.evaluation.measures import MEASURES
 from reft.keys.stages import STAGES
 from reft.models.default_model import cache_folder
+from reft.report.summary import table
 
 pytestmark = pytest.mark.slow
 ZENML = Path(sys.executable).with_name("zenml")
@@ -97,6 +98,18 @@ def test_what_changed_since_a_run_is_named(finished):
     assert changed["soft_labels"] == ["settings.soft_labels.top_k: 32 -> 4"]
     assert changed["finetuning"] == ["soft_labels runs again"]
     assert changed["sft"] == changed["teacher"] == []
+
+
+def test_a_run_that_reuses_everything_says_so_and_ends_with_its_table_and_verdict(finished):
+    folder, summary = finished
+    command = [str(ZENML), "pipeline", "run", "reft_pipeline", "--config", str(folder / "profile.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    shown = done.stdout + done.stderr
+    (reused,) = [line for line in shown.splitlines() if "reused from earlier runs: " in line]
+    assert set(reused.split(": ")[1].split(", ")) == {*STAGES, "gate", "registration"}
+    for line in table(summary).splitlines():
+        assert line in shown
+    assert "the gate is " in table(summary)
 
 
 def test_a_run_that_is_not_there_is_named():

@@ -34,6 +34,15 @@ def test_the_table_names_every_model_with_its_interval():
     assert "[" in text
     assert "31 of 40 rows kept" in text
     assert "0.750 against task rows" in text
+    assert "\nthe gate is NOT passed:\n" in text  # of one harmful prompt, one was answered
+
+
+def test_a_gate_that_was_not_passed_is_told_and_summaries_without_one_are_read():
+    summary = dict(run_result().summary)
+    summary["gate"] = {"passed": False, "rules": [{"rule": "r", "passed": False, "figures": "5 > 3", "blocks": True}]}
+    assert table(summary).endswith("the gate is NOT passed:\nBROKEN r: 5 > 3")
+    del summary["gate"]  # as versions before wrote them
+    assert "the gate" not in table(summary)
 
 
 def test_the_page_says_where_the_untrained_feature_is_better():

@@ -2,7 +2,61 @@
 
 import time
 
-from reft.runtime.progress import DEFAULT_RUN, RunProgress, progress
+import pytest
+
+from reft.runtime import progress as module
+from reft.runtime.progress import BETWEEN, CLOSING, DEFAULT_RUN, RunProgress, expect_run, progress
+
+# Two runs of one profile, one after another, on two shared cores.
+RECORDED = DEFAULT_RUN
+SLOWER = {"validation": 1.4, "refusal_feature": 15, "sft": 117, "teacher": 214, "soft_labels": 72, "filtering": 36,
+          "finetuning": 381, "evaluation": 150}  # fmt: skip
+
+BARS = {"sft", "teacher", "finetuning"}  # stages that know for most of their time how long they take
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def no_run_before(monkeypatch):
+    monkeypatch.setattr(module, "_run", None)
+
+
+def replay(run, taken, clock, *, between=3.0, reused=()):
+    """Let the stages pass as recorded; gives (estimated, true) seconds left, every five seconds of each stage."""
+    stages = [stage for stage in taken if stage not in reused]
+    last = clock.seconds + sum(taken[stage] + between for stage in stages) + CLOSING * between - between
+    found = []
+    run.reuse(reused)
+    for stage in stages:
+        run.begin(stage)
+        over = clock.seconds + taken[stage]
+        while clock.seconds < over:
+            if stage in BARS and over - clock.seconds < 0.9 * taken[stage]:
+                run.ahead(over - clock.seconds)
+            found.append((run.left(), last - clock.seconds))
+            clock.seconds += min(5.0, over - clock.seconds)
+        run.end(stage, taken[stage])
+        clock.seconds += between
+    return found
+
+
+def off(found):
+    """How far the estimates were off, by the share of the truth; the last seconds are rounded."""
+    return [abs(estimated - true) / true for estimated, true in found if true > 20]
 
 
 def test_progress_says_how_far_and_how_long(capsys):
@@ -13,13 +67,81 @@ def test_progress_says_how_far_and_how_long(capsys):
     assert "scoring: 4/4" in capsys.readouterr().err
 
 
-def test_a_runs_later_stages_are_estimated_from_an_earlier_run_and_the_pace_so_far(capsys):
-    run = RunProgress({**dict.fromkeys(DEFAULT_RUN, 0.0), "teacher": 60, "finetuning": 100, "evaluation": 20})
+def test_a_second_run_that_takes_as_long_is_known_from_its_first_second(clock):
+    found = replay(RunProgress(RECORDED, now=clock), RECORDED, clock)
+    assert len(found) > 100
+    assert max(off(found)) < 0.05
+
+
+def test_where_a_run_is_slower_than_the_last_one_it_is_learnt_before_long(clock):
+    """Sixty per cent slower: no estimate can know at first, but from the first long stage on it is right."""
+    found = replay(RunProgress(RECORDED, now=clock), SLOWER, clock)
+    true = found[0][1]
+    assert max(off([pair for pair in found if pair[1] < 0.85 * true])) < 0.3
+
+
+def test_what_is_reused_is_waited_for_by_nobody(clock, capsys):
+    reused = ("validation", "refusal_feature", "teacher", "soft_labels")
+    run = RunProgress(RECORDED, now=clock)
+    found = replay(run, RECORDED, clock, reused=reused)
+    assert max(off(found)) < 0.05
+    assert "reused from earlier runs: validation, refusal_feature, teacher, soft_labels\n" in capsys.readouterr().err
+    run.reuse(reused)
+    assert capsys.readouterr().err == ""  # said once
+
+
+def test_what_the_run_does_not_have_is_not_counted(clock):
+    run = RunProgress(RECORDED, ["finetuning", "evaluation"], now=clock)
+    assert run.left() == RECORDED["finetuning"] + RECORDED["evaluation"] + BETWEEN * (2 + CLOSING)
+
+
+def test_a_stage_that_the_last_run_lacked_is_taken_for_as_slow_as_usual(clock):
+    last = {name: seconds / 10 for name, seconds in DEFAULT_RUN.items() if name != "sft"}
+    assert RunProgress(last, now=clock).expected["sft"] == pytest.approx(DEFAULT_RUN["sft"] / 10)
+
+
+def test_time_left_goes_down_while_a_stage_says_nothing_and_a_late_one_slows_the_rest(clock):
+    run = RunProgress({"teacher": 60.0, "finetuning": 100.0}, ["teacher", "finetuning"], now=clock)
     run.begin("teacher")
-    assert run.left() == 120
-    run.end("teacher", 180)
-    run.begin("finetuning")
-    assert run.left() == 2 * 20  # 240 s against 120, with the minute that counts beforehand
-    assert "finetuning begins, 4:00 left of the run" in capsys.readouterr().err
-    run.begin("a stage of somebody else's")
-    assert run.left() == 0
+    before = run.left()
+    clock.seconds += 30
+    assert run.left() == pytest.approx(before - 30)
+    clock.seconds += 90  # twice as long as expected by now
+    assert run.pace() == pytest.approx((120 + 16) / (60 + 16))
+    assert run.left() > 100 * 1.7
+
+
+def test_what_a_stages_own_bar_foresees_counts(clock):
+    run = RunProgress({"teacher": 60.0, "finetuning": 100.0}, ["teacher", "finetuning"], now=clock)
+    run.begin("teacher")
+    clock.seconds += 30
+    run.ahead(150)
+    assert run.left() >= 150 + 100 * run.pace()
+    assert run.pace() > 2
+
+
+def test_a_bar_says_what_is_left_of_the_run(capsys):
+    expect_run(dict.fromkeys(DEFAULT_RUN, 600.0), ["teacher", "finetuning"])
+    module.current_run().begin("teacher")
+    show = progress("training the teacher", every_seconds=0)
+    for done in (1, 2):
+        show(done, 4)
+    module.current_run().end("teacher", 1.0)
+    begun, first, _ = capsys.readouterr().err.splitlines()
+    assert begun.startswith("  teacher begins, 20:1")
+    assert first.startswith("  training the teacher: 1/4, 0:00 so far, 20:1")
+    assert first.endswith(" left of the run")
+
+
+@pytest.mark.slow
+def test_a_stage_without_a_bar_is_not_silent(capsys, monkeypatch):
+    monkeypatch.setattr(module, "SILENCE", 0.5)
+    run = RunProgress({"teacher": 60.0}, ["teacher"])
+    run.begin("teacher")
+    time.sleep(2.5)
+    run.end("teacher", 2.5)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "so far" in line]
+    left = [line.split()[4] for line in lines]
+    assert len(left) >= 2
+    assert left == sorted(left, reverse=True)
+    assert left[0] != left[-1]

@@ -62,7 +62,7 @@ def postgres(programs: Path) -> Generator[str]:
         command = [str(programs / "postgres"), "-D", str(folder / "data"), *options]
         server = subprocess.Popen(command, user=account, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         ready = [str(programs / "pg_isready"), "-h", str(folder), "-q"]
-        _wait(lambda: subprocess.run(ready, check=False).returncode == 0, 120)
+        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, 120)
         for name in ("mlflow", "auth"):
             run(str(programs / "createdb"), "-h", str(folder), "-U", "reft", name)
         yield f"postgresql://reft@/NAME?host={folder}"
@@ -141,7 +141,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.folder
             )
-        _wait(lambda: answers(f"{self.address}/health"), 240)
+        wait_until(lambda: answers(f"{self.address}/health"), 240)
 
     def kill(self) -> None:
         """SIGKILL to the server and its workers, as a machine that loses power."""
@@ -168,7 +168,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait(ready, seconds: float) -> None:
+def wait_until(ready, seconds: float) -> None:
+    """Wait for it to be so; raises TimeoutError."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:

@@ -5,6 +5,8 @@ import multiprocessing
 import re
 import shlex
 import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -144,6 +146,21 @@ def test_a_lock_whose_holder_was_killed_is_taken_over(student, monkeypatch):
         promote("s", "champion", "me", version=version)
     monkeypatch.setattr(lock, "LOCK_SECONDS", 0.0)
     assert promote("s", "champion", "me", version=version)[1] == version
+
+
+def test_a_clock_set_back_neither_holds_a_lock_for_hours_nor_disorders_the_log(student, monkeypatch):
+    for content in "ab":
+        promote("s", "champion", "me", version=student(content))
+    MlflowClient().create_registered_model("s--promotion-lock", tags={"held": repr(time.time()), "holder": "killed"})
+    earlier = datetime.now(UTC) - timedelta(hours=1)
+    monkeypatch.setattr(lock, "time", SimpleNamespace(time=earlier.timestamp))
+    monkeypatch.setattr(promotion, "datetime", SimpleNamespace(now=lambda _: earlier))
+    assert promote("s", "champion", "me", version="1")[1] == "1"
+    entries, aliases = history("s")
+    assert [(entry.number, entry.version) for entry in entries] == [(1, "1"), (2, "2"), (3, "1")]
+    assert entries[2].time < entries[1].time  # as the clock said
+    assert promotion.astray(entries, aliases) == []
+    assert rollback("s", "me")[1] == "2"
 
 
 def test_what_is_not_there_is_named(store):

@@ -17,4 +17,5 @@ def values(result: RunResult) -> dict[str, Any]:
         "unusable": len(validated.quarantined),
         "first": validated.quarantined[:SHOWN],
         "checks": validated.checks,
+        "docs": validated.docs is not None,
     }
