@@ -44,18 +44,10 @@ def report(
     """
     note_reused()
     folder = Path(settings.tracking.runs_folder) / "latest"
-    models = {
-        "student": {
-            "registered_name": registered["registered_name"],
-            "version": registered["version"],
-            "path": str(folder / "student"),
-        },
-        "base": resolve_model(settings.model.name),
-        "teacher": str(folder / "teacher"),
-    }
     summary = build_summary(
-        filtered, evaluation, settings.data.task, cost=costs_of_run(), models=models, verdict=verdict
-    )
+        filtered, evaluation, settings.data.task, cost=costs_of_run(), verdict=verdict,
+        models=_models(folder, registered, base=settings.model.name),
+    )  # fmt: skip
     histories = {"teacher": teacher.history, "student": student.history, **({"sft": sft.history} if sft else {})}
     page = render_report(
         RunResult(
@@ -72,6 +64,16 @@ def report(
     log_folder(folder / "summary.json", "report")
     print(f"\n{table(summary)}\n\nreport: {folder / 'report.html'} (reft show: this again)", flush=True)
     return HTMLString(page)
+
+
+def _models(folder: Path, registered: dict[str, str], *, base: str) -> dict[str, Any]:
+    """Where a run's models are found."""
+    version = {name: registered[name] for name in ("registered_name", "version")}
+    return {
+        "student": {**version, "path": str(folder / "student")},
+        "base": resolve_model(base),
+        "teacher": str(folder / "teacher"),
+    }
 
 
 def _leave_files(

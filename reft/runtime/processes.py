@@ -63,6 +63,20 @@ def _runs(pid: int) -> bool:
     return False
 
 
+def stop_on_signals() -> None:
+    """SIGINT and SIGTERM end this process as an exit does, so that nothing temporary stays; a second one at once."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        said = f"stopped by {signal.Signals(number).name}: start the same command again; a scan resumes\n"
+        os.write(sys.stderr.fileno(), said.encode())
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
 @contextmanager
 def on_sigterm(tell: Callable[[], object]) -> Generator[None]:
     """A process that is told to go tells its work, once; then whoever handled the signal before is told.

@@ -1,0 +1,55 @@
+"""A command that is told to stop says so, leaves nothing half-made, and works when it is started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.factories import build_scorer, row, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(folder, *command):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "reft.cli", *map(str, command)],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["validate", "scan"])
+def test_a_signal_ends_a_command_cleanly(tmp_path, tiny_model, name, number):
+    (tmp_path / "tmp").mkdir()
+    rows = write_jsonl(tmp_path / "rows.jsonl", [row(f"question {i}", "answer") for i in range(30_000)])
+    if name == "scan":
+        (tmp_path / "made").mkdir()
+        options, begun = ["--teacher", build_scorer(tmp_path / "made", tiny_model), "--fpr", "0.05"], ".scan-*"
+    else:
+        profile = {"parameters": {"settings": {"model": {"name": tiny_model}, "data": {"task_test": None}}}}
+        (tmp_path / "run.yaml").write_text(json.dumps(profile))
+        options, begun = ["--config", tmp_path / "run.yaml"], ".validate-*"
+    process = start(tmp_path, name, rows, "--out", tmp_path / "out", *options)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out").glob(begun)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name}: start the same command again" in said
+    assert "Traceback" not in said
+    assert not list((tmp_path / "out").glob(".validate-*"))
+    assert not list((tmp_path / "tmp").glob("reft-*"))
+    write_jsonl(rows, [row(f"question {i}", "answer") for i in range(60)])
+    again = start(tmp_path, name, rows, "--out", tmp_path / "out", *options)
+    again.communicate(timeout=120)
+    assert again.returncode in (0, 3)
