@@ -60,8 +60,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     # Distilled from what the teacher predicted beforehand, or from the teacher itself.
     labels, online = None, trained
     if s.finetuning.distillation == "stored":
-        labels = soft_labels(trained, s.model, provider, settings=s.soft_labels, key=key["soft_labels"])
-        online = None
+        online, labels = None, soft_labels(trained, s.model, provider, settings=s.soft_labels, key=key["soft_labels"])
     # What a training on this machine does not read must not miss its cache.
     cluster = s.cluster if s.finetuning.launcher == "trainjob" else ClusterSettings()
     student = finetuning(

@@ -1,9 +1,11 @@
 """Files that are whole or not there."""
 
+from pathlib import Path
+
 import pytest
 
 from reft.errors import StorageError
-from reft.storage.artifacts import read_json, write_json
+from reft.storage.artifacts import SCRATCH, read_json, scratch, write_json, written
 
 
 def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -34,3 +36,31 @@ def test_a_file_that_cannot_be_read_is_told_in_words_of_its_reader(tmp_path, con
     with pytest.raises(StorageError) as error:
         read_json(path)
     assert str(error.value).startswith(f"{said}\n  where: {path}\n  remedy: {remedy}")
+
+
+def test_scratch_folders_of_the_dead_go_and_those_of_the_living_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f"{SCRATCH}killed" / "half").mkdir(parents=True)
+    (tmp_path / "reft-of-somebody-else").mkdir()
+    with scratch("first") as first, scratch("second") as second:
+        (first / "some").write_text("thing")
+        assert sorted(tmp_path.iterdir()) == sorted([first, second, tmp_path / "reft-of-somebody-else"])
+        assert (first / "some").read_text() == "thing"
+    assert [path.name for path in tmp_path.iterdir()] == ["reft-of-somebody-else"]
+
+
+def test_only_what_is_about_the_disk_becomes_an_error_about_it(tmp_path):
+    with pytest.raises(FileNotFoundError), written(tmp_path):
+        Path("no such file").read_text()
+    with pytest.raises(RuntimeError, match="something else"), written(tmp_path):
+        raise RuntimeError("something else")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"Not a directory[\s\S]*file[\s\S]*remedy: buy another"):  # noqa: SIM117
+        with written(tmp_path / "file", "buy another"):
+            raise RuntimeError("in a library's own words")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_device_is_named(tmp_path):
+    with pytest.raises(StorageError, match=r"No space left on device[\s\S]*free some disk space"), written(tmp_path):
+        Path("/dev/full").write_text("anything")
