@@ -12,6 +12,10 @@ import reft.moved
 OLD: dict[str, list[str]] = json.loads(Path("tests/old_names.json").read_text())
 # Without a successor of the same kind; CHANGELOG.md says what does their work now.
 GONE = {
+    # The lock's maker is looked for.
+    "reft.distillation.launch": {"COMPILING_SECONDS", "forget_dead_builds"},
+    # The checks have a page of our own.
+    "reft.validation.expectations": {"FOREIGN", "STYLE"},
     # A setting: `validation.max_expansion`.
     "reft.conversations.containers": {"HIGHEST_EXPANSION"},
     # Formats are told by pairs of keys; a language by its letters and how sure the classifier is.

@@ -119,7 +119,7 @@ def test_a_scorer_is_found_by_its_files_name(scorer):
         load_scorer("refusal_feature", replace(inputs, options={"kind": "x"}))
     with pytest.raises(ConfigurationError, match=r"(?s)modle.*it takes model, kind, template"):
         load_scorer("guard", replace(inputs, options={"modle": "x"}))
-    with pytest.raises(ConfigurationError, match=r"filtering\.scorer.*no such scorer"):
+    with pytest.raises(ConfigurationError, match=r"filtering\.scorer: there is no scorer bouncer"):
         parse_settings({"filtering": {"scorer": "bouncer"}})
 
 
