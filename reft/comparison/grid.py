@@ -1,7 +1,6 @@
 """Running the grid: each cell once, its result kept under the fingerprint of all that made it."""
 
 import sys
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -27,7 +26,7 @@ from reft.keys.stages import method_part, scorer_parts
 from reft.models.default_model import resolve_model
 from reft.models.memory import collect_garbage
 from reft.runtime.progress import progress
-from reft.storage.artifacts import read_json, write_json, write_text
+from reft.storage.artifacts import read_json, scratch, write_json, write_text
 from reft.storage.fingerprint import of_path, of_text
 from reft.teacher.preparation import start_model
 
@@ -193,8 +192,8 @@ class Grid:
         if self._keeps_adapter(cell):
             yield self._path(cell).with_suffix("")
             return
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
+        with scratch("cell") as folder:
+            yield folder
 
 
 def _failed(path: Path) -> Path:

@@ -15,6 +15,7 @@ from reft.runtime.progress import Report
 from reft.statistics import Interval, mean_rate, rate
 
 SHOWN = 3
+LEAST_ROWS = 5  # of a source or kind, on average
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,7 @@ def scores_of(
     """Every measure of answers that a model gave; a model that reads them need not be held beside it."""
     found = outcomes(sets, answers, is_language=is_language)
     pairs = {name: list(zip(asked_of(name, sets), hits, strict=True)) for name, hits in found.items()}
-    sources = {name: _by("source", asked) for name, asked in pairs.items()}
-    kinds = {name: _by("kind", asked) for name, asked in pairs.items()}
+    sources, kinds = ({name: _by(what, asked) for name, asked in pairs.items()} for what in ("source", "kind"))
     return ModelScores(
         rates={name: mean_rate(list(sources[name].values()) or [hits]) for name, hits in found.items()},
         by_source=_rates(sources),
@@ -85,11 +85,16 @@ def scores_of(
 
 
 def _by(what: str, asked: Sequence[tuple[Conversation, bool]]) -> dict[str, list[bool]]:
-    """A measure's outcomes by where its questions come from, or by what they are; empty where one is not known."""
+    """A measure's outcomes by where its questions come from, or by what they are.
+
+    Empty where one is not known, or where the groups are hardly larger than a row: then the field is a text of each
+    row's own (a sentence to translate), and names no group.
+    """
     groups: dict[str, list[bool]] = defaultdict(list)
     for row, hit in asked:
         groups[getattr(row, what)].append(hit)
-    return {} if "" in groups else dict(sorted(groups.items()))
+    no_groups = "" in groups or len(groups) * LEAST_ROWS > len(asked)
+    return {} if no_groups else dict(sorted(groups.items()))
 
 
 def _rates(groups: Mapping[str, Mapping[str, list[bool]]]) -> dict[str, dict[str, Interval]]:

@@ -109,7 +109,7 @@ def outcomes(
 
 
 def asked_of(name: str, asked: EvaluationSets) -> list[Conversation]:
-    """The questions that a measure's outcomes are about, in their order; of a judge's those to harmful prompts."""
+    """The questions that a measure's outcomes are about, in their order."""
     measure = measure_of(name)
     return [row for group in measure.groups for row in vars(asked)[group]] if measure else []
 

@@ -10,9 +10,8 @@ import codecs
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 from confusable_homoglyphs import confusables
@@ -160,31 +159,25 @@ def _is_mixed(word: str) -> bool:
     return any(c.isalpha() for c in inner) and any(c in "013457@$!|" for c in inner)
 
 
-JSON, JSON_TRIES = re.compile(r"[\[{]"), 16
+# A string of JSON: it stands behind one of its signs, so that a quotation in a sentence is seldom one.
+JSON_STRING = re.compile(r"""[\[{,:]\s*("(?:[^"\\]|\\.)*")""", re.DOTALL)
 
 
 def _json(text: str) -> str | None:
-    """The strings of JSON inside a text (a tool's description, say), a line each: its syntax dilutes what they say."""
-    found: list[str] = []
-    begin, tries = 0, 0
-    while tries < JSON_TRIES and (opening := JSON.search(text, begin)):  # what is no JSON may hold many brackets
-        try:
-            value, begin = json.JSONDecoder().raw_decode(text, opening.start())
-            found += _strings(value)
-        except (ValueError, RecursionError):
-            begin, tries = opening.end(), tries + 1
-    return "\n".join(found) or None
+    """The strings of JSON inside a text (a tool's description, say) that have several words, a line each.
+
+    JSON's own signs dilute what they say. Strings are looked for, not JSON that is right as a whole: no stray bracket
+    hides one.
+    """
+    found = (_unescaped(match[1]) for match in JSON_STRING.finditer(text))
+    return "\n".join(string for string in found if " " in string.strip()) or None
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Strings of several words, keys too; in the order written."""
-    if isinstance(value, str):
-        if " " in value.strip():
-            yield value
-    elif isinstance(value, dict | list):
-        inner = (part for pair in value.items() for part in pair) if isinstance(value, dict) else iter(value)
-        for part in inner:
-            yield from _strings(part)
+def _unescaped(literal: str) -> str:
+    try:
+        return json.loads(literal, strict=False)
+    except ValueError:
+        return literal[1:-1]
 
 
 # Enough of English to tell a decoded sentence from noise.

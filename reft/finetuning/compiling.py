@@ -66,8 +66,11 @@ class Compilations:
         elif not is_dead(lock):
             self._say(f"waiting for another compilation of {lock.parent.name}, on another machine or by another user")
         elif (found := (lock, made.st_ino, made.st_mtime_ns)) in before:
-            lock.unlink()
-            self._say(f"a compilation of {lock.parent.name} was killed: its lock is taken away")
+            try:
+                lock.unlink()
+                self._say(f"a compilation of {lock.parent.name} was killed: its lock is taken away")
+            except PermissionError:
+                self._say(f"a compilation of {lock.parent.name} was killed: ask whoever owns {lock} to delete it")
         else:
             self._dead.add(found)
 

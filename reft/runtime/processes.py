@@ -1,5 +1,6 @@
 """Processes that share a work, and that end with whoever started them."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from types import FrameType
 
 import psutil
 
+LOG = logging.getLogger(__name__)
 LAUNCHER = "REFT_LAUNCHER"
+ENDING_SECONDS = 60.0
 
 
 def new_mark() -> str:
@@ -32,12 +35,19 @@ def marked(process: psutil.Process) -> str | None:
 
 
 def end_marked(mark: str) -> None:
-    """Kill all processes on this machine that carry the mark but this one; returns when they are gone."""
+    """Kill all processes on this machine that carry the mark but this one; returns when they are gone.
+
+    One that the system cannot end (it waits for a driver or a server) is named after a minute, and left.
+    """
+    until = time.monotonic() + ENDING_SECONDS
     while found := [p for p in psutil.process_iter() if p.pid != os.getpid() and marked(p) == mark]:
         for process in found:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(found, timeout=10)
+        if time.monotonic() > until:
+            LOG.warning("processes that would not end: %s", ", ".join(str(process.pid) for process in found))
+            return
 
 
 def end_with_launcher() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 from reft.errors import ReftError, StorageError, explain
 
 SCRATCH = "reft-scratch-"
-# A disk says these whichever file it was; other errors must be about a file of the folder in question.
+# A disk says these whichever file it was; for other errors the folder in question is tried.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 REMEDY = "free some disk space or choose another folder"
 
@@ -46,13 +46,17 @@ def scratch_folder(name: str) -> Path:
 
 
 @contextmanager
-def scratch(name: str) -> Generator[Path]:
-    """The same for the time of a block.
+def scratch(name: str, within: Path | None = None) -> Generator[Path]:
+    """The same for the time of a block; `within` another folder than the system's temporary one, hidden there.
 
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    folder, held = held_folder(_temporary(), f"{SCRATCH}{name}-")
+    if within is None:
+        folder, held = held_folder(_temporary(), f"{SCRATCH}{name}-")
+    else:
+        forget_dead(within, f".{SCRATCH}{name}-")
+        folder, held = held_folder(within, f".{SCRATCH}{name}-")
     try:
         yield folder
     finally:
@@ -62,7 +66,10 @@ def scratch(name: str) -> Generator[Path]:
 
 
 def _temporary() -> Path:
-    root = Path(tempfile.gettempdir())
+    try:
+        root = Path(tempfile.gettempdir())
+    except OSError as error:
+        raise StorageError(explain("no temporary folder can be written", "TMPDIR", REMEDY)) from error
     forget_dead(root, SCRATCH)
     return root
 
@@ -78,6 +85,8 @@ def held_folder(root: Path, prefix: str) -> tuple[Path, int | None]:
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
         if (held := _hold(folder)) is not None:
             return folder, held
+        with suppress(OSError):
+            folder.rmdir()
     folder.mkdir(exist_ok=True)
     return folder, None
 
@@ -114,9 +123,11 @@ def written(folder: Path, remedy: str = REMEDY) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, ReftError) or not (why := _about_disk(error, folder)):
+        if isinstance(error, ReftError) or not (found := _about_disk(error, folder)):
             raise
-        raise StorageError(explain(f"could not write: {why}", str(folder), remedy)) from error
+        why, where = found
+        remedy = remedy if where == folder else REMEDY
+        raise StorageError(explain(f"could not write: {why}", str(where), remedy)) from error
 
 
 def why_not_writable(folder: Path) -> str | None:
@@ -132,12 +143,13 @@ def why_not_writable(folder: Path) -> str | None:
     return None
 
 
-def _about_disk(error: Exception, folder: Path) -> str | None:
-    if isinstance(error, OSError) and error.errno is not None:
-        named = Path(os.fsdecode(error.filename)).absolute() if error.filename else None
-        if error.errno in FULL or (named and named.is_relative_to(folder.absolute())):
-            return error.strerror
-    return why_not_writable(folder)  # PyTorch and safetensors have no numbers for it
+def _about_disk(error: Exception, folder: Path) -> tuple[str, Path] | None:
+    """(what the system says, where); None where the error is about something else."""
+    if isinstance(error, OSError) and error.errno in FULL and error.strerror:
+        named = Path(os.fsdecode(error.filename)).absolute() if error.filename else folder.absolute()
+        return error.strerror, folder if named.is_relative_to(folder.absolute()) else named.parent
+    why = why_not_writable(folder)  # PyTorch and safetensors have no numbers for it
+    return (why, folder) if why else None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -17,16 +17,17 @@ def seal(folder: Path) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / SEAL)
-    write_json(folder / SEAL, {file.relative_to(folder).as_posix(): _digest(file) for file in files})
+    write_json(folder / SEAL, {name: _digest(folder / name) for name in _files(folder)})
 
 
 def require_sealed(folder: Path, remedy: str) -> None:
-    """See that every file is as it was when the folder was sealed; one without a seal, from before there were any,
+    """See that every file is as it was when the folder was sealed, and that none came. Hidden files do not count.
+
+    It guards against accidents: whoever can write the folder can seal it anew. A folder from before there were seals
     is taken with a warning.
 
     Raises:
-        StorageError: naming the files that were changed or are gone.
+        StorageError: naming the files that were changed, are gone, or are new.
     """
     if not (folder / SEAL).is_file():
         LOG.warning("%s has no %s: whether a file was changed since it was written cannot be told", folder, SEAL)
@@ -36,10 +37,17 @@ def require_sealed(folder: Path, remedy: str) -> None:
         raise StorageError(explain("not a list of digests", str(folder / SEAL), remedy))
     gone = [name for name in digests if not (folder / name).is_file()]
     changed = [name for name in digests if name not in gone and _digest(folder / name) != digests[name]]
-    said = [f"{what}: {', '.join(names[:5])}" for what, names in (("changed", changed), ("gone", gone)) if names]
+    new = [name for name in _files(folder) if name not in digests]
+    found = (("changed", changed), ("gone", gone), ("new", new))
+    said = [f"{what}: {', '.join(names[:5])}" for what, names in found if names]
     if said:
         what = f"not as it was written ({'; '.join(said)})"
         raise StorageError(explain(what, str(folder), remedy))
+
+
+def _files(folder: Path) -> list[str]:
+    files = (file for file in folder.rglob("*") if file.is_file() and file != folder / SEAL)
+    return sorted(file.relative_to(folder).as_posix() for file in files if not file.name.startswith("."))
 
 
 def _digest(file: Path) -> str:

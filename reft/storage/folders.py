@@ -9,35 +9,49 @@ from pathlib import Path
 
 from reft.storage.artifacts import forget_dead, held_folder, written
 
+NEW, OLD = ".reft-new-", ".reft-old-"
+
 
 @contextmanager
 def replaced_folder(folder: Path) -> Generator[Path]:
     """A new folder to fill; it takes the place of `folder` when the block ends well, else the old one stays as it is.
 
-    Of several at once the last to end stays. What a killed process was filling goes with the next one.
+    Of several at once the last to end stays. What a killed process was filling goes with the next one, and the old
+    folder comes back where it was killed between putting that aside and putting the new one there.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    prefix = f".{folder.name}-"
+    prefix = f"{NEW}{folder.name}-"
     with written(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
     forget_dead(folder.parent, prefix)
-    fresh, held = held_folder(folder.parent, prefix)
+    scratch, held = held_folder(folder.parent, prefix)
     try:
         with written(folder.parent):
-            fresh.chmod(0o777 & ~_umask())  # a temporary folder is for its owner alone
+            fresh = scratch / folder.name  # whose rights are those of any new folder, not those of a temporary one
+            fresh.mkdir()
             yield fresh
             _take_place(fresh, folder)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         if held is not None:
             os.close(held)
 
 
+def _tidy(folder: Path) -> None:
+    """A folder that was put aside comes back where nothing has taken its place, and goes otherwise."""
+    for aside in folder.parent.glob(f"{OLD}{folder.name}-*"):
+        with suppress(OSError):
+            if not folder.exists():
+                os.rename(aside, folder)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def _take_place(fresh: Path, folder: Path) -> None:
     while True:
-        aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+        aside = folder.with_name(f"{OLD}{folder.name}-{uuid.uuid4().hex}")
         with suppress(FileNotFoundError):
             os.rename(folder, aside)
         try:
@@ -51,9 +65,3 @@ def _take_place(fresh: Path, folder: Path) -> None:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return
-
-
-def _umask() -> int:
-    now = os.umask(0)
-    os.umask(now)
-    return now

@@ -6,7 +6,6 @@ and its address: the version's files, whose digests a promotion verifies, stay a
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from reft.errors import StorageError, explain
 from reft.gate.gate import Champion
-from reft.storage.artifacts import write_json
+from reft.storage.artifacts import scratch, write_json
 from reft.tracking.registry import LOGGED, gate_of
 from reft.tracking.server import asking
 
@@ -30,8 +29,8 @@ def record_evaluation(name: str, version: str, evaluation: Champion) -> None:
     """Keep a version's evaluation anew; one on the same rows is replaced."""
     client = MlflowClient()
     kept = client.create_logged_model(_experiment_of(client.get_model_version(name, version)), FOLDER)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{evaluation.rows}.json"
+    with scratch("evaluation") as folder:
+        path = folder / f"{evaluation.rows}.json"
         write_json(path, vars(evaluation))
         client.log_model_artifact(kept.model_id, str(path))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -80,8 +79,8 @@ def _evaluated(name: str, version: str, rows: str) -> dict[str, Any] | None:
         return None
     digest, _, address = tag.partition(" ")
     address = address or f"runs:/{found.run_id}/{FOLDER}/{rows}.json"  # until 0.2
-    with tempfile.TemporaryDirectory() as folder:
-        content = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=folder)).read_bytes()
+    with scratch("evaluation") as folder:
+        content = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))).read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
         remedy = "somebody changed it: judge the version anew with reft evaluate"
         raise StorageError(explain("an evaluation is not the one that was written down", address, remedy))

@@ -111,6 +111,8 @@ class Guard:
 
     async def _answer(self, scope: Message, body: "_Body", send: Send) -> None:
         request, headers = Request(self._limits), dict(scope["headers"])
+        if sum(name == b"content-type" for name, _ in scope["headers"]) > 1:  # another one might be believed behind us
+            raise refused("more than one content type", "request", "send application/json")
         if (kind := headers.get(b"content-type", b"").decode("latin-1")).split(";")[0].strip() != "application/json":
             # A table in Parquet or CSV may be far larger than its bytes.
             raise refused(f"content type {kind[:100]!r}", "request", "send application/json")

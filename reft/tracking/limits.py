@@ -75,7 +75,10 @@ def check_body(body: bytes, limits: Limits) -> None:
 
 def _rows(asked: dict[str, Any]) -> int:
     split = asked.get("dataframe_split")
-    tables = [asked.get(name) for name in _LISTS] + ([split.get("data")] if isinstance(split, dict) else [])
+    if isinstance(split, dict) and not isinstance(split.get("data"), list):  # one value is repeated all over the table
+        raise refused("'data' is no list", "dataframe_split", "give a list of rows")
+    parts = [split.get(name) for name in ("data", "index")] if isinstance(split, dict) else []
+    tables = [*(asked.get(name) for name in _LISTS), *parts]
     columns = [column for table in tables if isinstance(table, dict) for column in table.values()]
     return max((len(part) for part in (*tables, *columns) if isinstance(part, list | dict)), default=1)
 

@@ -6,7 +6,7 @@ So it works for everybody who uses the same server, whatever database that has.
 import shlex
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,7 +93,7 @@ def _take_over(client: MlflowClient, name: str, token: str, *, claim: Claim) -> 
     found = _tags(client, lock)
     busy = PromotionError(explain(_holder(found), name, _again(name, claim)))
     # One from the future is as old as one from the past: somebody's clock was set back since.
-    if not found or abs(time.time() - float(found.get("held", "0"))) < LOCK_SECONDS:
+    if not found or abs(time.time() - _held(found)) < LOCK_SECONDS:
         raise busy
     aside = f"{lock}-{found.get('holder', 'unknown')}"
     try:
@@ -120,11 +120,20 @@ def _tags(client: MlflowClient, lock: str) -> dict[str, str]:
         return {}
 
 
+def _held(tags: Mapping[str, str]) -> float:
+    """Since when, in seconds of the epoch; what is no time is long ago, so that such a lock holds nobody up."""
+    with suppress(ValueError, OverflowError, OSError):
+        since = float(tags.get("held", "0"))
+        datetime.fromtimestamp(since, UTC)
+        return since
+    return 0.0
+
+
 def _holder(tags: dict[str, str]) -> str:
     """Who was first, doing what, since when."""
     if not tags:
         return "somebody else was promoting, and has just finished"
-    since = datetime.fromtimestamp(float(tags.get("held", "0")), UTC).isoformat(sep=" ", timespec="seconds")
+    since = datetime.fromtimestamp(_held(tags), UTC).isoformat(sep=" ", timespec="seconds")
     return f"{tags.get('by', 'somebody else')} was first: {tags.get('doing', 'promoting')} since {since}"
 
 

@@ -5,7 +5,6 @@ the same server.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from reft.errors import PromotionError, explain
 from reft.promotion.audit_log import BEGINNING, Entry, tampered, verify
+from reft.storage.artifacts import scratch
 from reft.tracking.lock import Claim, alone
 from reft.tracking.server import MISSING, asking
 from reft.tracking.version_files import require_files
@@ -173,8 +173,8 @@ def _decision(entry: Entry) -> tuple[str, ...]:
 def _verified_files(version: ModelVersion) -> str:
     require_files(version)
     recorded = version.tags.get(FILES, "")
-    with tempfile.TemporaryDirectory() as folder:
-        here = Path(mlflow.artifacts.download_artifacts(artifact_uri=str(version.source), dst_path=folder))
+    with scratch("files") as folder:
+        here = Path(mlflow.artifacts.download_artifacts(artifact_uri=str(version.source), dst_path=str(folder)))
         actual = digest_of_files(here)
     if actual != recorded:
         where, remedy = f"{version.name} version {version.version}", "do not serve it: register the student again"

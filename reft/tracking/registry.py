@@ -1,7 +1,6 @@
 """Registering the student in the MLflow model registry."""
 
 import json
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests import RequestException
 
+from reft.storage.artifacts import scratch
 from reft.tracking.promotion import CANDIDATE, CHAMPION, FILES, PASSED, digest_of_files
 from reft.tracking.server import MISSING, TAKEN, asking
 from reft.tracking.serving import make_servable
@@ -130,19 +130,19 @@ def gate_of(name: str, version: str) -> dict[str, Any]:
     """What the gate knew of a version when it was registered: its verdict, outcomes and the digest of the rows."""
     found = MlflowClient().get_model_version(name, version)
     require_files(found)
-    with tempfile.TemporaryDirectory() as folder:
-        path = mlflow.artifacts.download_artifacts(artifact_uri=f"{found.source}/{GATE}", dst_path=folder)
+    with scratch("files") as folder:
+        path = mlflow.artifacts.download_artifacts(artifact_uri=f"{found.source}/{GATE}", dst_path=str(folder))
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 @contextmanager
 def files_of(name: str, version: str) -> Generator[Path]:
     """A copy of a version's files, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch("files") as folder:
         with asking("read a version's files"):
             found = MlflowClient().get_model_version(name, version)
             require_files(found)
-            here = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), dst_path=folder)
+            here = mlflow.artifacts.download_artifacts(artifact_uri=str(found.source), dst_path=str(folder))
         yield Path(here)
 
 

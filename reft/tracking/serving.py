@@ -115,10 +115,12 @@ class ChatModel:
             raise refused(f"{limit!r} is no number of tokens", "max_new_tokens", "give a whole number from 1 on")
         if limit > self._limits.new_tokens:
             raise over(f"{limit} tokens of an answer", "max_new_tokens", "new_tokens", limit=self._limits.new_tokens)
+        request, rows = current.get(), list(rows)
+        if request and len(rows) > self._limits.rows:
+            raise over(f"{len(rows)} rows", "request", "rows", limit=self._limits.rows)
         conversations = [_conversation(number, row) for number, row in enumerate(rows)]
         for conversation in conversations:
             self._check_size(conversation)
-        request = current.get()
         with self._in_turn():
             try:
                 encoded = encode_prompts(self._tokenizer, conversations)
@@ -151,7 +153,7 @@ class ChatModel:
 
     def _check_size(self, conversation: Conversation) -> None:
         """Refuse what cannot but be too long before it is made tokens: that takes seconds for a megabyte."""
-        letters = sum(len(message.content) for message in conversation.messages)
+        letters = sum(len(text) for message in conversation.messages for text in message.texts)
         least = max(len(conversation.messages), letters // self._token)
         if self._longest and least > self._longest:
             raise self._too_long(f"at least {least} tokens", conversation.row)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from reft.conversations.writer import count_lines, give_back, stage
 from reft.errors import StorageError, explain
 from reft.moved import keep_old_names
 from reft.runtime.progress import Report
-from reft.storage.artifacts import write_json
+from reft.storage.artifacts import scratch, write_json
 from reft.validation.expectations import suite_results
 from reft.validation.mending import mended
 from reft.validation.outputs import GROUPS, Outputs, Tally
@@ -100,11 +99,11 @@ def validate_file(
     rules = _Rules(tokenizer=tokenizer, settings=settings, max_length=max_length, columns=columns, fix=mends)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".validate-") as scratch:
-            whole = Path(scratch, "outputs")
+        with scratch("validate", out) as folder:
+            whole = folder / "outputs"
             whole.mkdir()
             with Outputs(whole, settings.max_findings) as outputs:
-                staged = stage(container, Path(scratch, "input"))
+                staged = stage(container, folder / "input")
                 unseen = _sort(staged, outputs, tally=tally, rules=rules, report=report)
             require_rows(len(tally.noted), tally.blank, path)
             give_back(container, whole, GROUPS, group_of=tally.groups_with(unseen), for_people=GROUPS[1:])

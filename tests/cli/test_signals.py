@@ -35,7 +35,7 @@ def test_a_signal_ends_a_command_cleanly(tmp_path, tiny_model, name, number):
     else:
         profile = {"parameters": {"settings": {"model": {"name": tiny_model}, "data": {"task_test": None}}}}
         (tmp_path / "run.yaml").write_text(json.dumps(profile))
-        options, begun = ["--config", tmp_path / "run.yaml"], ".validate-*"
+        options, begun = ["--config", tmp_path / "run.yaml"], ".reft-scratch-validate-*"
     process = start(tmp_path, name, rows, "--out", tmp_path / "out", *options)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "out").glob(begun)):
@@ -47,7 +47,7 @@ def test_a_signal_ends_a_command_cleanly(tmp_path, tiny_model, name, number):
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}: start the same command again" in said
     assert "Traceback" not in said
-    assert not list((tmp_path / "out").glob(".validate-*"))
+    assert not list((tmp_path / "out").glob(".reft-scratch-validate-*"))
     assert not list((tmp_path / "tmp").glob("reft-*"))
     write_jsonl(rows, [row(f"question {i}", "answer") for i in range(60)])
     again = start(tmp_path, name, rows, "--out", tmp_path / "out", *options)

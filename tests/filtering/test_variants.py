@@ -38,10 +38,14 @@ def test_strings_in_json_are_read_by_themselves():
     assert readings(hidden)["json"] == f"{REQUEST}\na key of words"
     inside = json.dumps({"arguments": json.dumps({"query": REQUEST}), "n": 1})
     assert readings(inside)["json+json"] == REQUEST
+    for stray in ("[ " * 40, "{" * 40, ', " [ ', "[1, "):
+        assert REQUEST in readings(stray + inside)["json+json"]
     assert "json" not in readings('{"id": "a1", "total": 3} and [brackets] {braces}')
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1," * 50_000 + "]" * 50_000])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "[1," * 50_000 + "]" * 50_000, ',"' + "\\" * 99_999]
+)
 def test_what_only_looks_like_json_is_no_reading(text):
     assert "json" not in readings(text)
 
