@@ -124,6 +124,17 @@ def test_rates_by_source_and_kind_and_the_mean_over_sources(tiny_model, tmp_path
     assert EvaluationReport.load(tmp_path) == report
 
 
+def test_a_source_that_is_a_text_of_each_row_names_no_group(tiny_model):
+    task = [
+        Conversation(row=i, source=f"Wo ist das Haus {i}?", messages=(Message(role="user", content="a"),))
+        for i in range(8)
+    ]
+    answers = {"harmful": [], "lookalikes": [], "ordinary": [], "task": ["b"] * 8}
+    scores = scores_of(answers, EvaluationSets([], [], [], task), load_tokenizer(tiny_model))
+    assert scores.by_source == scores.by_kind == {}
+    assert scores.rates["accuracy"] == rate([False] * 8)
+
+
 def test_the_rows_alone_make_their_digest():
     prompts = [from_prompt(f"question {i}", i) for i in range(4)]
     sets = EvaluationSets(prompts, prompts, prompts)

@@ -43,6 +43,17 @@ def test_an_edited_file_is_refused_by_name(folder, name):
         read_inputs(folder)
 
 
+def test_a_new_file_and_an_emptied_seal_are_noticed(folder):
+    (folder / ".hidden").touch()
+    read_inputs(folder)
+    (folder / "weights" / "more.json").touch()
+    with pytest.raises(StorageError, match=r"new: weights/more\.json"):
+        read_inputs(folder)
+    (folder / SEAL).write_text("{}")
+    with pytest.raises(StorageError, match="new: feature/"):
+        read_inputs(folder)
+
+
 def test_weights_are_under_the_seal_too(folder):
     (folder / "weights" / "adapter_model.safetensors").write_bytes(b"as trained")
     seal(folder)

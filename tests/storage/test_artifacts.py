@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,10 @@ def test_only_what_is_about_the_disk_becomes_an_error_about_it(tmp_path):
         Path("no such file").read_text()
     with pytest.raises(RuntimeError, match="something else"), written(tmp_path):
         raise RuntimeError("something else")
+    elsewhere = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "other" / "x.so"))
+    with pytest.raises(StorageError, match=r"No space left[\s\S]*where: .*other\n[\s\S]*choose another folder"):  # noqa: SIM117
+        with written(tmp_path / "work", "buy another"):
+            raise elsewhere
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"Not a directory[\s\S]*file[\s\S]*remedy: buy another"):  # noqa: SIM117
         with written(tmp_path / "file", "buy another"):

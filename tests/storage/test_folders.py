@@ -1,5 +1,6 @@
 """A folder of results is replaced whole or not at all."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reft.errors import StorageError
-from reft.storage.folders import replaced_folder
+from reft.storage.folders import OLD, replaced_folder
 
 
 def names(folder):
@@ -62,6 +63,30 @@ def test_of_many_at_once_one_stays_whole(tmp_path):
         thread.join()
     assert names(tmp_path) == ["latest"]
     assert (tmp_path / "latest" / "a").read_text() == (tmp_path / "latest" / "b").read_text()
+
+
+def test_what_somebody_put_beside_it_stays(tmp_path):
+    (tmp_path / ".latest-before-the-audit").mkdir()
+    fill(tmp_path / "latest", "new")
+    assert names(tmp_path) == [".latest-before-the-audit", "latest"]
+
+
+def test_killed_between_putting_the_old_aside_and_the_new_in_place_the_old_comes_back(tmp_path):
+    fill(tmp_path / "latest", "old")
+    (tmp_path / "latest").rename(tmp_path / f"{OLD}latest-0")
+    with pytest.raises(ZeroDivisionError), replaced_folder(tmp_path / "latest") as fresh:
+        (fresh / "half").write_text(str(1 / 0))
+    assert names(tmp_path) == ["latest"]
+    assert (tmp_path / "latest" / "a").read_text() == "old"
+
+
+def test_without_locks_nothing_stays_either(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    fill(tmp_path / "latest", "new")
+    assert names(tmp_path) == ["latest"]
 
 
 KILLED = """

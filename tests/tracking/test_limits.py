@@ -66,6 +66,7 @@ ROWS = [
     {"inputs": {"prompt": ["x"] * 4}},
     {"dataframe_records": [{f"n{i}": 1} for i in range(4)]},
     {"dataframe_split": {"columns": ["prompt"], "data": [["x"]] * 4}},
+    {"dataframe_split": {"columns": ["prompt"], "index": [0] * 4, "data": [["x"]]}},
 ]
 
 
@@ -74,6 +75,12 @@ def test_rows(asked):
     with pytest.raises(MlflowException, match="4 rows, more than the limit of 3"):
         check_body(json.dumps(asked).encode(), FEW)
     check_body(json.dumps(asked).encode(), FEW.model_copy(update={"rows": 4}))
+
+
+def test_a_value_that_would_be_repeated_all_over_a_table_is_refused():
+    asked = {"dataframe_split": {"index": [0] * 2, "columns": ["a", "b"], "data": "x"}}
+    with pytest.raises(MlflowException, match="'data' is no list"):
+        check_body(json.dumps(asked).encode(), FEW)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[1]", b"7", b'{"a": ' + b"9" * 5000 + b"}"])
@@ -193,6 +200,13 @@ def test_bytes(headers):
     assert wire.status == 400
     assert "4000 bytes, more than the limit of 1000" in wire.message
     assert wire.read == 4000  # who still sends would not read the answer
+
+
+def test_a_second_content_type_is_refused():
+    wire = Wire(b'{"inputs": ["x"]}', headers=[(b"content-type", b"text/csv")])
+    asyncio.run(Guard(never, FEW)(wire.scope, wire.receive, wire.send))
+    assert wire.status == 400
+    assert "more than one content type" in wire.message
 
 
 def test_requests_at_once():

@@ -163,6 +163,13 @@ def test_a_clock_set_back_neither_holds_a_lock_for_hours_nor_disorders_the_log(s
     assert rollback("s", "me")[1] == "2"
 
 
+@pytest.mark.parametrize("held", ["soon", "1e30", "nan"])
+def test_a_lock_whose_time_is_none_holds_nobody_up(student, held):
+    version = student("a")
+    MlflowClient().create_registered_model("s--promotion-lock", tags={"held": held, "holder": "damaged"})
+    assert promote("s", "champion", "me", version=version)[1] == version
+
+
 def test_what_is_not_there_is_named(store):
     for call in (lambda: promote("gone", "champion", "me"), lambda: history("gone")):
         with pytest.raises(PromotionError, match="no such registered model"):
