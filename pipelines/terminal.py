@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import zenml  # noqa: F401 (puts its own handlers in place, which have to be there before they are quieted)
+from zenml.exceptions import RunInterruptedException  # ZenML puts its own handlers in place, to be quieted
 
 from reft.runtime.quiet import LOGS, quiet_terminal
 
@@ -10,6 +10,9 @@ from reft.runtime.quiet import LOGS, quiet_terminal
 STEPS = r"Step `|Using cached version of step|Skipping step|Retrying \("
 
 
+STOPPED = "stopped: start the same command again; it goes on where it was"
+
+
 def quiet() -> Path | None:
     """Everything else into a file of this run's own."""
-    return quiet_terminal(LOGS, STEPS)
+    return quiet_terminal(LOGS, STEPS, ends={RunInterruptedException: STOPPED})

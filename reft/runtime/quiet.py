@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ class _Shown(logging.Filter):
         self.also = also
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], ReftError):
+        if record.exc_info and record.exc_info[1] and _words(record.exc_info[1]):
             return False  # said without a traceback at the end
         if record.levelno >= logging.ERROR or record.name.split(".")[0] in OURS:
             return True
@@ -69,9 +69,13 @@ class _LogFile(logging.FileHandler):
 
 _now: tuple[logging.Handler, _Shown] | None = None
 _hook_before = sys.excepthook
+# What ends a program and needs no traceback, and how it is said.
+_ends: dict[type[BaseException], str] = {ReftError: "error: {}"}
 
 
-def quiet_terminal(folder: Path = LOGS, also: str | None = None) -> Path | None:
+def quiet_terminal(
+    folder: Path = LOGS, also: str | None = None, *, ends: Mapping[type[BaseException], str] | None = None
+) -> Path | None:
     """From here on send log lines and warnings to a file of their own; its path is printed with the first.
 
     A user's error is printed without a traceback, as the command line does; the file holds the traceback.
@@ -79,11 +83,13 @@ def quiet_terminal(folder: Path = LOGS, also: str | None = None) -> Path | None:
     Args:
         folder: where the file goes.
         also: pattern of messages of libraries that are shown all the same.
+        ends: what else ends a program without a traceback, and the words for it.
 
     Returns:
         The file; None, and nothing is changed, where none can be written.
     """
     global _now, _hook_before
+    _ends.update(ends or {})
     if not _can_be_written(folder):  # a container whose files cannot be written: its own log is all there is
         return None
     path = folder / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}.log")
@@ -141,10 +147,14 @@ def loud_again() -> None:
 
 
 def _last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if isinstance(error, ReftError):
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    if words := _words(error):
+        print(words, file=sys.stderr, flush=True)
     else:
         _hook_before(kind, error, trace)
+
+
+def _words(error: BaseException) -> str | None:
+    return next((words.format(error) for kind, words in _ends.items() if isinstance(error, kind)), None)
 
 
 def _loggers() -> Iterator[logging.Logger]:
