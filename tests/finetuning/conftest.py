@@ -14,7 +14,7 @@ def job(tiny_model):
 @pytest.fixture(scope="session")
 def long(job):
     """The same job, long enough to be cut off."""
-    return change(job, epochs=8, checkpoint_every=3)
+    return change(job, epochs=40, checkpoint_every=3)
 
 
 @pytest.fixture(scope="session")

@@ -56,8 +56,8 @@ def test_killed_while_deepspeed_compiles_it_goes_through_at_the_next_start(long,
     process.kill()
     process.communicate()
     wait_for(lambda: not night.processes(), seconds=15)
-    said = night.run(long)
-    assert "was killed: its lock is taken away" in said
-    assert "compiling deepspeed_shm_comm, once" in said
+    # A rank that outlives its compilers for a moment takes the lock away itself; tests/finetuning/test_compiling.py has
+    # the lock that stays.
+    assert "compiling deepspeed_shm_comm, once" in night.run(long)
     assert (night.left(), night.processes()) == ([], [])
     assert night.result() == undisturbed
