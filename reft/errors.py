@@ -55,3 +55,10 @@ class StorageError(ReftError, OSError):
 def explain(what: str, where: str, remedy: str) -> str:
     """One message in the house's order: what is wrong, where, and what to do about it."""
     return f"{what}\n  where: {where}\n  remedy: {remedy}"
+
+
+def parts(error: Exception) -> tuple[str, str, str]:
+    """What is wrong, where, and the remedy, of a message that `explain` built; of another one it is all the first."""
+    what, _, rest = str(error).partition("\n  where: ")
+    where, _, remedy = rest.partition("\n  remedy: ")
+    return what, where, remedy

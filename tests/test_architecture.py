@@ -22,7 +22,7 @@ LAYERS: tuple[set[str], ...] = (
     {"cluster", "comparison"},
     {"cli"},
 )
-ALSO = {("plugins", "errors"), ("plugins", "wording"), ("promotion", "errors")}
+ALSO = {("config", "storage"), ("plugins", "errors"), ("plugins", "wording"), ("promotion", "errors")}
 FEW = 3  # positional parameters of ours; and a call has at most FIVE
 FIVE = 5
 

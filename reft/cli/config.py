@@ -42,8 +42,10 @@ def check_config(
 
 def _told(error: Exception) -> list[dict[str, Any]]:
     """What kept the settings from being read, in the form of `_faults_of`; the setting is "" where it is the file."""
-    what, _, remedy = str(error).partition("\n  remedy: ")
-    problems = getattr(error, "problems", ()) or [("", what.replace("\n  where: ", " in "), None)]
+    from reft.errors import parts
+
+    what, where, remedy = parts(error)
+    problems = getattr(error, "problems", ()) or [("", " in ".join(filter(None, (what, where))), None)]
     return [{"setting": name, "what": what, "line": line, "remedy": remedy} for name, what, line in problems]
 
 
@@ -51,7 +53,7 @@ def _faults_of(profile: Path) -> list[dict[str, Any]]:
     """What is wrong with what the settings name, with the line of each that the profile gives."""
     from reft.config import parse_settings
     from reft.config.file import lines_of, read_values
-    from reft.errors import ConfigurationError
+    from reft.errors import ConfigurationError, parts
 
     values, file = read_values(profile)
     settings = parse_settings(values, file)
@@ -64,8 +66,8 @@ def _faults_of(profile: Path) -> list[dict[str, Any]]:
     try:
         require_for_pipeline(settings.finetuning)
     except ConfigurationError as error:
-        what, _, rest = str(error).partition("\n  where: ")
-        faults.append(Fault(rest.partition("\n")[0], what, rest.partition("\n  remedy: ")[2]))
+        what, setting, remedy = parts(error)
+        faults.append(Fault(setting, what, remedy))
     lines = lines_of(file)
     return [
         {"setting": found.setting, "what": found.what, "line": lines.get(found.setting), "remedy": found.remedy}

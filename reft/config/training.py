@@ -7,7 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from reft.config.sections import Count, Section, Share, known_part
+from reft.errors import DataFormatError, parts
 from reft.moved import keep_old_names
+from reft.storage.files import read_small
 
 
 class LoraSettings(Section):
@@ -121,13 +123,19 @@ class FinetuningSettings(Section):
         if not isinstance(value, str):
             return value
         try:
-            return json.loads(Path(value).read_text(encoding="utf-8"))
+            return json.loads(read_small(Path(value)).decode("utf-8"))
+        except DataFormatError as error:
+            raise ValueError(f"the file {value} cannot be read: {parts(error)[0]}") from error
         except OSError as error:
-            raise ValueError(f"the file {value} cannot be read: {error.strerror or 'no such file'}") from error
+            raise ValueError(f"the file {value} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"the file {value} is not UTF-8 text") from error
-        except ValueError as error:
+        except json.JSONDecodeError as error:
             raise ValueError(f"the file {value} is not JSON: {error}") from error
+        except RecursionError as error:
+            raise ValueError(f"the file {value} is nested too deeply") from error
+        except ValueError as error:
+            raise ValueError(f"the file {value} holds a number of too many digits") from error
 
     @model_validator(mode="after")
     def _fits_together(self) -> "FinetuningSettings":

@@ -2,13 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 from yaml.reader import ReaderError
 
-from reft.errors import ConfigurationError, explain
+from reft.errors import ConfigurationError, DataFormatError, explain, parts
+from reft.storage.files import read_small
+from reft.wording import DEEPEST
+
+LONGEST = 100  # digits of a key; Python writes none of thousands
+MOST = 100_000  # keys and values of a file, those that aliases repeat as often as they stand there
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ def read_yaml(path: Path) -> YamlFile:
     """Read a file of one YAML document.
 
     Raises:
-        ConfigurationError: it is missing, no UTF-8, no YAML, or gives a key twice; names the line where it can.
+        ConfigurationError: it is missing, no file, no UTF-8, no YAML, gives a key twice, or its aliases make it
+            endless or vast; names the line where it can.
     """
     text = _text(path)
     try:
@@ -32,6 +39,9 @@ def read_yaml(path: Path) -> YamlFile:
         node = loader.get_single_node()
         if node is None:
             return YamlFile(path, None)
+        if sum(1 for _ in islice(_unfolded(node, path), MOST + 1)) > MOST:
+            what = f"more than {MOST:,} keys and values, those that aliases (*name) repeat counted each time"
+            raise _refused(what, path, "write fewer, or repeat less by aliases")
         lines = dict(_keys(node, path))
         return YamlFile(path, loader.construct_document(node), lines)
     except ConfigurationError:
@@ -58,18 +68,32 @@ def read_yaml(path: Path) -> YamlFile:
 def _text(path: Path) -> str:
     raw = b""
     try:
-        raw = path.read_bytes()
+        raw = read_small(path)
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         what = f"not UTF-8 text: byte 0x{raw[error.start]:02x} cannot be read"
         raise _refused(what, f"{path}, line {line}", "save the file as UTF-8") from error
-    except FileNotFoundError as error:
-        raise _refused("no such file", path, "correct the path; reft write-config writes one to start from") from error
-    except IsADirectoryError as error:
-        raise _refused("a folder where a file is wanted", path, "name the YAML file in it") from error
+    except DataFormatError as error:
+        what, where, remedy = parts(error)
+        hint = "" if path.exists() else "; reft write-config writes one to start from"
+        raise _refused(what, where, remedy + hint) from error
     except OSError as error:
         raise _refused(f"cannot be read: {error.strerror}", path, "name a file that may be read") from error
+
+
+def _unfolded(node: yaml.Node, path: Path, above: frozenset[int] = frozenset()) -> Iterator[yaml.Node]:
+    """Every node, those that aliases repeat each time: whatever follows the settings goes where this goes."""
+    where = f"{path}, line {node.start_mark.line + 1}"
+    if id(node) in above:
+        raise _refused("an anchor (&name) that holds its own alias (*name)", where, "take the alias out of it")
+    if len(above) > DEEPEST:
+        raise _refused("nested too deeply", where, "name a file shaped like zenml.yaml")
+    yield node
+    if isinstance(node, yaml.CollectionNode):
+        within = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        for item in within:
+            yield from _unfolded(item, path, above | {id(node)})
 
 
 def _keys(root: yaml.Node, path: Path) -> Iterator[tuple[tuple[Any, ...], int]]:
@@ -90,6 +114,8 @@ def _keys(root: yaml.Node, path: Path) -> Iterator[tuple[tuple[Any, ...], int]]:
                 if not isinstance(key, yaml.ScalarNode):
                     continue  # refused when the document is made
                 name, line = (key.tag, key.value), key.start_mark.line + 1
+                if key.tag.endswith(":int") and len(key.value) > LONGEST:
+                    raise _refused("a number of many digits where a name is wanted", f"{path}, line {line}", "name it")
                 if name in first:
                     what = f"{'.'.join(map(str, (*place, key.value)))} is given twice, first in line {first[name]}"
                     raise _refused(what, f"{path}, line {line}", "keep one of the two")

@@ -31,12 +31,16 @@ def read_overrides(path: Path) -> dict[int, Override]:
     """
     require_file(path)
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise StorageError(explain("not UTF-8 text", str(path), "save the file as UTF-8")) from error
+    for number, line in enumerate(lines):
         try:
             override = Override(**json.loads(line))
             if override.decision not in VERDICTS or not override.by or not override.reason:
                 raise ValueError("decision must be keep, quarantine or drop; by and reason must not be empty")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             remedy = 'write {"row": 0, "decision": "keep", "by": "your name", "reason": "why"}'
             raise StorageError(explain(f"not an override: {error}", f"{path}, line {number + 1}", remedy)) from error
         found[override.row] = override

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from reft.config import Settings
+from reft.errors import ConfigurationError, ReftError, explain
 from reft.models.hardware import tokens_at_once
 from reft.plan.trace import Traced, trace
 
@@ -80,9 +81,12 @@ def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, token
     Args:
         config: of the model, as transformers has it.
         tokens, answer: length of a row, and of the answer in it.
+
+    Raises:
+        ReftError: no step of such a model can be traced.
     """
     finetuning, teacher = settings.finetuning, settings.teacher
-    here = trace(config, teacher.lora, teacher.batch_size, tokens=tokens, learnt=answer, half_adapter=False)
+    here = _teaching(config, settings, tokens, answer=answer)
     weights, text = 2 * (here.frozen + (0 if teacher.lora else here.trainable)), config.get_text_config()
     at_once = tokens_at_once(torch.device("cuda"))
     passing = _passing(text, at_once) + OVERHEAD
@@ -114,6 +118,19 @@ def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, token
     working = OVERHEAD + _passing(text, 64 * tokens)
     needs.append(Need(stage="evaluation", states=weights, activations=written * cache, working=working))
     return needs
+
+
+def _teaching(config: Any, settings: Settings, tokens: int, *, answer: int) -> Traced:
+    """The teacher's step, the first of its model: what cannot be traced is told here."""
+    chosen = settings.teacher
+    try:
+        return trace(config, chosen.lora, chosen.batch_size, tokens=tokens, learnt=answer, half_adapter=False)
+    except ReftError:
+        raise
+    except Exception as error:  # the model's own code runs, and fails in its own ways
+        what = f"no step of a model of type {config.model_type} can be traced: {error!r:.200}"
+        remedy = "name a folder that save_pretrained wrote, of a decoder with PyTorch's attention"
+        raise ConfigurationError(explain(what, "its config.json", remedy)) from error
 
 
 def _finetune(student: Traced, settings: Settings, stage: int, *, gpus: int, nodes: int, working: int) -> Need:

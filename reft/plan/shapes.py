@@ -17,6 +17,9 @@ SIZES = {
     "70b": (8192, 80, 64, 8, 28672, 128256, False),
 }
 
+NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+          "vocab_size")  # fmt: skip
+
 
 def require_size(size: str) -> None:
     """Check, without a heavy library, that a plan can be made.
@@ -42,12 +45,33 @@ def model_config(size: str) -> Any:
 
     if size.lower() not in SIZES:
         try:
-            return AutoConfig.from_pretrained(size)
-        except (OSError, ValueError, KeyError) as error:
-            remedy = "name a folder that save_pretrained wrote"
+            config = AutoConfig.from_pretrained(size, trust_remote_code=False)
+            _require_shapes(config, size)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # every kind of model checks its shapes with errors of its own
+            remedy = "name a folder that save_pretrained wrote, of a model that needs no code of its own"
             raise ConfigurationError(explain("its config.json describes no known model", size, remedy)) from error
+        return config
     hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = SIZES[size.lower()]
     return LlamaConfig(
         hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
         intermediate_size=intermediate, vocab_size=vocabulary, tie_word_embeddings=tied,
     )  # fmt: skip
+
+
+def _require_shapes(config: Any, folder: str) -> None:
+    """Check that it is a language model whose shapes the plan can be made of.
+
+    Raises:
+        ConfigurationError: another kind of model, or a shape is not there.
+    """
+    from transformers import AutoModelForCausalLM
+
+    text = config.get_text_config()
+    wrong = [name for name in NEEDED if not isinstance(size := getattr(text, name, None), int) or size < 1]
+    if type(config) in AutoModelForCausalLM._model_mapping and not wrong:
+        return
+    why = f"its config.json has no {', '.join(wrong)}" if wrong else "it does not write text from left to right"
+    what = f"no plan can be made of a model of type {config.model_type}: {why}"
+    raise ConfigurationError(explain(what, folder, "name the folder of a decoder, as Llama, Qwen or Mistral"))

@@ -55,7 +55,8 @@ def trace(
     """
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by an old name
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").train()
+        kind = {"dtype": dtype, "attn_implementation": "sdpa", "trust_remote_code": False}
+        model: Any = AutoModelForCausalLM.from_config(config, **kind).train()
         if lora is not None:
             adapted: Any = wrap_lora(model, lora)
             model = adapted.to(dtype) if half_adapter else adapted

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from reft.errors import ReftError, StorageError, explain
+from reft.errors import DataFormatError, ReftError, StorageError, explain, parts
+from reft.storage.files import require_file
 
 SCRATCH = "reft-scratch-"
 # A disk says these whichever file it was; for other errors the folder in question is tried.
@@ -182,9 +183,11 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        StorageError: the file is missing or not JSON.
+        StorageError: the file is missing, no file, or not JSON.
     """
     try:
+        if path.exists():
+            require_file(path)  # a device or a pipe may never end
         return json.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError as error:
         what, remedy = (
@@ -192,15 +195,23 @@ def read_json(path: Path) -> Any:
             "is this the folder that was meant? else its run left it unfinished: run it again",
         )
         raise StorageError(explain(what, str(path), remedy)) from error
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"damaged, or not written by reft ({_where(error)})"
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else _why(error)
         remedy = "name another folder, or bring the file back: from a backup, or by running again what made it"
         raise StorageError(explain(f"could not be read: {why}", str(path), remedy)) from error
 
 
-def _where(error: ValueError) -> str:
-    """Where a file is not what it should be."""
-    return f"not JSON from line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8 text"
+def _why(error: Exception) -> str:
+    """What a file is that it should not be."""
+    if isinstance(error, DataFormatError):
+        return parts(error)[0]
+    if isinstance(error, json.JSONDecodeError):
+        why = f"not JSON from line {error.lineno}"
+    elif isinstance(error, RecursionError):
+        why = "nested too deeply"
+    else:
+        why = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "a number of too many digits"
+    return f"damaged, or not written by reft ({why})"
 
 
 @contextmanager

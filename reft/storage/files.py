@@ -12,6 +12,7 @@ from reft.storage.fingerprint import of_path
 
 KINDS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
          stat.S_IFDIR: "a folder"}  # fmt: skip
+SMALL = 4 << 20  # bytes; far more than anybody writes by hand
 
 
 def require_file(path: Path) -> None:
@@ -24,10 +25,26 @@ def require_file(path: Path) -> None:
         return
     try:
         kind = KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no path holds a zero byte
         raise DataFormatError(explain("no such file", str(path), "correct the path")) from None
     remedy = "name a file" if kind == "a folder" else "name a file; what it would give, write into one first"
     raise DataFormatError(explain(f"{kind}, not a file", str(path), remedy))
+
+
+def read_small(path: Path, most: int = SMALL) -> bytes:
+    """The content of a file that people write by hand.
+
+    Raises:
+        DataFormatError: as `require_file`; or there are more than `most` bytes.
+        OSError: it may not be read.
+    """
+    require_file(path)
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        what = f"more than the {most:,} bytes that are read of such a file"
+        raise DataFormatError(explain(what, str(path), "is it the file that was meant? else make it smaller"))
+    return content
 
 
 def local_copy(address: str, folder: Path) -> Path:

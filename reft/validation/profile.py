@@ -10,7 +10,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 from reft.config import DataSettings, ModelSettings, Settings
 from reft.conversations.formats import column_names
 from reft.conversations.templates import TemplateChoice
-from reft.errors import ModelError, ReftError
+from reft.errors import ModelError, ReftError, parts
 from reft.models.default_model import resolve_model
 from reft.models.folders import faults_of_folder
 from reft.storage.files import is_hub_id
@@ -99,8 +99,8 @@ def _prompts(data: DataSettings, name: str) -> Generator[Fault, None, frozenset[
     try:
         return prompts_of(Path(path), column_names(data.columns) if name == "user" else None)
     except ReftError as error:
-        what, _, rest = str(error).partition("\n  where: ")
-        yield Fault(f"data.{name}", f"{what} ({path})", rest.partition("\n  remedy: ")[2] or "mend the file")
+        what, _, remedy = parts(error)
+        yield Fault(f"data.{name}", f"{what} ({path})", remedy or "mend the file")
         return frozenset()
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["Problem", "not_finite", "problems_of", "shown", "unknown_key"]
+__all__ = ["DEEPEST", "Problem", "not_finite", "problems_of", "shown", "unknown_key"]
 
 SHOWN = 60  # characters of a value that was given
+DEEPEST = 100  # sections within sections; what writes settings down follows them no further than some hundred
+BITS = 64  # of a whole number: what seeds and counts may have
 NUMBERS = {"integer": "a whole number", "number": "a number"}
 KINDS = {**NUMBERS, "boolean": "true or false", "string": "text", "null": "null", "object": "a section of keys"}
 LIMITS = {
@@ -72,6 +74,8 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    if isinstance(value, int) and value.bit_length() > 4 * SHOWN:
+        return f"{hex(value)[:SHOWN]}..."  # Python writes no decimals of thousands of digits
     if isinstance(value, Mapping):
         return "a section of keys"
     if isinstance(value, list | tuple | set):
@@ -81,11 +85,19 @@ def shown(value: Any) -> str:
 
 
 def not_finite(value: Any, place: str = "") -> str:
-    """Names the first number within that is none (.inf, .nan); "" where there is none."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{place}{': ' if place else ''}{shown(value)} is given; wanted: a number"
-    inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    return next(filter(None, (not_finite(item, f"{place}.{key}".lstrip(".")) for key, item in inside)), "")
+    """Names the first number within that is none (.inf, .nan) or vast, or says that it lies too deep; else ""."""
+    waiting = [(place, value, 0)]
+    while waiting:
+        place, value, depth = waiting.pop()
+        if depth > DEEPEST:
+            return "nested too deeply"
+        vast = isinstance(value, int) and value.bit_length() > BITS
+        if vast or (isinstance(value, float) and not math.isfinite(value)):
+            wanted = f"a number of at most {BITS} bits" if vast else "a number"
+            return f"{place}{': ' if place else ''}{shown(value)} is given; wanted: {wanted}"
+        inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [(f"{place}.{key}".lstrip("."), item, depth + 1) for key, item in inside][::-1]
+    return ""
 
 
 def _place(schema: Mapping[str, Any], loc: tuple[Any, ...]) -> tuple[list[Any], Mapping[str, Any], list[str]]:

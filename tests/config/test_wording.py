@@ -1,12 +1,16 @@
 """What people read of wrong profiles: the file, the line, the setting, what was given and what is wanted."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from reft.config import parse_settings, read_profile
+from reft.config import parse_settings, read_profile, yaml_file
+from reft.config.yaml_file import read_yaml
 from reft.errors import ConfigurationError, WrongSettingsError
+from reft.storage.files import SMALL
 
 OF_PYTHON = ("NoneType", "dict", "Input should", "Settings", "Errno", "valid ", "Traceback", "validation error", "str'")
 HEAD = "parameters:\n  settings:\n"
@@ -76,7 +80,23 @@ def refused(tmp_path: Path, content: str | bytes) -> str:
         ),
         (
             "    finetuning:\n      deepspeed: nowhere.json\n",
-            "finetuning.deepspeed (line 4): the file nowhere.json cannot be read: No such file or directory",
+            "finetuning.deepspeed (line 4): the file nowhere.json cannot be read: no such file",
+        ),
+        (
+            "    finetuning:\n      deepspeed: /dev/null\n",
+            "finetuning.deepspeed (line 4): the file /dev/null cannot be read: a device, not a file",
+        ),
+        (
+            f"    validation:\n      max_bad_share: 0x{'F' * 5000}\n",
+            f"validation.max_bad_share (line 4): 0x{'f' * 58}... is given; wanted: a number, at least 0, at most 1",
+        ),
+        (
+            f"    seed: -0x{'F' * 5000}\n",
+            f"seed (line 3): -0x{'f' * 57}... is given; wanted: a whole number, at least 0",
+        ),
+        (
+            f"    seed: 0x{'F' * 5000}\n",
+            f"seed (line 3): 0x{'f' * 58}... is given; wanted: a number of at most 64 bits",
         ),
         (
             "    filter:\n      fpr: 2\n",
@@ -118,6 +138,10 @@ def test_every_problem_is_told_once_and_kept_for_programs(tmp_path):
         ("a: 1\nb: \x01\n", ("a control character that YAML does not allow (U+0001)", "line 2")),
         ("a: [\n", ("not YAML: while parsing a flow node", "line 2")),
         ("a: 2026-02-31\n", ("a date or a number that there is not, as 2026-02-31", "mine.yaml")),
+        (f"? 0x{'F' * 5000}\n: 1\n", ("a number of many digits where a name is wanted", "line 1")),
+        ("x: 1\ny: &a [1, *a]\n", ("an anchor (&name) that holds its own alias (*name)", "line 2")),
+        ("y: &a\n  b: {<<: *a}\n", ("an anchor (&name) that holds its own alias (*name)", "line 1")),
+        ("x: 1\ny: " + "[" * 110 + "]" * 110, ("nested too deeply", "line 2")),
         ("", ("the file is empty", "mine.yaml")),
         ("# nothing\n", ("the file is empty", "mine.yaml")),
         ("just text\n", ('"just text" is given; wanted: a section of keys', "mine.yaml")),
@@ -135,10 +159,51 @@ def test_a_file_is_told_with_its_line(tmp_path, content, said):
     assert where.endswith(said[1])
 
 
-@pytest.mark.parametrize(("name", "said"), [("gone.yaml", "no such file"), (".", "a folder where a file is wanted")])
-def test_a_profile_that_is_not_there(tmp_path, name, said):
-    with pytest.raises(ConfigurationError, match=f"^{said}\n"):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gone.yaml", "no such file"),
+        (".", "a folder, not a file"),
+        ("socket", "a socket, not"),
+        ("/dev/null", "a device, not a file"),
+    ],
+)
+def test_a_profile_that_is_no_file(tmp_path, name, said):
+    os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
+    with pytest.raises(ConfigurationError, match=f"^{said}.*\n  where: {tmp_path / name}\n"):
         read_profile(tmp_path / name)
+
+
+def test_a_profile_of_more_bytes_than_people_write_is_not_read(tmp_path):
+    assert refused(tmp_path, "#" * (SMALL + 1)).startswith("more than the 4,194,304 bytes that are read of such a file")
+
+
+@pytest.mark.parametrize("alias", ["{k: *a, l: *a, m: *a}", "{<<: [*a, *a, *a]}"])
+def test_what_aliases_repeat_is_counted_each_time(tmp_path, monkeypatch, alias):
+    monkeypatch.setattr(yaml_file, "MOST", 100)
+    levels = [
+        f"{name}: &{name} {alias.replace('*a', f'*{before}')}\n" for before, name in zip("abc", "bcd", strict=True)
+    ]
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: &a {n: 1}\n" + levels[0])
+    assert set(read_yaml(path).value) == {"a", "b"}
+    assert refused(tmp_path, "a: &a {n: 1}\n" + "".join(levels)).startswith("more than 100 keys and values")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[" * 5000, "the file ds.json is nested too deeply"),
+        ('{"a": ' + "[" * 110 + "]" * 110 + "}", "nested too deeply"),
+        ('{"a": ' + "9" * 5000 + "}", "the file ds.json holds a number of too many digits"),
+        ("{", "the file ds.json is not JSON: Expecting property name enclosed in double quotes"),
+    ],
+)
+def test_a_deepspeed_file_that_cannot_be_taken(tmp_path, monkeypatch, content, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ds.json").write_text(content)
+    told = refused(tmp_path, HEAD + "    finetuning:\n      deepspeed: ds.json\n")
+    assert told.startswith(f"finetuning.deepspeed (line 4): {said}")
 
 
 def test_anchors_merges_and_keys_of_zenml_are_taken(tmp_path):

@@ -131,6 +131,39 @@ def test_a_size_that_is_not_known_is_told_with_those_that_are(size, remedy):
         require_size(size)
 
 
+SHAPES = SMALL.to_diff_dict() | {"model_type": "llama"}
+OWN = {"auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
+
+
+def folder_of(tmp_path, config):
+    (tmp_path / "own.py").write_text("raise SystemExit('the folder's code ran')\n")
+    (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    return str(tmp_path)
+
+
+def test_code_of_a_models_folder_is_neither_run_nor_asked_about(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda said: pytest.fail(said))
+    config = model_config(folder_of(tmp_path, SHAPES | OWN))
+    assert plan_memory(config, parse_settings({}), 1, nodes=1, tokens=16, answer=4)
+    with pytest.raises(ConfigurationError, match=r"describes no known model\n.*\n.* needs no code of its own"):
+        model_config(folder_of(tmp_path, SHAPES | OWN | {"model_type": "mine"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "bert"}, "a model of type bert: its config.json has no num_key_value_heads"),
+        ({"model_type": "t5"}, "a model of type t5: it"),
+        (SHAPES | {"num_attention_heads": 0}, "its config.json describes no known model"),
+        (SHAPES | {"num_key_value_heads": 3}, "no step of a model of type llama can be traced"),
+        ("[]", "its config.json describes no known model"),
+    ],
+)
+def test_a_folder_whose_plan_cannot_be_made_is_told(tmp_path, config, said):
+    with pytest.raises(ConfigurationError, match=said):
+        plan_memory(model_config(folder_of(tmp_path, config)), parse_settings({}), 1, nodes=1, tokens=16, answer=4)
+
+
 @pytest.mark.slow
 def test_a_wrong_size_is_told_at_once():
     code = (

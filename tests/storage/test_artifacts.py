@@ -28,6 +28,12 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing_behind(t
         (None, "no such file", "is this the folder that was meant?"),
         (b"{\n", "could not be read: damaged, or not written by reft (not JSON from line 2)", "name another folder"),
         (b"\xff", "could not be read: damaged, or not written by reft (not UTF-8 text)", "name another folder"),
+        (b"[" * 5000, "could not be read: damaged, or not written by reft (nested too deeply)", "name another folder"),
+        (
+            b"9" * 5000,
+            "could not be read: damaged, or not written by reft (a number of too many digits)",
+            "name another folder",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_in_words_of_its_reader(tmp_path, content, said, remedy):
@@ -37,6 +43,12 @@ def test_a_file_that_cannot_be_read_is_told_in_words_of_its_reader(tmp_path, con
     with pytest.raises(StorageError) as error:
         read_json(path)
     assert str(error.value).startswith(f"{said}\n  where: {path}\n  remedy: {remedy}")
+
+
+def test_a_device_in_place_of_an_artifacts_file_is_told(tmp_path):
+    (tmp_path / "a.json").symlink_to("/dev/null")
+    with pytest.raises(StorageError, match=r"could not be read: a device, not a file\n  where: .*a\.json"):
+        read_json(tmp_path / "a.json")
 
 
 def test_scratch_folders_of_the_dead_go_and_those_of_the_living_stay(tmp_path, monkeypatch):

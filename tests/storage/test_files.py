@@ -7,7 +7,7 @@ import pytest
 
 from reft.config import DataSettings
 from reft.conversations.reading import read_rows
-from reft.errors import DataFormatError
+from reft.errors import DataFormatError, StorageError
 from reft.filtering.overrides import read_overrides
 from reft.storage.files import local_copy
 from reft.validation.labels import labels_of
@@ -73,3 +73,13 @@ def test_overrides_and_labels_are_files(tmp_path):
         labels_of(DataSettings(user_labels="/dev/zero"))
     with pytest.raises(DataFormatError, match=r"a folder, not a file"):
         read_overrides(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff", "not UTF-8 text"), (b"[" * 5000, "not an override: "), (b'{"row": [0]}', "not an override: ")],
+)
+def test_overrides_that_are_none_are_told(tmp_path, content, said):
+    (tmp_path / "o.jsonl").write_bytes(content)
+    with pytest.raises(StorageError, match=f"^{said}.*\n  where: {tmp_path / 'o.jsonl'}"):
+        read_overrides(tmp_path / "o.jsonl")
