@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from reft.filtering.inputs import ScorerInputs
     from reft.scan.result import ScanResult
 
+MAX_EXPANSION = typer.Option(min=1, help="times its size that a compressed file may hold; none: as in a run")
+MAX_EXPANDED_MB = typer.Option(min=1, help="most megabytes that packed files may hold; none: as in a run")
 # The guard's own options, as they are called in `filtering.scorer_settings`.
 GUARD = {"guard": "model", "guard_kind": "kind", "guard_template": "template"}
 
@@ -44,6 +46,8 @@ def scan(
     recall: Annotated[
         float | None, typer.Option(callback=a_share, help="share of harmful rows to remove at least")
     ] = None,
+    max_expansion: Annotated[int | None, MAX_EXPANSION] = None,
+    max_expanded_mb: Annotated[int | None, MAX_EXPANDED_MB] = None,
     fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,
     overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
     report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,
@@ -87,7 +91,9 @@ def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
     end_with_launcher()
     take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
     chosen = {name: given[name] for name in ("fpr", "quarantine_fpr", "recall", "fail_on_alarms")}
-    settings = parse_settings({"filtering": {**chosen, **_scorer(given)}}).filtering
+    limits = {name: given[name] for name in ("max_expansion", "max_expanded_mb") if given[name]}
+    parsed = parse_settings({"filtering": {**chosen, **_scorer(given)}, "validation": limits})
+    settings = parsed.filtering
     inputs = scorer_inputs(given["teacher"], settings.scorer_settings)
     return scan_file(
         file,
@@ -100,6 +106,7 @@ def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
         report=progress(f"scanning {file.name}"),
         columns=column_names(given["columns"]),
         split=given["split"],
+        limits=parsed.validation,
         calibrations=_calibrations(given["teacher"]),
     )
 

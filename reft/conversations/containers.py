@@ -90,11 +90,12 @@ def recognise(path: Path, split: str = "", limits: ValidationSettings | None = N
 
 def lines(container: Container) -> Iterator[str]:
     """Every row as a line of JSON without its end; JSONL as it stands, bytes that are no UTF-8 as lone surrogates."""
+    meter = Meter(container.limits)
     for file in container.files:
         if container.kind in ("parquet", "arrow"):
-            yield from json_rows(batches(file, container))
+            yield from json_rows(batches(file, container, meter))
             continue
-        with opened(file, container.compression, container.limits) as stream:
+        with opened(file, container.compression, meter) as stream:
             if container.kind == "jsonl":
                 yield from json_lines(stream, file)
             elif container.kind == "json":
@@ -103,17 +104,15 @@ def lines(container: Container) -> Iterator[str]:
                 yield from table_rows(stream, container.columns, container.delimiter)
 
 
-def batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
+def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.RecordBatch]:
     """The record batches of a Parquet or Arrow file.
 
     Raises:
         DataFormatError: the file is damaged or cut off, or expands beyond what the settings allow.
     """
-    given = 0
     try:
         for batch in _batches(file, container):
-            given += batch.nbytes
-            _require_within(container.limits, given, file)
+            meter.count(batch.nbytes, file)
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise DataFormatError(explain(f"damaged: {error}", str(file), "write or fetch the file again")) from error
@@ -132,19 +131,20 @@ def _batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
         yield from pa.ipc.open_stream(source)
 
 
-def opened(file: Path, compression: Compression | None, limits: ValidationSettings) -> IO[bytes]:
+def opened(file: Path, compression: Compression | None, meter: "Meter") -> IO[bytes]:
     """The file's bytes, decompressed as they are read, and watched for what expands beyond the limits."""
     if compression is None:
         return file.open("rb")
     stream = pa.CompressedInputStream(pa.OSFile(str(file), "rb"), compression)
-    return io.BufferedReader(_Watched(stream, file, limits), BLOCK)
+    meter.packed += file.stat().st_size
+    return io.BufferedReader(_Watched(stream, file, meter), BLOCK)
 
 
 class _Watched(io.RawIOBase):
     """A decompressing stream that refuses to grow without end."""
 
-    def __init__(self, stream: Any, file: Path, limits: ValidationSettings) -> None:
-        self._stream, self._file, self._limits, self._given = stream, file, limits, 0
+    def __init__(self, stream: Any, file: Path, meter: "Meter") -> None:
+        self._stream, self._file, self._meter = stream, file, meter
 
     def readable(self) -> bool:
         return True
@@ -156,26 +156,41 @@ class _Watched(io.RawIOBase):
             raise DataFormatError(
                 explain(f"damaged: {error}", str(self._file), "compress or fetch it again")
             ) from error
-        self._given += len(block)
-        _require_within(self._limits, self._given, self._file)
+        self._meter.count(len(block), self._file)
         buffer[: len(block)] = block
         return len(block)
 
 
-def _require_within(limits: ValidationSettings, given: int, file: Path) -> None:
-    """See that what came out of a compressed file so far, in bytes, is not more than it may hold."""
-    most, times = limits.max_expanded_mb << 20, given / max(1, file.stat().st_size)
-    if given > most:
-        what = f"holds more than {limits.max_expanded_mb} MB once it is decompressed"
-        setting = "validation.max_expanded_mb"
-    elif given > EXPANSION_FROM and times > limits.max_expansion:
-        what = (
-            f"holds more than {limits.max_expansion} times its size once it is decompressed ({given >> 20} MB so far)"
-        )
-        setting = "validation.max_expansion"
-    else:
-        return
-    raise DataFormatError(explain(what, str(file), f"if it is honest, decompress it first, or raise {setting}"))
+class Meter:
+    """What has come out of the packed files of one container, in bytes: however many they are, one limit holds.
+
+    Attributes:
+        packed: bytes of the compressed files opened so far. Parquet and Arrow are not among them: a text that all rows
+            share stands there once, so that honest files expand as far as any.
+    """
+
+    def __init__(self, limits: ValidationSettings) -> None:
+        self._limits, self._given, self.packed = limits, 0, 0
+
+    def count(self, given: int, file: Path) -> None:
+        """So many bytes more, out of this file.
+
+        Raises:
+            DataFormatError: that is more than the settings allow.
+        """
+        self._given += given
+        most, times = self._limits.max_expanded_mb, self._limits.max_expansion
+        if self._given > most << 20:
+            what, name = f"more than {most} MB once it is decompressed", "max_expanded_mb"
+        elif self.packed and self._given > max(EXPANSION_FROM, times * self.packed):
+            so_far = f"({self._given >> 20} MB so far)"
+            what, name = f"more than {times} times its size once it is decompressed {so_far}", "max_expansion"
+        else:
+            return
+        instead = "decompress it first" if self.packed else "give it in parts"
+        option = f"reft scan: --{name.replace('_', '-')}"
+        remedy = f"if it is honest, {instead}, or raise validation.{name} ({option})"
+        raise DataFormatError(explain(f"holds {what}", str(file), remedy))
 
 
 def json_lines(stream: IO[bytes], file: Path) -> Iterator[str]:
@@ -193,7 +208,7 @@ def _recognise_file(file: Path) -> Container:
     with file.open("rb") as stream:
         compression = _magic(stream.read(8))
     packed: Compression | None = compression if compression in ("gzip", "zstd") else None
-    with opened(file, packed, ValidationSettings()) as stream:
+    with opened(file, packed, Meter(ValidationSettings())) as stream:
         head = stream.read(1 << 16)
     found = _magic(head)
     if found in UNREAD or (packed and found in ("gzip", "zstd")):

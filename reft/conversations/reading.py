@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reft.config import ValidationSettings
 from reft.conversations.containers import lines, recognise
 from reft.conversations.fields import RowError
 from reft.conversations.formats import row_of
 from reft.conversations.schema import Conversation
-from reft.conversations.tables import UNREADABLE
+from reft.conversations.tables import unreadable
 from reft.errors import DataFormatError, explain
 
 MARK = "\ufeff"  # of byte order, which Windows puts before a text, and `cat` into the middle of a file
@@ -46,7 +47,12 @@ class BadRow:
 
 
 def read_rows(
-    path: Path, max_characters: int = 100_000, columns: tuple[str, str] | None = None, *, split: str = ""
+    path: Path,
+    max_characters: int = 100_000,
+    columns: tuple[str, str] | None = None,
+    *,
+    split: str = "",
+    limits: ValidationSettings | None = None,
 ) -> Iterator[Conversation | BadRow]:
     """Every row of a file or folder of any kind, in order, as a conversation or as a bad row.
 
@@ -55,11 +61,12 @@ def read_rows(
     Args:
         columns: names of the prompt's and the answer's column, where rows have no form of their own.
         split: which split of a folder; none: `train` where the folder has splits.
+        limits: how far compressed files may expand; none: as far as the defaults say.
 
     Raises:
         DataFormatError: the file is missing, empty, damaged, or of no kind that can be read.
     """
-    yield from rows_of(lines(recognise(path, split)), max_characters, columns)
+    yield from rows_of(lines(recognise(path, split, limits)), max_characters, columns)
 
 
 def rows_of(
@@ -69,6 +76,17 @@ def rows_of(
     for row, line in enumerate(found):
         if not is_blank(line):
             yield read_row(line, row, max_characters, columns=columns)
+
+
+def require_rows(rows: int, path: Path, blank: int = 0) -> None:
+    """See that there are rows.
+
+    Raises:
+        DataFormatError: there is none.
+    """
+    if not rows:
+        what = f"no rows, only {blank} blank lines" if blank else "no rows"
+        raise DataFormatError(explain(what, str(path), "give at least one row"))
 
 
 def is_blank(line: str) -> bool:
@@ -122,14 +140,14 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
         if isinstance(error, RowError):
             raise
         raise RowError("not_json", "line", _remedy(error, text)) from error
-    if not isinstance(value, dict):
-        remedy = "write one JSON object per line; in a table, as many fields as the header has"
-        raise RowError("not_an_object", "line", remedy)
-    if UNREADABLE in value:
-        number, _, fault = str(value[UNREADABLE]).partition(": ")
+    if broken := unreadable(value):
+        number, _, fault = broken[0].partition(": ")
         raise RowError(
             "broken_table_row", f"line {number}", f"close the quote, or double quotes inside a field ({fault})"
         )
+    if not isinstance(value, dict):
+        remedy = "write one JSON object per line; in a table, as many fields as the header has"
+        raise RowError("not_an_object", "line", remedy)
     try:
         found = row_of(value, columns)
     except RecursionError as error:

@@ -5,11 +5,10 @@ import io
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, Any
 
 DELIMITERS = (",", "\t", ";", "|")
-# What a row becomes that cannot be read: the line's number and fault, and the line itself.
-UNREADABLE, LINE = "unreadable line", "text"
+UNREADABLE = "unreadable line"
 LONGEST_FIELD = 1 << 28
 # Names that formats know, in whatever case a header has them.
 KNOWN = frozenset({
@@ -61,7 +60,8 @@ def table_rows(stream: IO[bytes], columns: Sequence[str], delimiter: str) -> Ite
         try:
             fields = next(csv.reader(feed, delimiter=delimiter, strict=True), None)
         except csv.Error as error:
-            yield json.dumps({UNREADABLE: f"{number}: {error}", LINE: taken[0].rstrip("\r\n")}, ensure_ascii=False)
+            broken = [{UNREADABLE: f"{number}: {error}"}, taken[0].rstrip("\r\n")]
+            yield json.dumps(broken, ensure_ascii=False)
             again.extendleft(reversed(taken[1:]))
             number += 1
             continue
@@ -71,6 +71,16 @@ def table_rows(stream: IO[bytes], columns: Sequence[str], delimiter: str) -> Ite
         if fields:  # else a blank line
             whole = len(fields) == len(keys)
             yield json.dumps(dict(zip(keys, fields, strict=True)) if whole else fields, ensure_ascii=False)
+
+
+def unreadable(row: Any) -> tuple[str, str] | None:
+    """The number and fault of a line that could not be read, and the line itself; None for every other row.
+
+    It travels as a list that begins with an object. Cells are texts: no header and no row of a table makes one.
+    """
+    if isinstance(row, list) and len(row) == 2 and isinstance(row[0], dict) and UNREADABLE in row[0]:
+        return str(row[0][UNREADABLE]), str(row[1])
+    return None
 
 
 def _fed(again: deque[str], text: io.TextIOWrapper, taken: list[str]) -> Iterator[str]:

@@ -8,15 +8,21 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reft.conversations.containers import Container, batches, json_lines, lines
+from reft.conversations.containers import SUFFIXES, Container, Kind, Meter, batches, json_lines, lines
 from reft.conversations.reading import is_blank
-from reft.conversations.tables import LINE, UNREADABLE
+from reft.conversations.tables import unreadable
+
+# Where a spreadsheet may begin a cell, whatever its separator and however it trims, before a sign that makes the cell
+# a formula, full-width ones among them.
+FORMULA = re.compile(r'(?:^|[,;|\t\r])(?:"|[^\S\t\r\n])*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])', re.MULTILINE)
+# Cells are quoted that hold a character of this: a carriage return left bare would end the row.
+LINE_END = "\r\n"
 
 
 def stage(container: Container, folder: Path, leads: bool = True) -> Container:
@@ -35,7 +41,7 @@ def stage(container: Container, folder: Path, leads: bool = True) -> Container:
                 for line in lines(container):
                     file.write(line.replace("\n", " ") + "\n")
         except BaseException:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             raise
         os.replace(partial, staged)
     while not staged.is_file():
@@ -75,13 +81,20 @@ def give_back(
     """
     if container.kind in ("parquet", "arrow"):
         written = _split_tables(container, folder, groups, group_of=group_of)
-    elif container.is_lines:
-        return [folder / f"{group}.jsonl" for group in groups]
+    elif container.suffix == ".jsonl":  # shards, too, leave as one file
+        written = [folder / f"{group}.jsonl" for group in groups]
     else:
         written = [_converted(container, folder / f"{group}.jsonl", for_people=group in for_people) for group in groups]
-    for group in groups:
-        (folder / f"{group}.jsonl").unlink(missing_ok=True)
+    keep_only(folder, groups, {path.name for path in written})
     return written
+
+
+def keep_only(folder: Path, groups: Sequence[str], names: Collection[str]) -> None:
+    """Take away what is called like a file of one of these groups, in whatever kind, and is none of these names."""
+    for group in groups:
+        for suffix in (f".{kind}{packed}" for kind in get_args(Kind) for packed in SUFFIXES.values()):
+            if group + suffix not in names:
+                (folder / f"{group}{suffix}").unlink(missing_ok=True)
 
 
 def _converted(container: Container, source: Path, *, for_people: bool) -> Path:
@@ -110,8 +123,8 @@ def _texts(container: Container, rows: Iterator[str], *, for_people: bool) -> It
         yield table.line(container.columns)
         for row in rows:
             fields = json.loads(row)
-            if UNREADABLE in fields and isinstance(fields, Mapping):
-                yield table.as_it_was(fields[LINE])
+            if broken := unreadable(fields):
+                yield table.as_it_was(broken[1])
                 continue
             yield table.line(fields.values() if isinstance(fields, Mapping) else fields)
 
@@ -124,35 +137,33 @@ class _Table:
 
     def __init__(self, delimiter: str, for_people: bool) -> None:
         self._for_people = for_people
-        # A line that is no row has no cells: wherever one may begin.
-        self._beginnings = re.compile(rf'(^|{re.escape(delimiter)})("?)(?=[=+\-@\t\r])')
         self._written: list[str] = []
-        self._writer = csv.writer(self, delimiter=delimiter, lineterminator="\n")
+        self._writer = csv.writer(self, delimiter=delimiter, lineterminator=LINE_END)
 
     def write(self, text: str) -> None:
         self._written.append(text)
 
     def as_it_was(self, line: str) -> str:
         """A line that could not be read."""
-        return (self._beginnings.sub(r"\1\2'", line) if self._for_people else line) + "\n"
+        return (_as_text(line) if self._for_people else line) + "\n"
 
     def line(self, fields: Iterable[Any]) -> str:
         """A row."""
         self._writer.writerow(map(_as_text, fields) if self._for_people else fields)
-        return self._written.pop()
+        return self._written.pop().removesuffix(LINE_END) + "\n"
 
 
 def _as_text(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    return FORMULA.sub(r"\g<0>'", cell) if isinstance(cell, str) else cell
 
 
 def _split_tables(container: Container, folder: Path, groups: Sequence[str], *, group_of: np.ndarray) -> list[Path]:
     targets = [folder / f"{group}{container.suffix}" for group in groups]
-    start = 0
+    start, meter = 0, Meter(container.limits)
     with ExitStack() as stack:
         writers: list[Any] = []
         for file in container.files:
-            for batch in batches(file, container):
+            for batch in batches(file, container, meter):
                 if not writers:
                     writers = [stack.enter_context(_writer(container, target, batch.schema)) for target in targets]
                 which = group_of[start : start + len(batch)]

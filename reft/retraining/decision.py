@@ -56,7 +56,8 @@ def decide_retraining(settings: Settings, champion: Mapping[str, Any] | None, sc
 def _drift(settings: Settings, champion: Mapping[str, Any], folder: Path) -> list[str]:
     """How the new rows differ under the champion's own filter; said, since changed rows alone decide."""
     file = local_copy(settings.data.user, scratch_folder("input"))
-    found = read_rows(file, columns=column_names(settings.data.columns), split=settings.data.split or "")
+    data, limits = settings.data, settings.validation
+    found = read_rows(file, columns=column_names(data.columns), split=data.split or "", limits=limits)
     rows = reservoir((row for row in found if isinstance(row, Conversation)), SAMPLE)
     rows = [row for row in rows if any(m.role == "user" for m in row.messages)]
     scorer = load_scorer("refusal_feature", read_inputs(folder))

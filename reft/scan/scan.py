@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reft.config import FilteringSettings
+from reft.config import FilteringSettings, ValidationSettings
 from reft.conversations.containers import Container, lines, recognise
-from reft.conversations.reading import BadRow, rows_of
+from reft.conversations.reading import BadRow, require_rows, rows_of
 from reft.conversations.schema import Conversation
 from reft.conversations.writer import count_rows, give_back, stage
 from reft.errors import DataFormatError, ReftError, StorageError, explain
@@ -31,7 +31,7 @@ from reft.storage.fingerprint import of_path, of_text
 
 ROWS_PER_SHARD = 1024
 # So many rows that cannot be read are for a person; more of them, and more than half, are a mistake.
-UNREADABLE = 10_000
+TOO_MANY_UNREADABLE = 10_000
 
 
 def scan_file(
@@ -46,20 +46,22 @@ def scan_file(
     report: Report | None = None,
     columns: tuple[str, str] | None = None,
     split: str = "",
+    limits: ValidationSettings | None = None,
     calibrations: Path | None = None,
 ) -> ScanResult | None:
     """Score and sort every row of a file or folder; returns the result on rank 0, None on others.
 
     Args:
         out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
-        columns, split: as `reft.conversations.reading.read_rows` takes them.
+        columns, split, limits: as `reft.conversations.reading.read_rows` takes them.
         calibrations: where the scores of calibration rows are kept from one scan to the next; none: nowhere.
 
     Raises:
         ReftError: the file cannot be read, too few calibration rows, an alarm that stops the job, a full disk.
     """
-    overrides, container, staged = overrides or {}, recognise(path, split), out / f".input-{of_path(path)}{split}"
-    with _gone_if_refused(staged):
+    overrides, container = overrides or {}, recognise(path, split, limits)
+    staged = out / f".input-{of_path(path)}{split}"
+    with _room_for(out), _gone_if_refused(staged):
         as_lines = stage(container, staged, leads=rank == 0)
         total, rows = count_rows(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
         looked_at = _readable(rows_of(lines(as_lines), columns=columns), total, path)
@@ -67,13 +69,11 @@ def scan_file(
     chosen = Filter.calibrated(scorer, settings, kept_in=calibrations, report=report and progress("calibrating"))
     work = out / f".scan-{_key(path, scorer, settings, columns=(columns, split), overrides=overrides)}"
     shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
-    with _room_for(work, out):
-        for number, shard in enumerate(shards):
-            part = list(islice(rows, ROWS_PER_SHARD))
-            if number % processes == rank and not shard.exists():
-                write_shard(shard, part, chosen, overrides=overrides)
-            if report:
-                report(min((number + 1) * ROWS_PER_SHARD, total), total)
+    with _room_for(out):
+        work.mkdir(parents=True, exist_ok=True)
+        for number, part in enumerate(_parts(rows, total, report)):
+            if number % processes == rank and not shards[number].exists():
+                write_shard(shards[number], part, chosen, overrides=overrides)
         if rank != 0:
             return None
         result = scan_result(wait_for(shards), total, chosen, overrides=list(overrides.values()), alarms=alarms)
@@ -81,12 +81,22 @@ def scan_file(
     return result
 
 
+def _parts(
+    rows: Iterator[Conversation | BadRow], total: int, report: Report | None
+) -> Iterator[list[Conversation | BadRow]]:
+    """The rows of each shard; tells how many are done."""
+    for start in range(0, total, ROWS_PER_SHARD):
+        yield list(islice(rows, ROWS_PER_SHARD))
+        if report:
+            report(min(start + ROWS_PER_SHARD, total), total)
+
+
 @contextmanager
 def _gone_if_refused(staged: Path) -> Generator[None]:
-    """Of an input that is refused no copy stays."""
+    """Of an input that is refused, or finds no room, no copy stays."""
     try:
         yield
-    except ReftError:
+    except (ReftError, OSError):
         shutil.rmtree(staged, ignore_errors=True)
         with suppress(OSError):  # it holds something, or is not there
             staged.parent.rmdir()
@@ -96,11 +106,10 @@ def _gone_if_refused(staged: Path) -> Generator[None]:
 def _readable(rows: Iterable[Conversation | BadRow], total: int, path: Path) -> Iterator[Conversation | BadRow]:
     """The rows, until so many cannot be read that this is no file of rows: each would get a decision of its own."""
     bad = 0
-    if not total:
-        raise DataFormatError(explain("no rows", str(path), "give at least one row"))
+    require_rows(total, path)
     for row in rows:
         bad += isinstance(row, BadRow)
-        if bad > UNREADABLE and bad > total / 2:
+        if bad > TOO_MANY_UNREADABLE and bad > total / 2:
             what = f"more than half of the {total} rows cannot be read"
             raise DataFormatError(explain(what, str(path), "see what is wrong with each: reft validate"))
         yield row
@@ -126,15 +135,14 @@ def _leave(
 
 
 @contextmanager
-def _room_for(work: Path, out: Path) -> Generator[None]:
-    """The folder to work in; a full disk is explained."""
+def _room_for(out: Path) -> Generator[None]:
+    """A full disk, or a folder that cannot be written, is explained."""
     try:
-        work.mkdir(parents=True, exist_ok=True)
         yield
     except StorageError:
         raise
     except OSError as error:
-        remedy = "free some disk space and scan again: it resumes"
+        remedy = "free some disk space or choose another folder, and scan again: it resumes"
         raise StorageError(explain(f"could not write: {error}", str(out), remedy)) from error
 
 

@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
 from reft.conversations.containers import Container, lines, recognise
-from reft.conversations.reading import BadRow, is_blank, read_row
+from reft.conversations.reading import BadRow, is_blank, read_row, require_rows
 from reft.conversations.schema import Conversation
 from reft.conversations.templates import require_template, takes_system
-from reft.conversations.writer import count_lines, give_back, stage
+from reft.conversations.writer import count_lines, give_back, keep_only, stage
 from reft.errors import StorageError, explain
 from reft.moved import keep_old_names
 from reft.runtime.progress import Report
@@ -24,7 +24,7 @@ from reft.validation.expectations import suite_results
 from reft.validation.mending import mended
 from reft.validation.outputs import GROUPS, Outputs, Tally
 from reft.validation.rows import Columns, Usable, check_row
-from reft.validation.validate import is_lost, prompts_of, require_rows, why_not
+from reft.validation.validate import is_lost, prompts_of, why_not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ def validate_file(
         StorageError: the results cannot be written.
     """
     require_template(tokenizer)
-    container, tally = recognise(path, split, settings), Tally(Columns(tokenizer, prompts_of(held_out)))
-    mends = fix and container.kind not in TYPED
+    container, tested = recognise(path, split, settings), prompts_of(held_out, limits=settings)
+    tally, mends = Tally(Columns(tokenizer, tested)), fix and container.kind not in TYPED
     rules = _Rules(tokenizer=tokenizer, settings=settings, max_length=max_length, columns=columns, fix=mends)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def validate_file(
             with Outputs(whole, settings.max_findings) as outputs:
                 staged = stage(container, folder / "input")
                 unseen = _sort(staged, outputs, tally=tally, rules=rules, report=report)
-            require_rows(len(tally.noted), tally.blank, path)
+            require_rows(len(tally.noted), path, tally.blank)
             give_back(container, whole, GROUPS, group_of=tally.groups_with(unseen), for_people=GROUPS[1:])
             found = _report(container, tally, settings, out=whole, unlisted=outputs.unlisted, unseen=unseen)
             _appear(whole, out, left_out=found.left_out > 0)
@@ -162,8 +162,7 @@ def _appear(whole: Path, out: Path, *, left_out: bool) -> None:
     """The results where the user looks for them, once all are there; those of an earlier validation go."""
     if not left_out:
         next(whole.glob("left_out.*")).unlink()
-    for earlier in out.glob("left_out.*"):
-        earlier.unlink()
+    keep_only(out, GROUPS, {item.name for item in whole.iterdir()})
     for item in sorted(whole.iterdir()):
         target = out / item.name
         if target.is_dir():
@@ -183,10 +182,12 @@ def _report(
     rows, bad = len(tally.noted), tally.rules.total()
     # A file may be checked before there is enough of it; only OpenAI's rules count the rows of an upload.
     least = settings if settings.rules == "openai" else settings.model_copy(update={"min_rows": 1})
-    checks = suite_results(tally.noted.frame(), least, out / "docs")
+    seen = rows + tally.blank
+    checks = suite_results(tally.noted.frame(), least, out / "docs", lost=unseen > 0)
     left_out = tally.groups.count(GROUPS.index("left_out"))
     usable = rows - bad - left_out
-    fails = why_not(checks, usable, rows - left_out, settings=least)
+    early = (seen, seen + unseen) if unseen else None
+    fails = why_not(checks, usable, rows - left_out, settings=least, early=early)
     found = FileReport(
         kind=container.kind,
         note=container.note,
@@ -203,7 +204,7 @@ def _report(
         fails=fails,
         unlisted={rule: count for (_, rule), count in unlisted.items()},
         unseen=unseen,
-        too_few=usable < settings.min_rows,
+        too_few=not unseen and usable < settings.min_rows,
     )
     write_json(out / "validation.json", asdict(found))
     return found

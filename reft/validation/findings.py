@@ -14,10 +14,10 @@ LONG_WORD = re.compile(r"\S{20}")
 # A spreadsheet's formula that fetches, links or starts something. Sums and bullet points, which begin alike, are what
 # honest rows hold: they do not count.
 FORMULA = re.compile(
-    r"\s*[=+\-@][\w.+\-*/&$\"]{0,20}?(?<![A-Za-z])(?:"
+    r"[=+\-@\uff1d\uff0b\uff0d\uff20].{0,500}?(?<![A-Za-z])(?:"
     r"(?:HYPERLINK|WEBSERVICE|IMPORT(?:XML|DATA|HTML|FEED|RANGE)|IMAGE|RTD|DDE|EXEC|REGISTER\.ID)\("
     r"|[A-Za-z.]{2,20}\|'[^']{0,200}'!)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 # detect-secrets' detectors of secrets with a form of their own; its guesses by entropy flag ordinary words.
 DETECTORS = (
@@ -79,7 +79,7 @@ def _iban(number: str) -> bool:
 
 def is_formula(text: str) -> bool:
     """Whether the text, in a spreadsheet's cell, would fetch, link or start something."""
-    return bool(FORMULA.match(text))
+    return bool(FORMULA.match(text.lstrip()[:500]))
 
 
 def is_mojibake(text: str) -> bool:

@@ -28,7 +28,7 @@ TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
 
 def faults_of(settings: Settings) -> list[Fault]:
     """Every fault of settings that are right by themselves; what lies elsewhere (s3://, the hub) is not looked up."""
-    return [*missing(settings), *_leaks(settings.data)]
+    return [*missing(settings), *_leaks(settings)]
 
 
 def missing(settings: Settings) -> list[Fault]:
@@ -82,22 +82,23 @@ def _template(model: ModelSettings) -> Iterator[Fault]:
         yield Fault("model.chat_template", f"{choice} cannot be read: {why}", "write it as UTF-8 text")
 
 
-def _leaks(data: DataSettings) -> Iterator[Fault]:
+def _leaks(settings: Settings) -> Iterator[Fault]:
     """Rows that are both learnt and tested: the accuracy would be that of an exam whose questions were known."""
-    tested = yield from _prompts(data, "task_test")
+    tested = yield from _prompts(settings, "task_test")
     for name in TRAINED_ON if tested else ():
-        trained = yield from _prompts(data, name)
+        trained = yield from _prompts(settings, name)
         if shared := len(tested & trained):
-            what = f"shares {shared} of its {len(tested)} prompts with data.{name} ({getattr(data, name)})"
+            what = f"shares {shared} of its {len(tested)} prompts with data.{name} ({getattr(settings.data, name)})"
             yield Fault("data.task_test", what, "take those rows out of one of the two")
 
 
-def _prompts(data: DataSettings, name: str) -> Generator[Fault, None, frozenset[int]]:
-    path = getattr(data, name)
+def _prompts(settings: Settings, name: str) -> Generator[Fault, None, frozenset[int]]:
+    path = getattr(settings.data, name)
     if not path or _is_elsewhere(path) or not Path(path).exists():
         return frozenset()
     try:
-        return prompts_of(Path(path), column_names(data.columns) if name == "user" else None)
+        columns = column_names(settings.data.columns) if name == "user" else None
+        return prompts_of(Path(path), columns, limits=settings.validation)
     except ReftError as error:
         what, _, remedy = parts(error)
         yield Fault(f"data.{name}", f"{what} ({path})", remedy or "mend the file")

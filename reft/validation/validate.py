@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,18 @@ from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
 from reft.conversations.containers import Container, lines, recognise
-from reft.conversations.reading import BadRow, is_blank, read_rows, rows_of
+from reft.conversations.reading import BadRow, is_blank, read_rows, require_rows, rows_of
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
 from reft.conversations.templates import require_template
-from reft.errors import DataFormatError, DataValidationError, explain
+from reft.errors import DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
 from reft.validation.rows import LEFT_OUT, Columns, check_row, digest_of
 
 LOG = logging.getLogger(__name__)
+# Of a row that is too long to be read so many characters are kept, for a person to find it by.
+BEGINNING = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +95,21 @@ def validate_user_data(
     """
     require_template(tokenizer)
     rows: list[Conversation] = []
-    bad: list[BadRow] = []
-    left_out: list[BadRow] = []
-    noted = Columns(tokenizer, prompts_of(held_out))
+    bad, left_out = list[BadRow](), list[BadRow]()
+    noted = Columns(tokenizer, prompts_of(held_out, limits=settings))
     container, total = _counted(path, split, settings)
     for found in rows_of(lines(container), settings.max_row_characters, columns):
         checked = check_row(found, tokenizer, settings, max_length=max_length)
         noted.add(found, checked)
         if isinstance(checked, BadRow):
-            (left_out if checked.code == LEFT_OUT else bad).append(checked)
+            (left_out if checked.code == LEFT_OUT else bad).append(_without_flood(checked))
         elif isinstance(found, Conversation):
             rows.append(found)
         if is_lost(len(bad), total, settings):
             break
-    checks = suite_results(noted.frame(), settings, docs)
-    if said := why_not(checks, len(rows), len(rows) + len(bad), settings=settings):
+    early = (len(noted), total) if len(noted) < total else None
+    checks = suite_results(noted.frame(), settings, docs, lost=early is not None)
+    if said := why_not(checks, len(rows), len(rows) + len(bad), settings=settings, early=early):
         first = "; ".join(f"row {b.row}: {b.code} at {b.field} ({b.remedy})" for b in bad[:5])
         remedy = "do as each rule says; reft validate names every row that cannot be used and why"
         raise DataValidationError(explain(said, f"{path}: {first}", remedy))
@@ -120,7 +122,7 @@ def _counted(path: Path, split: str, settings: ValidationSettings) -> tuple[Cont
     if container.note:
         LOG.warning("%s: %s", path.name, container.note)
     total = sum(1 for line in lines(container) if not is_blank(line))
-    require_rows(total, 0, path)
+    require_rows(total, path)
     return container, total
 
 
@@ -129,30 +131,40 @@ def is_lost(bad: int, total: int, settings: ValidationSettings) -> bool:
     return bad > settings.max_findings and bad > settings.max_bad_share * total
 
 
-def require_rows(rows: int, blank: int, path: Path) -> None:
-    """See that there are rows.
+def why_not(
+    checks: Sequence[Mapping[str, Any]],
+    usable: int,
+    read: int,
+    *,
+    settings: ValidationSettings,
+    early: tuple[int, int] | None = None,
+) -> str | None:
+    """Why the data cannot be trained on, and what to do about each rule that fails; None where it can.
 
-    Raises:
-        DataFormatError: there is none.
+    Args:
+        early: how many lines were looked at, of how many, where the data was lost before its end.
     """
-    if not rows:
-        what = f"no rows, only {blank} blank lines" if blank else "no rows"
-        raise DataFormatError(explain(what, str(path), "give at least one row"))
-
-
-def why_not(checks: Sequence[Mapping[str, Any]], usable: int, read: int, *, settings: ValidationSettings) -> str | None:
-    """Why the data cannot be trained on, and what to do about each rule that fails; None where it can."""
     failed = [check for check in checks if not check["passed"] and check["severity"] == "critical"]
     if not failed and usable < settings.min_rows:
         remedy = "mend the rows (reft validate --fix), add some, or lower validation.min_rows"
         failed = [{"rule": "enough usable rows", "remedy": remedy}]
     rules = "; ".join(f"{check['rule']} ({check['remedy']})" for check in failed)
-    return f"the data fails, {read - usable} of {read} rows cannot be used: {rules}" if failed else None
+    rows, rest = f"{read} rows", ""
+    if early:
+        rows, rest = f"the first {early[0]} of {early[1]} lines", "; the rest was not looked at"
+    return f"the data fails, {read - usable} of {rows} cannot be used{rest}: {rules}" if failed else None
 
 
-def prompts_of(path: Path | None, columns: tuple[str, str] | None = None) -> frozenset[int]:
-    """Digests of the prompts of a file or folder; none for no file."""
+def _without_flood(bad: BadRow) -> BadRow:
+    """A line may be of any length, and thousands of bad rows are held."""
+    return replace(bad, original=bad.original[:BEGINNING]) if bad.code == "row_too_long" else bad
+
+
+def prompts_of(
+    path: Path | None, columns: tuple[str, str] | None = None, *, limits: ValidationSettings | None = None
+) -> frozenset[int]:
+    """Digests of the prompts of a file or folder; none for no file. `columns`, `limits`: as `read_rows` takes them."""
     if path is None or not path.exists():
         return frozenset()
-    rows = (row for row in read_rows(path, columns=columns) if isinstance(row, Conversation))
+    rows = (row for row in read_rows(path, columns=columns, limits=limits) if isinstance(row, Conversation))
     return frozenset(digest_of(row.instruction) for row in rows if any(m.role == "user" for m in row.messages))

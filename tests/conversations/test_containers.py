@@ -75,6 +75,29 @@ def test_every_kind_is_read_and_given_back(tmp_path, kind):
         assert all(list(row) == list(ROWS[0]) for row in back)
 
 
+def test_shards_of_plain_lines_leave_as_one_file_of_all_rows(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"part-{number}", "jsonl", ROWS[4 * number : 4 * number + 4])
+    found, out = recognise(tmp_path), tmp_path / "out"
+    stage(found, out)
+    (out / "kept.csv").touch()  # of an earlier scan, of another kind
+    os.replace(out / "rows.jsonl", out / "kept.jsonl")
+    assert give_back(found, out, ("kept",), group_of=np.zeros(7, np.uint8)) == [out / "kept.jsonl"]
+    assert [path.name for path in out.iterdir()] == ["kept.jsonl"]
+    assert [json.loads(line) for line in lines(recognise(out / "kept.jsonl"))] == ROWS
+
+
+@pytest.mark.parametrize("header", ["unreadable line,text", "unreadable line,prompt"])
+def test_no_header_makes_rows_into_lines_that_could_not_be_read(tmp_path, header):
+    text = f"{header},more\n" + '3: x,=A1,"a\nb"\n'
+    (tmp_path / "rows.csv").write_text(text + '"open,b,c\n')
+    found, out = recognise(tmp_path / "rows.csv"), tmp_path / "out"
+    os.replace(stage(found, out).files[0], out / "gone.jsonl")
+    (written,) = give_back(found, out, ("gone",), group_of=np.zeros(2, np.uint8), for_people=("gone",))
+    assert written.read_text() == text.replace("=A1", "'=A1") + '"open,b,c\n'
+    assert [row.code for row in read_rows(tmp_path / "rows.csv")][-1] == "broken_table_row"
+
+
 def test_tables_keep_their_types(tmp_path):
     table = pa.table({"prompt": ["a", "b"], "completion": ["c", "d"], "weight": pa.array([1, None], pa.int8()),
                       "when": pa.array([0, 1], pa.timestamp("ms"))})  # fmt: skip

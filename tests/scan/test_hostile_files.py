@@ -2,12 +2,13 @@
 
 import gzip
 import os
+import resource
 import socket
 
 import pytest
 
-from reft.config import FilteringSettings
-from reft.errors import DataFormatError
+from reft.config import FilteringSettings, ValidationSettings
+from reft.errors import DataFormatError, StorageError
 from reft.filtering.inputs import read_inputs
 from reft.filtering.scorers import load_scorer
 from reft.scan import scan as module
@@ -36,9 +37,33 @@ def test_of_what_expands_too_far_no_copy_stays(scorer, tmp_path):
         scan_file(tmp_path / "rows", tmp_path / "out", scorer, settings=SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
+    limits = ValidationSettings(max_expansion=100_000)
+    assert scan_file(tmp_path / "rows", tmp_path / "out", scorer, settings=SETTINGS, limits=limits).rows == 600_000
+
+
+def test_a_folder_that_cannot_be_written_is_explained_and_leaves_nothing(scorer, tmp_path):
+    (tmp_path / "rows.csv").write_text("prompt,completion\na,b\n")
+    (tmp_path / "out").touch()
+    with pytest.raises(StorageError, match=r"(?s)could not write.*choose another folder"):
+        scan_file(tmp_path / "rows.csv", tmp_path / "out", scorer, settings=SETTINGS)
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "out"}
+
+
+@pytest.mark.parametrize("room", [3 << 10, 0])
+def test_a_copy_that_finds_no_room_is_explained_and_goes(scorer, tmp_path, room):
+    (tmp_path / "rows.csv").write_text("prompt,completion\n" + "a,b\n" * 5000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"(?s)could not write.*free some disk space"):
+            scan_file(tmp_path / "rows.csv", tmp_path / "out", scorer, settings=SETTINGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "out").exists()
+
 
 def test_lines_that_are_no_rows_get_no_decisions_one_by_one(scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "UNREADABLE", 100)
+    monkeypatch.setattr(module, "TOO_MANY_UNREADABLE", 100)
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"prompt": "a", "completion": "b"}\n' * 149 + b"x\n" * 150)
     with pytest.raises(DataFormatError, match=r"(?s)more than half of the 299 rows cannot be read.*reft validate"):

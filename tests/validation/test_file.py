@@ -60,6 +60,15 @@ def test_a_folder_is_used_again_for_another_file(tmp_path, tokenizer):
     assert kept == {"usable.csv", "quarantined.csv", "findings.jsonl", "validation.json", "docs"}
 
 
+def test_results_of_another_kind_go_and_files_of_others_stay(tmp_path, tokenizer):
+    (tmp_path / "one.csv").write_text("prompt,completion\n" + "a,b\n" * 12)
+    check(tmp_path, tokenizer, tmp_path / "one.csv")
+    (tmp_path / "out" / "usable.notes").touch()
+    check(tmp_path, tokenizer, GOOD)
+    kept = {path.name for path in (tmp_path / "out").iterdir()} - {"findings.jsonl", "validation.json", "docs"}
+    assert kept == {"usable.jsonl", "quarantined.jsonl", "usable.notes"}
+
+
 def test_policies_quarantine_or_stay_silent(tmp_path, tokenizer):
     rows = [*GOOD, row("key AKIAIOSFODNN7EXAMPLE", "a"), row("a.b@example.org", "a")]
     found = check(tmp_path, tokenizer, rows, secrets="quarantine", personal_data="off", max_bad_share=0.2)

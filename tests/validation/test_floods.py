@@ -17,6 +17,7 @@ from reft.validation.validate import validate_user_data
 from tests.factories import row, write_jsonl
 
 GOOD = [row(f"question {i}", f"answer {i}") for i in range(30)]
+NOT_LOOKED_AT = r"cannot be used; the rest was not looked at: rows can be used \(mend[^()]*\(.*--fix\)[^()]*\)"
 PAIR = b'{"prompt": "a", "completion": "b"}\n'
 
 
@@ -54,6 +55,33 @@ def test_what_holds_too_much_is_refused_with_setting_and_limit(tmp_path, tokeniz
     assert not list((tmp_path / "out").iterdir())
     with pytest.raises(DataFormatError, match=words):
         validate_user_data(path, tokenizer, ValidationSettings(max_expanded_mb=1), max_length=200)
+
+
+def test_a_folder_expands_no_further_than_one_file(tmp_path):
+    for number in range(20):
+        packed(tmp_path / f"{number:02d}.jsonl.gz", b"\n" * (1 << 20), "gzip")
+    with pytest.raises(DataFormatError, match=r"(?s)200 times its size .*\(17 MB so far\).*16\.jsonl.*max_expansion"):
+        list(read_rows(tmp_path))
+    with pytest.raises(DataFormatError, match=r"(?s)more than 3 MB .*03\.jsonl.*max_expanded_mb"):
+        list(read_rows(tmp_path, limits=ValidationSettings(max_expanded_mb=3)))
+    assert list(read_rows(tmp_path, limits=ValidationSettings(max_expansion=2000))) == []
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_text_that_all_rows_share_is_no_bomb(tmp_path, kind):
+    table = pa.table({"prompt": [f"question {i}" for i in range(6000)], "completion": ["a" * 4096] * 6000})
+    (tmp_path / "rows").mkdir()
+    for name in ("a", "b"):
+        if kind == "parquet":
+            pq.write_table(table, tmp_path / "rows" / name, compression="zstd")
+        else:
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            with pa.ipc.new_file(str(tmp_path / "rows" / name), table.schema, options=options) as writer:
+                writer.write_table(table, max_chunksize=1024)
+    assert 2 * table.nbytes > 200 * sum(file.stat().st_size for file in (tmp_path / "rows").iterdir())
+    assert sum(1 for _ in read_rows(tmp_path / "rows")) == 12_000
+    with pytest.raises(DataFormatError, match=r"(?s)more than 30 MB.*b\n.*give it in parts, or raise validation"):
+        list(read_rows(tmp_path / "rows", limits=ValidationSettings(max_expanded_mb=30)))
 
 
 def test_what_expands_too_far_is_refused_with_setting_and_limit(tmp_path):
@@ -123,10 +151,15 @@ def test_a_lost_file_ends_early_and_loses_nothing_that_was_read(tmp_path, tokeni
         pq.write_table(pa.Table.from_pylist(rows), path)
     found = check(path, tmp_path / "out", tokenizer, max_findings=10, max_bad_share=0.1)
     assert (found.usable, found.quarantined, found.unseen) == (20, 33, 320 - 53)
-    assert "rows can be used" in found.fails
+    assert re.search(rf"33 of the first 53 of \d+ lines {NOT_LOOKED_AT}", found.fails)
+    assert [check["rule"] for check in found.checks] == ["rows can be used"]
+    assert not found.too_few
+    page = (tmp_path / "out" / "docs" / "index.html").read_text()
+    assert "rows can be used" in page
+    assert "enough rows" not in page
     back = [len(list(read_rows(tmp_path / "out" / f"{name}.{kind}"))) for name in ("usable", "quarantined")]
     assert back == [20, 33]
-    with pytest.raises(DataValidationError, match="33 of 53 rows cannot be used"):
+    with pytest.raises(DataValidationError, match=f"33 of the first 53 of 320 lines {NOT_LOOKED_AT}"):
         validate_user_data(path, tokenizer, ValidationSettings(max_findings=10, max_bad_share=0.1), max_length=200)
     whole = check(path, tmp_path / "whole", tokenizer, max_findings=1000, max_bad_share=0.1)
     assert (whole.quarantined, whole.unseen) == (300, 0)

@@ -51,6 +51,23 @@ def test_too_few_rows_stop_the_job(tmp_path, tokenizer):
         validate(tmp_path, tokenizer, GOOD[:5])
 
 
+def test_of_lines_that_are_too_long_a_beginning_is_held(tmp_path, tokenizer):
+    rows = [*GOOD, row("x" * 500_000, "a"), row("y " * 4000, "a")]
+    long, shorter = validate(tmp_path, tokenizer, rows, max_bad_share=0.5).quarantined
+    assert (long.code, shorter.code) == ("row_too_long", "too_many_tokens")
+    assert long.original == json.dumps(rows[30])[:2000]
+    assert shorter.original == json.dumps(rows[31])
+
+
+def test_a_run_that_ends_early_says_so_and_nothing_of_what_it_did_not_see(tmp_path, tokenizer):
+    rows = [{"messages": []}] * 6 + [row(f"question {i}", "a") for i in range(109)]
+    with pytest.raises(
+        DataValidationError, match="6 of the first 6 of 115 lines cannot be used; the rest was"
+    ) as raised:
+        validate(tmp_path, tokenizer, rows, max_findings=5)
+    assert "add rows" not in str(raised.value)
+
+
 def test_a_missing_file_is_named(tmp_path, tokenizer):
     with pytest.raises(DataFormatError, match=r"gone\.jsonl"):
         validate_user_data(tmp_path / "gone.jsonl", tokenizer, ValidationSettings(), max_length=200)
@@ -85,7 +102,8 @@ def test_too_few_usable_rows_come_with_a_remedy():
 def test_no_text_of_a_row_reaches_great_expectations(tmp_path, tokenizer, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "reft.validation.validate.suite_results", lambda frame, *rest: seen.append(frame) or suite_results(frame, *rest)
+        "reft.validation.validate.suite_results",
+        lambda frame, *rest, **named: seen.append(frame) or suite_results(frame, *rest, **named),
     )
     validate(tmp_path, tokenizer, GOOD)
     assert {str(t) for t in seen[0].dtypes} == {"int8", "int32"}
