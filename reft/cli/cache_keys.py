@@ -27,7 +27,12 @@ def cache_keys(
     from reft.config import read_profile
     from reft.keys.stages import stage_keys
 
-    keys = stage_keys(read_profile(config))
+    settings = read_profile(config)
+    from reft.validation.faults import require_none
+    from reft.validation.profile import missing  # slow to import: what is wrong with the keys is said before
+
+    require_none(missing(settings))
+    keys = stage_keys(settings)
     if step and step not in keys:
         raise ConfigurationError(explain(f"no step {step!r} has a key", "--step", f"one of {', '.join(keys)}"))
     chosen = {name: key for name, key in keys.items() if step in ("", name)}

@@ -24,10 +24,16 @@ def evaluate(
     """Judge a registered version anew and keep that with it, so that the gate compares like with like."""
     from reft.config import read_profile
     from reft.evaluation.measures import MEASURES
+    from reft.keys.stages import EVALUATION
     from reft.report.summary import percent
     from reft.tracking.evaluating import evaluate_version
+    from reft.validation.faults import require_none
+    from reft.validation.profile import missing
 
-    found = evaluate_version(read_profile(config), version)
+    settings = read_profile(config)
+    read = {"model.name", "model.chat_template", *(f"data.{name}" for name in EVALUATION)}
+    require_none([fault for fault in missing(settings) if fault.setting in read])
+    found = evaluate_version(settings, version)
     rates = {name: asdict(rate) if rate else None for name, rate in found.scores.rates.items()}
     if as_json:
         typer.echo(json.dumps({"name": found.name, "version": found.version, "rows": found.rows, "rates": rates}))

@@ -74,13 +74,17 @@ def _runs(pid: int) -> bool:
 
 
 def stop_on_signals() -> None:
-    """SIGINT and SIGTERM end this process as an exit does, so that nothing temporary stays; a second one at once."""
+    """SIGINT and SIGTERM end this process as an exit does, so that nothing temporary stays; a second one at once.
+
+    It says so, unless it is one of several ranks: whoever started them says it once for all.
+    """
 
     def stop(number: int, _: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
         said = f"stopped by {signal.Signals(number).name}: start the same command again; a scan resumes\n"
-        os.write(sys.stderr.fileno(), said.encode())
+        if "RANK" not in os.environ:
+            os.write(sys.stderr.fileno(), said.encode())
         raise SystemExit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -53,3 +53,15 @@ def test_a_signal_ends_a_command_cleanly(tmp_path, tiny_model, name, number):
     again = start(tmp_path, name, rows, "--out", tmp_path / "out", *options)
     again.communicate(timeout=120)
     assert again.returncode in (0, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "lines"), [({}, 1), ({"RANK": "1"}, 0)])
+def test_of_several_ranks_none_speaks_of_a_signal(rank, lines):
+    code = "import os, signal; from reft.runtime.processes import stop_on_signals; stop_on_signals()\n"
+    code += "os.kill(os.getpid(), signal.SIGINT)"
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"} | rank
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("stopped by SIGINT")) == (130, lines)

@@ -84,6 +84,14 @@ def test_a_stage_that_a_run_had_not_reached_is_said_to_be_new(tmp_path, tiny_mod
     assert why_again(before, now)["evaluation"] == ["it was not part of that run"]
 
 
+def test_what_a_profile_names_and_is_not_there_is_told_before_any_key(tmp_path, tiny_model):
+    run = settings(tmp_path, tiny_model).model_dump(mode="json")
+    run["data"]["task_test"] = "gone.jsonl"
+    (tmp_path / "run.yaml").write_text(json.dumps({"parameters": {"settings": run}}))
+    with pytest.raises(ConfigurationError, match=r"^data\.task_test: no such file or folder: gone\.jsonl"):
+        CliRunner().invoke(app, ["cache-keys", "--config", str(tmp_path / "run.yaml")], catch_exceptions=False)
+
+
 def test_the_command_prints_every_key_and_what_it_is_made_of():
     printed = CliRunner().invoke(app, ["cache-keys"])
     assert printed.exit_code == 0, printed.output

@@ -97,5 +97,9 @@ def test_the_command(settings, champion, tmp_path):
     words = CliRunner().invoke(app, ["evaluate", "--config", str(tmp_path / "run.yaml")]).output
     assert "s version 1, kept with it:" in words
     assert "over-refusal" in words
+    profile["parameters"]["settings"]["data"] |= {"evaluation_ordinary": "gone.jsonl", "user": "not read.jsonl"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(profile))
+    told = CliRunner().invoke(app, ["evaluate", "--config", str(tmp_path / "run.yaml")]).exception
+    assert [problem[0] for problem in getattr(told, "problems", ())] == ["data.evaluation_ordinary"]
     with pytest.raises(PromotionError, match="no version is the challenger"):
         evaluate_version(settings, "challenger")
