@@ -32,13 +32,15 @@ def test_a_file_without_rows_is_refused_and_leaves_nothing(scorer, tmp_path, con
 
 
 def test_of_what_expands_too_far_no_copy_stays(scorer, tmp_path):
-    (tmp_path / "rows").write_bytes(gzip.compress(b'{"prompt": "a", "completion": "b"}\n' * 600_000))
+    (tmp_path / "rows").write_bytes(
+        gzip.compress((b'{"prompt": "a", "completion": "b"}\n' + b"x" * (1 << 20) + b"\n") * 17)
+    )
     with pytest.raises(DataFormatError, match=r"validation\.max_expansion"):
         scan_file(tmp_path / "rows", tmp_path / "out", scorer, settings=SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
     limits = ValidationSettings(max_expansion=100_000)
-    assert scan_file(tmp_path / "rows", tmp_path / "out", scorer, settings=SETTINGS, limits=limits).rows == 600_000
+    assert scan_file(tmp_path / "rows", tmp_path / "out", scorer, settings=SETTINGS, limits=limits).rows == 34
 
 
 def test_a_folder_that_cannot_be_written_is_explained_and_leaves_nothing(scorer, tmp_path):
