@@ -41,7 +41,7 @@ def test_killed_in_its_finetuning_and_started_again_it_ends_as_if_nothing_had_be
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_end_it_leaves_nothing_and_the_next_start_goes_on(clone, told):
-    name = told.name.lower()
+    name, before = told.name.lower(), set(clone.left())  # a killed run leaves what libraries made
     process = clone.start(clone.profile(name, seed=int(told)))
     wait_for(lambda: clone.steps() >= 50)
     os.kill(process.pid, told)
@@ -51,7 +51,7 @@ def test_told_to_end_it_leaves_nothing_and_the_next_start_goes_on(clone, told):
     if told == signal.SIGTERM:  # ZenML itself has words for the other one
         assert said.rstrip().endswith("stopped: start the same command again; it goes on where it was")
     wait_for(lambda: not clone.processes(), seconds=20)
-    assert clone.left() == []
+    assert set(clone.left()) <= before
     code, said = clone.run(clone.profile(name, seed=int(told)))
     assert code == 0, said
 
