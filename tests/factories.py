@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -222,3 +223,8 @@ def _filtered(rows: list[Conversation], labels: dict[int, str]) -> FilteredData:
     scores = {"harmful prompts": [0.9, 0.1], "task rows": [0.2, -0.4]}
     unseen = unseen_groups(scores, {"harmful prompts": [0.9, 0.8], "task rows": [0.2, -0.4]}, report.thresholds)
     return FilteredData(kept=rows[9:], decisions=decisions, report=report, curves=curves, unseen=unseen)
+
+
+def hear_interrupts() -> None:
+    """In a started process, before its program: where tests run in a shell's background, SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

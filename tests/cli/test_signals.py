@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories import build_scorer, row, write_jsonl
+from tests.factories import build_scorer, hear_interrupts, row, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +20,7 @@ def start(folder, *command):
     return subprocess.Popen(
         [sys.executable, "-m", "reft.cli", *map(str, command)],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_interrupts,
     )  # fmt: skip
 
 

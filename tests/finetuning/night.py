@@ -13,7 +13,7 @@ import psutil
 from safetensors.torch import load_file
 
 from reft.storage.artifacts import read_json
-from tests.factories import change
+from tests.factories import change, hear_interrupts
 
 SECONDS = 240
 
@@ -31,7 +31,7 @@ class Night:
         job.save(self.root / "job")
         command = [sys.executable, "-m", "tests.finetuning.fit_job", str(self.root / "job"), str(self.root / "result")]
         environment = {**os.environ, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1", **self.environment}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)
 
     def run(self, job) -> str:
         """To its end; what was said."""

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.factories import BREAD, HARM, build_model, row, write_jsonl
+from tests.factories import BREAD, HARM, build_model, hear_interrupts, row, write_jsonl
 
 ZENML = Path(sys.executable).with_name("zenml")
 CODE = ("reft", "steps", "pipelines", "reft_pipeline.py", "zenml.yaml", "pyproject.toml", "constraints.txt")
@@ -83,6 +83,7 @@ class Clone:
         return subprocess.Popen(
             [str(ZENML), "pipeline", "run", "reft_pipeline", "--config", str(profile)], cwd=self.folder,
             env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            preexec_fn=hear_interrupts,
         )  # fmt: skip
 
     def run(self, profile: Path) -> tuple[int, str]:
