@@ -30,6 +30,8 @@ DEFAULT_RUN = {
 
 # Steps that are no stages of their own at the end of a run: gate, registration, report.
 CLOSING = 3
+# Share of a stage from which its own bar tells how long it takes: before, starting up counts for too much.
+TELLING = 0.1
 # Seconds between two stages, before a run has shown its own: results are stored, the next step starts.
 BETWEEN = 3.0
 # Seconds after which a stage that says nothing of its own is spoken for, in a log.
@@ -165,7 +167,7 @@ def progress(stage: str, every_seconds: float = 10.0) -> Show:
         if done > first[1] and not finished:
             left = (now - first[0]) / (done - first[1]) * (total - done)
             line += f", about {_duration(left)} left"
-            if _run:
+            if _run and done >= TELLING * total:
                 _run.ahead(left)
         if _run and _run.current and not finished:
             line += f", {_duration(_run.left())} left of the run"

@@ -1,6 +1,7 @@
 """How far a stage is, and how long the run will take."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,3 +146,18 @@ def test_a_stage_without_a_bar_is_not_silent(capsys, monkeypatch):
     assert len(left) >= 2
     assert left == sorted(left, reverse=True)
     assert left[0] != left[-1]
+
+
+def test_the_first_rows_of_a_stage_do_not_frighten(clock, monkeypatch):
+    """A stage's first batch pays for starting up: at its pace this one would take a hundred times as long."""
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(module, "_run", run := RunProgress({"teacher": 60, "sft": 60}, ("teacher", "sft"), now=clock))
+    run.begin("teacher")
+    show = progress("reading")
+    for done in (1, 2):
+        clock.seconds += 10
+        show(done, 1000)
+    assert run.left() < 200
+    clock.seconds += 80
+    show(200, 1000)
+    assert run.left() > 300

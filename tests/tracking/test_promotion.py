@@ -128,7 +128,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(student):
     ]
     for process in processes:
         process.start()
-    said = [results.get(timeout=120) for _ in processes]
+    said = [results.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     entries, aliases = history("s")
