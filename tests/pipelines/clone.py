@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,14 +90,19 @@ class Clone:
         """(exit status, what was said)."""
         return ended(self.start(profile))
 
-    def steps(self) -> int:
-        """Of the finetuning that is under way."""
-        lines = list(self.folder.rglob("metrics.jsonl"))
-        return max((len(path.read_bytes().splitlines()) for path in lines), default=0)
+    def metrics(self) -> set[Path]:
+        """Of finetunings that are under way or were cut off."""
+        return set(self.folder.rglob("metrics.jsonl"))
+
+    def steps(self, besides: Set[Path] = frozenset()) -> int:
+        """Of the finetuning that is under way, besides those that were cut off."""
+        with suppress(FileNotFoundError):  # it has ended just now
+            return max((len(path.read_bytes().splitlines()) for path in self.metrics() - besides), default=0)
+        return 0
 
     def left(self) -> list[str]:
-        """Temporary files."""
-        return sorted(path.name for path in (self.folder / "tmp").iterdir())
+        """Temporary files but for ZenML's own, which an interrupt may leave."""
+        return sorted(path.name for path in (self.folder / "tmp").iterdir() if not path.name.startswith("zenml-"))
 
     def processes(self) -> list[str]:
         """Those whose temporary files lie in the clone."""
