@@ -7,9 +7,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reft.storage.artifacts import forget_dead, held_folder, written
+from reft.storage.artifacts import scratch, written
 
-NEW, OLD = ".reft-new-", ".reft-old-"
+OLD = ".reft-old-"
 
 
 @contextmanager
@@ -22,22 +22,14 @@ def replaced_folder(folder: Path) -> Generator[Path]:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    prefix = f"{NEW}{folder.name}-"
     with written(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _tidy(folder)
-    forget_dead(folder.parent, prefix)
-    scratch, held = held_folder(folder.parent, prefix)
-    try:
-        with written(folder.parent):
-            fresh = scratch / folder.name  # whose rights are those of any new folder, not those of a temporary one
+        with scratch(folder.name, folder.parent) as held:
+            fresh = held / folder.name  # whose rights are those of any new folder, not those of a temporary one
             fresh.mkdir()
             yield fresh
             _take_place(fresh, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if held is not None:
-            os.close(held)
 
 
 def _tidy(folder: Path) -> None:
