@@ -1,12 +1,14 @@
 """The server that a team would run, and a model of one's own on it."""
 
 import json
+import shutil
 
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
 from reft.tracking.registry import register_candidate
+from tests.tracking.plain_server import PlainServer
 from tests.tracking.server import (
     ADMIN,
     OTHER,
@@ -86,3 +88,17 @@ def folder_of(tmp_path, content, size=1000):
 
 def leave_a_lock(name, holder):
     MlflowClient().create_registered_model(f"{name}--promotion-lock", tags={"held": "0", "holder": holder})
+
+
+@pytest.fixture
+def plain_server(tmp_path, monkeypatch, empty_database):
+    """A server without accounts, which MLflow's client here talks to."""
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    server, before = PlainServer(tmp_path), mlflow.get_tracking_uri()
+    server.start()
+    mlflow.set_tracking_uri(server.address)
+    mlflow.set_experiment("e")
+    yield server
+    mlflow.set_tracking_uri(before)
+    server.kill()

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.tracking.server import answers, free_port, wait_until
+from tests.tracking.server import free_port, launch
 
 
 @dataclass
@@ -33,11 +33,7 @@ class PlainServer:
         environment = {
             **os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }  # fmt: skip
-        with (self.folder / "server.log").open("a") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.folder
-            )
-        wait_until(lambda: answers(f"{self.address}/health"), 240)
+        self.process = launch(command, environment, self.folder, health=f"{self.address}/health")
 
     def kill(self) -> None:
         """SIGKILL to the server and its workers, as a machine that loses power."""

@@ -14,6 +14,9 @@ from typing import Any
 
 import psutil
 
+from reft.models.loading import load_tokenizer
+from reft.tracking.serving import make_servable
+from tests.factories import build_model
 from tests.tracking.server import answers, free_port
 
 
@@ -88,3 +91,11 @@ def served(model: str | Path, folder: Path, **environment: str) -> Generator[Ser
         for one in psutil.wait_procs(ours, timeout=30)[1]:
             one.kill()
         process.wait(10)
+
+
+def servable(folder: Path, max_length: int) -> Path:
+    """A tiny student in the folder, as a registered version leaves it."""
+    folder = build_model(folder, "llama")
+    load_tokenizer(str(folder)).save_pretrained(folder)
+    make_servable(folder, max_length)
+    return folder

@@ -137,17 +137,23 @@ class Server:
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests", "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }  # fmt: skip
-        with (self.folder / "server.log").open("a") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.folder
-            )
-        wait_until(lambda: answers(f"{self.address}/health"), 240)
+        self.process = launch(command, environment, self.folder, health=f"{self.address}/health")
 
     def kill(self) -> None:
         """SIGKILL to the server and its workers, as a machine that loses power."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
+
+
+def launch(command: list[str | Path], environment: dict[str, str], folder: Path, *, health: str) -> subprocess.Popen:
+    """A server in a session of its own, once it answers; what it says is in the folder's `server.log`."""
+    with (folder / "server.log").open("a") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder
+        )
+    wait_until(lambda: answers(health), 240)
+    return process
 
 
 def answers(address: str) -> bool:

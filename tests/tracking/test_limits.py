@@ -10,21 +10,18 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from reft.errors import ConfigurationError
-from reft.models.loading import load_tokenizer
 from reft.tracking.guard import Guard, Request, current
 from reft.tracking.limits import Limits, check_body, variable
 from reft.tracking.serving import ChatModel, make_servable
 from tests.factories import build_model
+from tests.tracking.served import servable
 
 FEW = Limits(bytes=1000, rows=3, prompt_tokens=40, new_tokens=2020, requests=2, seconds=30)
 
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    folder = build_model(tmp_path_factory.mktemp("student"), "llama")
-    load_tokenizer(str(folder)).save_pretrained(folder)
-    make_servable(folder, 100)
-    return folder
+    return servable(tmp_path_factory.mktemp("student"), 100)
 
 
 @pytest.fixture(scope="module")

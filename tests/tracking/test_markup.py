@@ -1,7 +1,5 @@
 """Names and reasons full of markup on MLflow's own pages, in a real browser: text, and no element."""
 
-import shutil
-
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
@@ -10,7 +8,6 @@ from playwright.sync_api import sync_playwright
 from reft.tracking.promotion import promote
 from reft.tracking.registry import register_candidate
 from tests.factories import CHROMIUM, MARKUP, model_card
-from tests.tracking.plain_server import PlainServer
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,20 +16,7 @@ pytestmark = [
 NAME = 's<b class=owned>n<img src=x>"q'  # MLflow takes no slash
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch, empty_database):
-    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    server, before = PlainServer(tmp_path), mlflow.get_tracking_uri()
-    server.start()
-    mlflow.set_tracking_uri(server.address)
-    mlflow.set_experiment("e")
-    yield server
-    mlflow.set_tracking_uri(before)
-    server.kill()
-
-
-def test_markup_is_text_on_mlflows_pages(server, tmp_path):
+def test_markup_is_text_on_mlflows_pages(plain_server, tmp_path):
     (folder := tmp_path / "student").mkdir()
     (folder / "gate.json").write_text("{}")
     with mlflow.start_run(run_name=MARKUP) as run:
@@ -50,7 +34,7 @@ def test_markup_is_text_on_mlflows_pages(server, tmp_path):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         for path, shown in pages.items():
-            page.goto(f"{server.address}/#/{path}")
+            page.goto(f"{plain_server.address}/#/{path}")
             page.get_by_text(shown).first.wait_for(timeout=60_000)
             page.wait_for_timeout(1000)  # descriptions are drawn a moment later
             assert page.locator(".owned, img[src=x]").count() == 0, path

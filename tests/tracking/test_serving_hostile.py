@@ -10,10 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from reft.models.loading import load_tokenizer
-from reft.tracking.serving import make_servable
-from tests.factories import build_model
-from tests.tracking.served import served
+from tests.tracking.served import servable, served
 
 pytestmark = pytest.mark.slow
 LIMITS = {"REFT_SERVE_REQUESTS": "4", "REFT_SERVE_NEW_TOKENS": "1900", "REFT_SERVE_SECONDS": "40"}
@@ -31,10 +28,7 @@ GOOD = chat("Where is my card?", max_tokens=4)
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    folder = build_model(tmp_path_factory.mktemp("student"), "llama")
-    load_tokenizer(str(folder)).save_pretrained(folder)
-    make_servable(folder, 512)
-    return folder
+    return servable(tmp_path_factory.mktemp("student"), 512)
 
 
 @pytest.fixture(scope="module")
