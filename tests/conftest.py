@@ -15,6 +15,13 @@ torch.set_num_threads(2)
 ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")
 
 
+@pytest.fixture(autouse=True)
+def no_experiment_is_handed_on():
+    """MLflow leaves the chosen experiment's id in the environment: other stores, of later tests, know no such one."""
+    yield
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+
+
 @pytest.fixture(scope="session", params=ARCHITECTURES)
 def any_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a tiny model; the test runs once for each architecture."""

@@ -29,6 +29,7 @@ from reft.runtime.cost import measured
 from reft.soft_labels.labels import SoftLabels
 from reft.soft_labels.making import make_soft_labels
 from reft.storage.artifacts import read_json, write_json, write_text
+from reft.storage.digests import seal
 from reft.storage.fingerprint import of_path
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import (
@@ -154,6 +155,7 @@ class Prepared:
         save_inputs(folder, teacher, model=run.model, calibration=calibration_prompts(run.data))
         shutil.rmtree(teacher.weights)
         write_json(folder / "cost.json", cost.as_dict())
+        seal(folder)  # anew, with what it took
 
     def _compute_labels(self, folder: Path) -> None:
         run = self._run

@@ -148,7 +148,9 @@ def _about_disk(error: Exception, folder: Path) -> tuple[str, Path] | None:
     """(what the system says, where); None where the error is about something else."""
     if isinstance(error, OSError) and error.errno in FULL and error.strerror:
         named = Path(os.fsdecode(error.filename)).absolute() if error.filename else folder.absolute()
-        return error.strerror, folder if named.is_relative_to(folder.absolute()) else named.parent
+        whole = folder.absolute()
+        ours = named.is_relative_to(whole) or whole.is_relative_to(named)  # a parent that was to be made, too
+        return error.strerror, folder if ours else named.parent
     why = why_not_writable(folder)  # PyTorch and safetensors have no numbers for it
     return (why, folder) if why else None
 
