@@ -47,6 +47,22 @@ def harmless_sets(folder: Path, rows: int, seed: int = 0) -> dict[str, list[Conv
     return {name: _sample(prompts, rows, seed) for name, prompts in sets.items()}
 
 
+def development_sets(folder: Path, rows: int, seed: int = 0) -> dict[str, dict[str, list[Conversation]]]:
+    """The same of sources that no evaluation file holds, by role: what may be looked at while defaults are chosen."""
+    found = harmful_sets(folder, rows, seed)
+    safety = json.loads((folder / "safety_tuned_llamas/safety_only_data_Instructions.json").read_text())
+    alpaca = json.loads((folder / "alpaca_demo/alpaca_en_demo.json").read_text())
+    return {
+        "harmful": {name: found[name] for name in ("AART", "HarmfulQA")}
+        | {"safety-tuned": _sample([row["instruction"] for row in safety], rows, seed)},
+        "lookalikes": {},
+        "ordinary": {
+            "Alpaca": _sample([f"{row['instruction']}\n{row['input']}" for row in alpaca], rows, seed),
+            "Dolly": harmless_sets(folder, rows, seed)["Dolly"],
+        },
+    }
+
+
 def asked_for(
     description: str | None, rows: int
 ) -> tuple[int, dict[str, list[Conversation]], dict[str, list[Conversation]]]:

@@ -1,0 +1,24 @@
+"""What the texts written for the shipped data promise."""
+
+from pathlib import Path
+
+import pytest
+
+PAIRS = sorted(Path("data/written/hazards").glob("*.tsv"))
+FORMS = {"question", "imperative", "write", "code", "story", "roleplay", "persuasion", "list", "turns"}
+REGISTERS = {"plain", "polite", "terse", "slang", "formal", "context"}
+
+
+@pytest.mark.parametrize("file", PAIRS, ids=lambda file: file.stem)
+def test_pairs_are_of_known_forms_and_differ(file):
+    lines = [line.split("\t") for line in file.read_text().splitlines()]
+    assert {len(fields) for fields in lines} == {4}
+    assert {form for form, *_ in lines} <= FORMS
+    assert {register for _, register, *_ in lines} <= REGISTERS
+    requests = [text for *_, harmful, neighbour in lines for text in (harmful, neighbour)]
+    assert len(set(map(_plain, requests))) == len(requests)
+    assert all(text.count(" || ") == 2 * (form == "turns") for form, _, *pair in lines for text in pair)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
