@@ -71,18 +71,21 @@ def record(name: str, section: str, description: str | None, *, measure: Callabl
 
     Args:
         name: of the results file.
-        section: the settings that the line holds in full, since defaults change.
+        section: the settings that the line holds in full.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", nargs="*", help="section.key=value, for what shall differ from the default")
     settings, changed = overridden(parser.parse_args().settings)
-    line = {
+    append(name, {**described(settings, changed, section), **measure(settings)})
+
+
+def described(settings: Settings, changed: dict[str, Any], section: str) -> dict[str, Any]:
+    """What a line says of how its numbers came about; `section` is held in full, since defaults change."""
+    return {
         "changed": changed,
         section: getattr(settings, section).model_dump(),
         "seed": settings.seed,
         "hardware": choose_hardware(settings.model.dtype).reason,
         "code": digest_of_code("reft"),
         "data": of_path("data/alignment"),
-        **measure(settings),
     }
-    append(name, line)

@@ -10,11 +10,8 @@ prompt begins as a refusal does, and appends a line to `results/leave_source_out
 """
 
 import argparse
-import json
 import tempfile
-import time
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +19,15 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.development import DEVELOPMENT, append, overridden
+from benchmarks.development import DEVELOPMENT, append, described, overridden
 from benchmarks.public_sets import development_sets
+from benchmarks.teacher import trained
 from reft.config import Settings
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts
-from reft.keys.closure import digest_of_code
-from reft.models.hardware import choose_hardware
 from reft.statistics import auroc, rate
-from reft.storage.fingerprint import of_path
-from reft.teacher.preparation import fit_teacher, untrained_feature
 
 Groups = dict[str, dict[str, list[Conversation]]]
 ROWS = 80
@@ -47,19 +41,13 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     settings, changed = overridden(options.settings)
     with tempfile.TemporaryDirectory() as folder:
-        teacher, tokenizer, seconds = _trained(_without(settings, options.without, Path(folder)))
+        teacher, tokenizer, *_, seconds = trained(_without(settings, options.without, Path(folder)))
     logits = {
         role: {source: refusal_logits(teacher, tokenizer, rows) for source, rows in sources.items()}
         for role, sources in _groups(options.folder).items()
     }
-    append(
-        "leave_source_out",
-        {
-            "changed": changed, "without": options.without, "seed": settings.seed, "seconds": seconds,
-            "hardware": choose_hardware(settings.model.dtype).reason, "code": digest_of_code("reft"),
-            "data": of_path("data/alignment"), **_summary(logits),
-        },
-    )  # fmt: skip
+    line = described(settings, changed, "teacher")
+    append("leave_source_out", {**line, "without": options.without, "seconds": seconds, **_summary(logits)})
 
 
 def _without(settings: Settings, sources: list[str], folder: Path) -> Settings:
@@ -70,17 +58,6 @@ def _without(settings: Settings, sources: list[str], folder: Path) -> Settings:
         paths[name] = str(folder / f"{name}.jsonl")
         Path(paths[name]).write_text("".join(row.original + "\n" for row in rows))
     return settings.model_copy(update={"data": settings.data.model_copy(update=paths)})
-
-
-def _trained(settings: Settings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, float]:
-    untrained, *_ = untrained_feature(settings.model, settings.data, settings.refusal_feature)
-    started = time.monotonic()
-    teacher, tokenizer, _ = fit_teacher(
-        untrained, settings.model, settings.data,
-        settings=settings.teacher, selection=settings.refusal_feature, seed=settings.seed, report=lambda *_: None,
-    )  # fmt: skip
-    seconds = time.monotonic() - started
-    return teacher.to(choose_hardware(settings.model.dtype).dtype), tokenizer, seconds
 
 
 def _groups(folder: Path) -> Groups:
@@ -96,7 +73,7 @@ def _groups(folder: Path) -> Groups:
                 groups[role].setdefault(name, []).append(row)
     for role, sets in development_sets(folder, ROWS).items():
         groups[role] |= sets
-    return {role: {s: list(islice(rows, ROWS)) for s, rows in sources.items()} for role, sources in groups.items()}
+    return {role: {s: rows[:ROWS] for s, rows in sources.items()} for role, sources in groups.items()}
 
 
 @torch.inference_mode()
@@ -126,7 +103,7 @@ def _summary(logits: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
         role: float(np.mean([auroc(h, other) for h in logits["harmful"].values() for other in logits[role].values()]))
         for role in ("lookalikes", "ordinary")
     }
-    return {"refused": json.loads(json.dumps(refused)), "auroc": separated}
+    return {"refused": refused, "auroc": separated}
 
 
 if __name__ == "__main__":

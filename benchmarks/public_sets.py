@@ -5,6 +5,7 @@ import csv
 import json
 import random
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from reft.config import DataSettings
@@ -55,7 +56,6 @@ def development_sets(folder: Path, rows: int, seed: int = 0) -> dict[str, dict[s
     return {
         "harmful": {name: found[name] for name in ("AART", "HarmfulQA")}
         | {"safety-tuned": _sample([row["instruction"] for row in safety], rows, seed)},
-        "lookalikes": {},
         "ordinary": {
             "Alpaca": _sample([f"{row['instruction']}\n{row['input']}" for row in alpaca], rows, seed),
             "Dolly": harmless_sets(folder, rows, seed)["Dolly"],
@@ -75,12 +75,18 @@ def asked_for(
 
 
 def _sample(prompts: Iterable[str], rows: int, seed: int) -> list[Conversation]:
-    data = DataSettings()
-    files = (data.alignment_harmful, data.alignment_harmless, data.calibration_harmful, data.calibration_harmless)
-    used = {_plain(row.instruction) for file in files for row in read_conversations(file)}
+    used = _used()
     unseen = sorted({prompt.strip() for prompt in prompts if prompt.strip() and _plain(prompt) not in used})
     chosen = random.Random(seed).sample(unseen, min(rows, len(unseen)))
     return [from_prompt(prompt, row) for row, prompt in enumerate(chosen)]
+
+
+@cache
+def _used() -> frozenset[str]:
+    """The prompts that are trained or calibrated on."""
+    data = DataSettings()
+    files = (data.alignment_harmful, data.alignment_harmless, data.calibration_harmful, data.calibration_harmless)
+    return frozenset(_plain(row.instruction) for file in files for row in read_conversations(file))
 
 
 def _plain(text: str) -> str:
