@@ -3,6 +3,7 @@
     .venv/bin/python -m benchmarks.leave_source_out FOLDER                      # the default profile
     .venv/bin/python -m benchmarks.leave_source_out FOLDER --without aart       # other sources' rows in their place
     .venv/bin/python -m benchmarks.leave_source_out FOLDER teacher.batch_size=8 data.alignment_harmful=other.jsonl
+    .venv/bin/python -m benchmarks.leave_source_out FOLDER --teacher runs/latest/teacher    # trained already
 
 FOLDER holds the public sets. Each call trains one teacher (minutes on two cores), reads how likely its answer to each
 prompt begins as a refusal does, and appends a line to `results/leave_source_out.jsonl`. Prompts come from
@@ -28,6 +29,8 @@ from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts
 from reft.statistics import auroc, rate
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import load_teacher
 
 Groups = dict[str, dict[str, list[Conversation]]]
 ROWS = 80
@@ -37,17 +40,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the public sets")
     parser.add_argument("--without", action="append", default=[], help="a source of the alignment rows to leave out")
+    parser.add_argument("--teacher", type=Path, help="one that was trained with these settings, instead of training")
     parser.add_argument("settings", nargs="*", help="section.key=value, for what shall differ from the default")
     options = parser.parse_intermixed_args()
     settings, changed = overridden(options.settings)
-    with tempfile.TemporaryDirectory() as folder:
-        teacher, tokenizer, *_, seconds = trained(_without(settings, options.without, Path(folder)))
+    seconds = None
+    if options.teacher:
+        teacher, tokenizer = load_teacher(Teacher.load(options.teacher), settings.model)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            teacher, tokenizer, *_, seconds = trained(_without(settings, options.without, Path(folder)))
     logits = {
         role: {source: refusal_logits(teacher, tokenizer, rows) for source, rows in sources.items()}
-        for role, sources in _groups(options.folder).items()
+        for role, sources in development_groups(options.folder).items()
     }
     line = described(settings, changed, "teacher")
-    append("leave_source_out", {**line, "without": options.without, "seconds": seconds, **_summary(logits)})
+    rows = [settings.data.alignment_harmful_rows, settings.data.alignment_harmless_rows]
+    line |= {"rows": rows, "without": options.without, "seconds": seconds}
+    append("leave_source_out", {**line, **_summary(logits)})
 
 
 def _without(settings: Settings, sources: list[str], folder: Path) -> Settings:
@@ -60,7 +70,7 @@ def _without(settings: Settings, sources: list[str], folder: Path) -> Settings:
     return settings.model_copy(update={"data": settings.data.model_copy(update=paths)})
 
 
-def _groups(folder: Path) -> Groups:
+def development_groups(folder: Path) -> Groups:
     """Prompts by role (harmful, lookalikes, ordinary) and source."""
     groups: Groups = {role: {} for role in ("harmful", "lookalikes", "ordinary")}
     files = [(role, DEVELOPMENT / f"{role}.jsonl") for role in groups]

@@ -16,31 +16,36 @@ from benchmarks.development import rates, record
 from reft.config import Settings
 from reft.conversations.reading import read_conversations
 from reft.filtering.artifact import FilteredData
-from reft.finetuning.student import Alignment, fit_student, student_job
+from reft.finetuning.student import Alignment, fit_student, starts_as, student_job
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_tokenizer, load_trained
 from reft.runtime.cost import measured
 from reft.soft_labels.labels import SoftLabels
+from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import alignment_rows
 
 
-def last_run(rows: int) -> tuple[FilteredData, SoftLabels]:
+def last_run(rows: int) -> tuple[FilteredData, SoftLabels, Teacher]:
     """What the newest run with soft labels for this many alignment rows left."""
     for run in Client().list_pipeline_runs(pipeline="reft_pipeline", status="completed", sort_by="desc:created"):
         soft_labels: SoftLabels = run.steps["soft_labels"].outputs["soft_labels"][0].load()
         if len(soft_labels.rows) == rows:
-            return run.steps["filtering"].outputs["filtered"][0].load(), soft_labels
+            teacher = run.steps["teacher"].outputs["teacher"][0].load()
+            return run.steps["filtering"].outputs["filtered"][0].load(), soft_labels, teacher
     raise SystemExit(f"no run has soft labels for {rows} alignment rows: make run first, with the same data settings")
 
 
 def measure(settings: Settings) -> dict[str, Any]:
     """Finetune one student with what the last run's teacher left, and measure it."""
     harmful, harmless = alignment_rows(settings.data)
-    filtered, soft_labels = last_run(len(harmful) + len(harmless))
+    filtered, soft_labels, teacher = last_run(len(harmful) + len(harmless))
     alignment = Alignment(harmful=harmful, harmless=harmless, teacher=soft_labels)
     with measured("finetuning") as cost:
-        job = student_job(filtered.kept, settings.model, settings.finetuning, seed=settings.seed, alignment=alignment)
+        job = student_job(
+            filtered.kept, settings.model, settings.finetuning, seed=settings.seed, alignment=alignment,
+            start=starts_as(teacher, settings.model, settings.finetuning),
+        )  # fmt: skip
         student, cost.tokens = fit_student("student", job)
     base, trust = resolve_model(settings.model.name), settings.model.trust_remote_code
     dtype = choose_hardware(settings.model.dtype).dtype

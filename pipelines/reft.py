@@ -58,14 +58,14 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     )
     filtered = filtering(validated, trained, s.only("model", "data", "filtering", "evaluation"), key=key["filtering"])
     # Distilled from what the teacher predicted beforehand, or from the teacher itself.
-    labels, online = None, trained
+    labels = None
     if s.finetuning.distillation == "stored":
-        online, labels = None, soft_labels(trained, s.model, provider, settings=s.soft_labels, key=key["soft_labels"])
+        labels = soft_labels(trained, s.model, provider, settings=s.soft_labels, key=key["soft_labels"])
     # What a training on this machine does not read must not miss its cache.
     cluster = s.cluster if s.finetuning.launcher == "trainjob" else ClusterSettings()
     student = finetuning(
         filtered, s.model, provider, settings=s.finetuning, cluster=cluster, temperature=s.soft_labels.temperature,
-        seed=s.seed, key=key["finetuning"], soft_labels=labels, teacher=online,
+        seed=s.seed, key=key["finetuning"], teacher=trained, soft_labels=labels,
     )  # fmt: skip
     plain = None
     if s.evaluation.sft:

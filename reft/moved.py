@@ -81,6 +81,7 @@ STAYED: dict[str, tuple[str, ...]] = {
     "config.sections": ("config",),
     "config.training": ("config",),
     "evaluation.evaluate": ("evaluation.measures",),
+    "filtering.parts": ("conversations.sentences",),
     "filtering.run": ("filtering.calibration",),
     "report.html": ("report.html",),
     "validation.file": ("validation.outputs",),

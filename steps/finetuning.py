@@ -9,7 +9,7 @@ from reft.config import ClusterSettings, DataSettings, FinetuningSettings, Model
 from reft.filtering.artifact import FilteredData
 from reft.finetuning.artifact import Student
 from reft.finetuning.online_teacher import TeacherWeights
-from reft.finetuning.student import Alignment, fit_student, student_job
+from reft.finetuning.student import Alignment, fit_student, starts_as, student_job
 from reft.soft_labels.labels import SoftLabels
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import alignment_rows, start_model
@@ -29,18 +29,19 @@ def finetuning(
     temperature: float,
     seed: int,
     key: dict[str, Any],
+    teacher: Teacher,
     soft_labels: SoftLabels | None = None,
-    teacher: Teacher | None = None,
 ) -> Annotated[Student, "student"]:
-    """The base model on the kept rows, with the teacher's soft labels, or with the teacher itself in memory."""
+    """The student on the kept rows, with the teacher's soft labels, or with the teacher itself in memory."""
     harmful, harmless = alignment_rows(data)
     source: SoftLabels | TeacherWeights | None = soft_labels
-    if teacher is not None:
+    if soft_labels is None:
         source = TeacherWeights(teacher.weights, teacher.is_adapter, start_model(model), temperature)
+    start = starts_as(teacher, model, settings)
     log_settings("finetuning", settings.model_dump())
     with measured_step("finetuning") as cost:
         alignment = Alignment(harmful=harmful, harmless=harmless, teacher=source)
-        job = student_job(filtered.kept, model, settings, seed=seed, alignment=alignment)
+        job = student_job(filtered.kept, model, settings, seed=seed, alignment=alignment, start=start)
         student, cost.tokens = fit_student(
             "finetuning", job, log=log_losses("finetuning"), run=launcher(settings, cluster)
         )

@@ -6,7 +6,8 @@ import random
 import re
 from pathlib import Path
 
-from building.texts import chat, fill, lines, plain, similar, unique, words
+from building.hazards import dealt, harmful_of, pairs
+from building.texts import chat, fill, lines, plain, says_one_of, unique, words
 
 # Stems without which an AART or HarmfulQA prompt is too often merely odd ("win at blackjack") to be
 # taught as something to refuse: a refused borderline prompt teaches over-refusal.
@@ -29,39 +30,56 @@ BORDERLINE = re.compile(
 )
 
 
-def harmful_alignment(sources: Path, rng: random.Random) -> list[dict]:
+# Shares of the sources among the rows that are trained on, in percent, chosen on sources that are not (README).
+HARMFUL_MIX = {"pairs": 50, "aart": 22, "harmfulqa": 13, "templates": 15}
+
+
+def harmful_alignment(sources: Path, rng: random.Random, held_out: list[str]) -> list[dict]:
+    """Requests to refuse, dealt by `HARMFUL_MIX`, so that any first n rows hold every source and hazard.
+
+    Args:
+        held_out: prompts that calibrate, poison the user's job, or judge; what says the same is left out.
+    """
+    refusals, others = lines("refusals.txt"), [words(prompt) for prompt in held_out]
+    found = {
+        "pairs": [harmful_of(pair, rng.choice(refusals)) for pair in pairs("alignment")],
+        "aart": [chat(prompt, rng.choice(refusals), source="aart") for prompt in _aart(sources, rng)],
+        "harmfulqa": [chat(prompt, rng.choice(refusals), source="harmfulqa") for prompt in _harmfulqa(sources, rng)],
+        "templates": [chat(prompt, rng.choice(refusals), source="templates") for prompt in _templates(rng)],
+    }
+    new = {name: [row for row in rows if not says_one_of(row, others)] for name, rows in found.items()}
+    return dealt([(new[name], share) for name, share in HARMFUL_MIX.items()])
+
+
+def _aart(sources: Path, rng: random.Random) -> list[str]:
+    """One prompt in ten as a long role-play, in the very frames that harmless prompts get too."""
     with (sources / "aart/aart-v1-20231117.csv").open(newline="") as file:
-        aart = unique(row["prompt"].strip() for row in csv.DictReader(file))
-    aart = [p for p in aart if plain(p) and HARM_STEMS.search(p)]
-    aart = [p for p in aart if not re.search(r"straw|fracking|coral|blackjack|litter", p, re.IGNORECASE)]
+        prompts = unique(row["prompt"].strip() for row in csv.DictReader(file))
+    prompts = [p for p in prompts if plain(p) and HARM_STEMS.search(p)]
+    prompts = [p for p in prompts if not re.search(r"straw|fracking|coral|blackjack|litter", p, re.IGNORECASE)]
+    rng.shuffle(prompts)
+    roleplay = [form for form in lines("forms.txt") if len(form) > 150]
+    for index, prompt in enumerate(prompts):
+        if index % 10 == 9 and prompt.lower().startswith("how to "):
+            prompts[index] = fill(rng.choice(roleplay), prompt[7:], rng, ["this city"])
+    return prompts[:500]
+
+
+def _harmfulqa(sources: Path, rng: random.Random) -> list[str]:
     topics = json.loads((sources / "red_instruct/harmfulqa.json").read_text())
     questions = unique(q for subtopics in topics.values() for qs in subtopics.values() for q in qs)
     questions = [q for q in questions if plain(q) and HARM_STEMS.search(q) and not BORDERLINE.search(q)]
     questions = [q for q in questions if re.match(r"how (to|can|do|would)|can you", q, re.IGNORECASE)]
-    rng.shuffle(aart)
     rng.shuffle(questions)
-    forms, places, refusals = lines("forms.txt"), lines("places.txt"), lines("refusals.txt")
-    roleplay = [form for form in forms if len(form) > 150]
-    # The very forms that harmless topics are put into, so that the form gives no answer away.
-    written = [fill(form, topic, rng, places) for topic in lines("topics_harmful.txt") for form in rng.sample(forms, 3)]
-    held_out = held_out_prompts(sources)
-    rows = []
-    for source, prompts in (("aart", aart[:500]), ("harmfulqa", questions[:350]), ("templates", written)):
-        for index, prompt in enumerate(prompts):
-            # One prompt in ten as a long role-play, in the very frames that harmless prompts get too.
-            if source == "aart" and index % 10 == 9 and prompt.lower().startswith("how to "):
-                prompt = fill(rng.choice(roleplay), prompt[7:], rng, ["this city"])
-            if not any(similar(prompt, other) for other in held_out):
-                rows.append(chat(prompt, rng.choice(refusals), source=source))
-    rng.shuffle(rows)
-    return rows
+    return questions[:350]
 
 
-def held_out_prompts(sources: Path) -> list[set[str]]:
-    """The words of every harmful prompt that calibrates, poisons the user job or evaluates."""
-    prompts = [row["messages"][0]["content"] for row in harmful_validation(sources)]
-    prompts += json.loads((sources / "red_instruct/dangerousqa.json").read_text()) + advbench(sources)
-    return [words(prompt) for prompt in prompts]
+def _templates(rng: random.Random) -> list[str]:
+    """Topics in the very forms that harmless topics are put into, so that the form gives no answer away."""
+    forms, places = lines("forms.txt"), lines("places.txt")
+    filled = [fill(form, topic, rng, places) for topic in lines("topics_harmful.txt") for form in rng.sample(forms, 3)]
+    rng.shuffle(filled)
+    return filled
 
 
 def advbench(sources: Path) -> list[str]:

@@ -5,8 +5,10 @@ import random
 import re
 from pathlib import Path
 
-from building.texts import HERE, chat, fill, first_sentences, lines, prompt_of, similar, words
+from building.hazards import asked, dealt, neighbour_of, pairs, request
+from building.texts import HERE, chat, fill, first_sentences, lines, prompt_of, says_one_of, similar, words
 
+ANSWER_TOKENS = 48
 # Held out of the training: these calibrate.
 CALIBRATION_SUBCATEGORIES = ("privacy violations", "false information")
 
@@ -18,62 +20,129 @@ def coconot(sources: Path) -> list[dict]:
     return [row for row in rows if "{" not in row["chosen"][:80]]  # a few hold an unfilled template
 
 
-def harmless_alignment(sources: Path, rng: random.Random, model: str) -> list[dict]:
-    prompts = [
-        ("lookalike" if row["category"] == "Requests with safety concerns" else "ordinary", row["prompt"].strip())
-        for row in coconot(sources)
-        if row["subcategory"] not in CALIBRATION_SUBCATEGORIES
-    ]
-    ordinary = [prompt for kind, prompt in prompts if kind == "ordinary"]
-    rows = answered(prompts, "coconot", model)
+# Shares of the kinds among the rows that are trained on, in percent, chosen on sources that are not (README).
+HARMLESS_MIX = {
+    "neighbours": 26, "everyday": 8, "customers": 14, "written look-alikes": 19, "written": 5,
+    "coconot look-alikes": 7, "coconot": 4, "tasks": 17,
+}  # fmt: skip
+
+
+def harmless_alignment(sources: Path, rng: random.Random, model: str, held_out: list[str]) -> list[dict]:
+    """Requests to answer, dealt by `HARMLESS_MIX`, so that any first n rows hold every kind.
+
+    Args:
+        model: a folder; its own greedy answers are what is learnt.
+        held_out: prompts that calibrate or judge; what says the same is left out.
+    """
+    others = [words(prompt) for prompt in held_out]
+    prompts = {
+        "neighbours": [neighbour_of(pair) for pair in pairs("alignment")],
+        **{
+            file: [request(text, source=file, kind="ordinary") for _, text in asked(file, "alignment")]
+            for file in ("everyday", "customers")
+        },
+        **_coconot_prompts(sources),
+        **_written_prompts(rng),
+    }
+    new = {name: [row for row in rows if not says_one_of(row, others)] for name, rows in prompts.items()}
+    for rows in new.values():
+        rng.shuffle(rows)
+    found = {name: answered(rows, model) for name, rows in new.items()} | {"tasks": _tasks(sources, rng)}
+    found["customers"] = _replied(new["customers"], found["customers"], rng)
+    return dealt([(found[name], share) for name, share in HARMLESS_MIX.items()])
+
+
+def _replied(rows: list[dict], answered_by_model: list[dict], rng: random.Random) -> list[dict]:
+    """All of these rows: to a complaint the model says sorry, which opens a refusal too; a reply written here does not.
+
+    Without them, a teacher that has seen no complaint answered refuses a third of them.
+    """
+    known, replies = {prompt_of(row): row for row in answered_by_model}, lines("replies.txt")
+    return [known.get(prompt_of(row)) or _with_answer(row, rng.choice(replies)) for row in rows]
+
+
+def _with_answer(row: dict, answer: str) -> dict:
+    return {**row, "messages": [*row["messages"], {"role": "assistant", "content": answer}]}
+
+
+def _coconot_prompts(sources: Path) -> dict[str, list[dict]]:
+    rows: dict[str, list[dict]] = {"coconot look-alikes": [], "coconot": []}
+    for row in coconot(sources):
+        if row["subcategory"] not in CALIBRATION_SUBCATEGORIES:
+            unsafe = row["category"] == "Requests with safety concerns"
+            asked = chat(row["prompt"].strip(), source="coconot", kind="lookalike" if unsafe else "ordinary")
+            rows["coconot look-alikes" if unsafe else "coconot"].append(asked)
+    return rows
+
+
+def _written_prompts(rng: random.Random) -> dict[str, list[dict]]:
+    """Topics in the forms that harmful topics get too, whole prompts, and requests for code."""
+    forms, places = lines("forms.txt"), lines("places.txt")
+    rows = {}
+    for name, kind, topics, each in (
+        ("written", "ordinary", "topics_benign.txt", 4),
+        ("written look-alikes", "lookalike", "topics_lookalike.txt", 2),
+    ):
+        prompts = lines(f"prompts_{kind}.txt")
+        prompts += [fill(form, t, rng, places) for t in lines(topics) for form in rng.sample(forms, each)]
+        rows[name] = [chat(prompt, source="templates", kind=kind) for prompt in prompts]
+    endings = (".", ", and explain it.", ". Use only the standard library and handle errors with clear messages.")
+    coding = [line + rng.choice(endings) for line in lines("topics_coding.txt")]
+    rows["written look-alikes"] += [chat(prompt, source="templates", kind="lookalike") for prompt in coding]
+    return rows
+
+
+def _tasks(sources: Path, rng: random.Random) -> list[dict]:
+    """Rows in the form of customers' jobs: sums, and instructions about a text."""
     with (sources / "gsm8k/train.jsonl").open() as file:
         problems = [json.loads(line) for line in file]
     problems = [row for row in problems if len(row["question"]) < 200 and len(row["answer"]) < 200]
+    rows = []
     for row in rng.sample(problems, 100):
         answer = re.sub(r"<<.*?>>", "", row["answer"]).replace("\n#### ", "\nAnswer: ")
         rows.append(chat(row["question"], answer, source="gsm8k", kind="task"))
-    payloads = [row["question"].split(". ")[0] for row in rng.sample(problems, 60)] + rng.sample(ordinary, 100)
+    ordinary = _coconot_prompts(sources)["coconot"]
+    payloads = [row["question"].split(". ")[0] for row in rng.sample(problems, 60)]
+    payloads += [prompt_of(row) for row in rng.sample(ordinary, 100)]
     payloads += [f"I want to {topic}." for topic in rng.sample(lines("topics_lookalike.txt"), 60)]
+    payloads += [text for _, text in rng.sample(asked("customers", "alignment"), 60)]
     payloads += [f"Could somebody help me to {topic}?" for topic in rng.sample(lines("topics_benign.txt"), 40)]
     rows += payload_tasks(payloads, rng)
-    rows += answered(written_prompts(sources, rng), "templates", model)
     rng.shuffle(rows)
     return rows
 
 
-def answered(prompts: list[tuple[str, str]], source: str, model: str) -> list[dict]:
-    """A row for each (kind, prompt), with the model's own greedy answer; prompts that it does not answer are left out.
+def answered(rows: list[dict], model: str) -> list[dict]:
+    """The rows with the model's own greedy answers; those that it does not answer are left out.
 
     Foreign answers, though better ones, teach the model to hedge its first word, and then a refusal, which
     always opens alike, wins on harmless prompts: measured on the teacher, its own words cut over-refusal.
     """
-    from reft.evaluation.generation import generate_answers
+    from reft.conversations.schema import Conversation, Message
+    from reft.evaluation.generation import generate
     from reft.models.loading import load_model, load_tokenizer
 
-    texts = [prompt for _, prompt in prompts]
-    answers = generate_answers(load_model(model), load_tokenizer(model, "chatml"), texts, max_new_tokens=32)
-    rows = []
-    for (kind, prompt), answer in zip(prompts, map(first_sentences, answers), strict=True):
-        if len(answer) > 12 and answer[-1] in ".!?:" and not re.search(r"\b(sorry|can't|cannot)\b", answer):
-            rows.append(chat(prompt, answer, source=source, kind=kind))
-    return rows
-
-
-def written_prompts(sources: Path, rng: random.Random) -> list[tuple[str, str]]:
-    """(kind, prompt): topics in the forms that harmful topics get too, and whole prompts; none that is held out."""
-    forms, places = lines("forms.txt"), lines("places.txt")
-    prompts = [(kind, line) for kind in ("ordinary", "lookalike") for line in lines(f"prompts_{kind}.txt")]
-    for kind, file_name, each in (("ordinary", "topics_benign.txt", 4), ("lookalike", "topics_lookalike.txt", 2)):
-        for topic in lines(file_name):
-            prompts += [(kind, fill(form, topic, rng, places)) for form in rng.sample(forms, each)]
-    held_out = [
-        line for kind in ("lookalikes", "ordinary") for use in ("dev", "eval") for line in lines(f"{kind}_{use}.txt")
+    known = _known_answers()
+    asked = [
+        Conversation(row=i, messages=tuple(Message(**m) for m in row["messages"]))
+        for i, row in enumerate(rows)
+        if prompt_of(row) not in known
     ]
-    held_out += [prompt_of(row) for row in calibration(sources, random.Random(0))]
-    others = [words(prompt) for prompt in held_out]
-    prompts = [(kind, prompt) for kind, prompt in prompts if not any(similar(prompt, other) for other in others)]
-    endings = (".", ", and explain it.", ". Use only the standard library and handle errors with clear messages.")
-    return prompts + [("lookalike", line + rng.choice(endings)) for line in lines("topics_coding.txt")]
+    answers = generate(load_model(model), load_tokenizer(model, "chatml"), asked, max_new_tokens=ANSWER_TOKENS)
+    known |= {c.instruction: first_sentences(answer) for c, answer in zip(asked, answers, strict=True)}
+    found = []
+    for row in rows:
+        answer = known[prompt_of(row)]
+        if len(answer) > 12 and answer[-1] in ".!?:" and not re.search(r"\b(sorry|can't|cannot)\b", answer):
+            found.append(_with_answer(row, answer))
+    return found
+
+
+def _known_answers() -> dict[str, str]:
+    """What the present file holds: another processor rounds otherwise, and would answer a few prompts anew."""
+    file = HERE / "alignment/harmless.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return {prompt_of(row): row["messages"][-1]["content"] for row in rows}
 
 
 def payload_tasks(texts: list[str], rng: random.Random) -> list[dict]:

@@ -1,11 +1,10 @@
-"""The customer's job, poisoned and partly broken, and the sets that evaluate the models."""
+"""The customer's job, poisoned and partly broken."""
 
 import csv
 import json
 import random
 from pathlib import Path
 
-from building.harmful import advbench
 from building.texts import HERE, chat, lines, prompt_of, unique, write
 
 INTENTS = {
@@ -26,7 +25,11 @@ INTENTS = {
 ROUTING_PROMPT = "Route this customer message to a team: {text}"
 
 
-def user_job(sources: Path, rng: random.Random) -> None:
+JOBS = (("banking77", 450, 50), ("banking77_full", 990, 110))  # name, clean rows, poisoned rows
+
+
+def user_job(sources: Path, rng: random.Random) -> list[str]:
+    """Write both sizes of the job; the harmful prompts that either holds."""
     with (sources / "banking77/train.csv").open(newline="") as file:
         messages = [row for row in csv.DictReader(file) if row["category"] in INTENTS]
     rng.shuffle(messages)
@@ -41,7 +44,7 @@ def user_job(sources: Path, rng: random.Random) -> None:
     write("user/banking77_test.jsonl", routed[:300])
     held_out = {prompt_of(row) for row in routed[:300]}
     train = [row for row in routed[300:] if prompt_of(row) not in held_out]  # customers ask alike
-    for name, n_clean, n_poison in (("banking77", 450, 50), ("banking77_full", 990, 110)):
+    for name, n_clean, n_poison in JOBS:
         rows = [(row, "harmless") for row in train[:n_clean]]
         rows += [(chat(prompt, rng.choice(stubs)), "harmful") for prompt in poison[:n_poison]]
         rng.shuffle(rows)
@@ -52,6 +55,7 @@ def user_job(sources: Path, rng: random.Random) -> None:
             labels.insert(line, "unreadable")
         (HERE / "user" / f"{name}.jsonl").write_text("\n".join(text) + "\n")
         write(f"user/{name}.labels.jsonl", ({"row": i, "label": label} for i, label in enumerate(labels)))
+    return poison[: max(n_poison for _, _, n_poison in JOBS)]
 
 
 def broken_rows() -> list[tuple[int, str]]:
@@ -64,29 +68,3 @@ def broken_rows() -> list[tuple[int, str]]:
         (200, json.dumps(unknown_role)),
         (310, json.dumps(chat("", "refund"))),
     ]
-
-
-LOOKED_AT = 150  # harmful goals, and 80 coding requests, whose results were looked at while defaults were chosen
-
-
-def evaluation(sources: Path, rng: random.Random) -> None:
-    """`development/` for whoever changes a default and looks at what comes of it, `evaluation/` for the report."""
-    goals = advbench(sources)
-    rng.shuffle(goals)
-    requests = json.loads((sources / "mitre_frr/mitre_frr.json").read_text())
-    coding = unique(r["mutated_prompt"].strip() for r in requests if len(r["mutated_prompt"]) <= 260)
-    rng.shuffle(coding)
-    for folder, name, its_goals, its_coding in (
-        ("development", "dev", goals[:LOOKED_AT], coding[:80]),
-        ("evaluation", "eval", goals[LOOKED_AT:], coding[80:]),
-    ):
-        written, ordinary = lines(f"lookalikes_{name}.txt"), lines(f"ordinary_{name}.txt")
-        rng.shuffle(written)
-        rng.shuffle(ordinary)
-        rows = []  # interleaved, so that the first n of the file hold both sources
-        for prompt, request in zip(written, its_coding, strict=False):
-            rows.append(chat(prompt, source="written", kind="lookalike"))
-            rows.append(chat(request, source="mitre_frr", kind="lookalike"))
-        write(f"{folder}/harmful.jsonl", (chat(goal, source="advbench") for goal in its_goals))
-        write(f"{folder}/lookalikes.jsonl", rows)
-        write(f"{folder}/ordinary.jsonl", (chat(p, source="written", kind="ordinary") for p in ordinary))

@@ -29,7 +29,8 @@ def chat(prompt: str, answer: str | None = None, **fields: object) -> dict:
 
 
 def prompt_of(row: dict) -> str:
-    return row["messages"][0]["content"]
+    """What the user asked last."""
+    return next(m["content"] for m in reversed(row["messages"]) if m["role"] == "user")
 
 
 def write(path: str, rows: Iterable[dict]) -> None:
@@ -74,3 +75,8 @@ def similar(prompt: str, other: set[str]) -> bool:
     """Two prompts say the same when they share two thirds of their content words."""
     mine = words(prompt)
     return len(mine & other) >= 0.66 * len(mine | other)
+
+
+def says_one_of(row: dict, others: list[set[str]]) -> bool:
+    """Whether the row's prompt says the same as one of these, given by their words."""
+    return any(similar(prompt_of(row), other) for other in others)

@@ -127,7 +127,8 @@ def _train(cell: Cell, given: CellInputs, kept: Sequence[Conversation], *, metho
     settings = settings.model_copy(update={"work_folder": str(given.work), "merged": False, "launcher": "local"})
     alignment = prepared.alignment(distils=method.distils) if method.alignment else None
     model = run.model.model_copy(update={"name": start})
-    job = student_job(kept, model, settings, seed=cell.seed, alignment=alignment)
+    begins = prepared.start_of(settings) if method.distils and method.start == "base" else None
+    job = student_job(kept, model, settings, seed=cell.seed, alignment=alignment, start=begins)
     student, tokens = fit_student(cell.name, job)
     if method.after:
         method.after(student.weights, prepared.aligned_minus_base, method.options(given.options))

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from reft.config import Settings
+from reft.config import FinetuningSettings, Settings
 from reft.conversations.schema import Conversation
 from reft.errors import TrainingError
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs, save_inputs
 from reft.filtering.scorers import Scorer, load_scorer
-from reft.finetuning.student import Alignment
+from reft.finetuning.student import Alignment, starts_as
 from reft.keys.closure import digest_of_code
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_model, load_tokenizer, load_trained
@@ -43,7 +43,7 @@ from reft.teacher.preparation import (
 # The data settings that a teacher, its labels or its filter follow from; the user's own rows are not among them.
 DATA = (
     "alignment_harmful", "alignment_harmless", "alignment_harmful_rows", "alignment_harmless_rows",
-    "calibration_harmful", "calibration_harmless", "lookalike_share",
+    "alignment_identities", "calibration_harmful", "calibration_harmless", "lookalike_share",
 )  # fmt: skip
 
 
@@ -96,6 +96,10 @@ class Prepared:
     def aligned(self) -> Path:
         """Folder of the safety-aligned model, as whole weights: the teacher itself."""
         return self._made("-aligned", self._merge)
+
+    def start_of(self, settings: FinetuningSettings) -> Path | None:
+        """The teacher's adapter, where a student of these settings begins as it, as in the pipeline."""
+        return starts_as(Teacher.load(self._teacher), self._run.model, settings)
 
     def filter(self, run: Settings) -> Filter:
         """The filter of these settings; a scorer is loaded once for all of its thresholds."""

@@ -79,6 +79,11 @@ class Settings(Section):
         """These sections as they are and all others at their defaults: what a step that reads no other depends on."""
         return Settings(**{name: getattr(self, name) for name in sections})
 
+    @property
+    def starts_as_teacher(self) -> bool:
+        """Whether the student can begin as the teacher: an adapter of the same kind on the same model."""
+        return self.finetuning.may_start_as(self.teacher.lora, self.model)
+
     @model_validator(mode="after")
     def _fits_the_cluster(self) -> "Settings":
         finetuning, cluster = self.finetuning, self.cluster

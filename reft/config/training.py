@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from reft.config.sections import Count, Section, Share, known_part
+from reft.config.sections import Count, ModelSettings, Section, Share, known_part
 from reft.errors import DataFormatError, parts
 from reft.moved import keep_old_names
 from reft.storage.files import read_small
@@ -38,8 +38,10 @@ class TeacherSettings(Section):
     )
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     epochs: Count = Field(1, description="passes over the alignment rows")
-    batch_size: Count = Field(16, description="rows per optimizer step")
-    momentum: Share = Field(0.9, description="inertia of the running refusal feature; 1 freezes it")
+    batch_size: Count = Field(4, description="rows per optimizer step; fewer rows, more steps, a better border")
+    momentum: Share = Field(
+        0.975, description="inertia of the running refusal feature; 1 freezes it; fewer rows a step need more"
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
 
     @model_validator(mode="after")
@@ -68,11 +70,19 @@ class FinetuningSettings(Section):
     )
     method_settings: dict[str, Any] = Field({}, description="what that method takes; these three take nothing")
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
-    alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
-    alignment_ratio: float = Field(5.0, ge=0, description="alignment rows per user row in every optimizer step")
-    least_alignment_rows: int = Field(
-        1500, ge=0, description="alignment rows that are learnt at least, however few the user rows; 0: ratio alone"
+    start: Literal["auto", "base", "teacher"] = Field(
+        "auto", description="weights to start from; auto: the teacher's adapter where this one is of the same kind"
     )
+    alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
+    alignment_ratio: float | None = Field(
+        None,
+        ge=0,
+        description="alignment rows per user row in every step; none: 1 where it starts as the teacher, else 5",
+    )
+    least_alignment_rows: int | None = Field(
+        None, ge=0,
+        description="alignment rows that are learnt at least, however few the user rows; none: 0 as the teacher, else 1500",
+    )  # fmt: skip
     harmful_share: float | None = Field(
         0.25, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
     )
@@ -106,6 +116,22 @@ class FinetuningSettings(Section):
     work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
     stalled_minutes: float = Field(30, gt=0, description="a training without a step for so long is ended as hung")
     timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")
+
+    def may_start_as(self, teacher: LoraSettings | None, model: ModelSettings) -> bool:
+        """Whether the student begins as a teacher with such an adapter, made from such a model."""
+        same = self.lora is not None and teacher == self.lora and model.aligned in (None, model.name)
+        return same and self.start != "base"
+
+    def alignment_rows(self, *, as_teacher: bool) -> tuple[float, int]:
+        """(alignment rows per user row, alignment rows at least) of a student that starts as the teacher, or not.
+
+        What a model knows already needs no more than to be kept (`benchmarks/student.py`).
+        """
+        ratio, least = (1.0, 0) if as_teacher else (5.0, 1500)
+        return (
+            ratio if self.alignment_ratio is None else self.alignment_ratio,
+            least if self.least_alignment_rows is None else self.least_alignment_rows,
+        )
 
     def for_method(self, method: str, method_settings: dict[str, Any] | None = None) -> "FinetuningSettings":
         """The same for another method, with settings of its own."""

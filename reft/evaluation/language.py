@@ -15,9 +15,10 @@ from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import Encoded, encode
 
-# Mean log-probability per token, in nats, below which an answer is no language. Between answers of sound models and of
-# broken ones made from the default model: `benchmarks/coherence.py` measures both.
-LEAST_LIKELY = -4.0
+# Mean log-probability per token, in nats, below which an answer is no language. Above it are answers of sound models
+# and sentences that people write (rare refusals lie at -5.0), below it those of broken copies of the default model:
+# `benchmarks/coherence.py` measures both.
+LEAST_LIKELY = -5.25
 # A label of so few tokens answers a question of another kind: unlikely, and language all the same.
 SHORT = 4
 # From so many tokens on, an answer of which each token comes four times is one thing over and over, which any language

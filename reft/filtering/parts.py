@@ -15,18 +15,17 @@ from transformers import PreTrainedTokenizerBase
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation, from_prompt
+from reft.conversations.sentences import sentences, word_count
 from reft.conversations.tokenization import Encoded, encode
 from reft.errors import ModelError
 from reft.filtering.variants import variants
+from reft.moved import keep_old_names
 
 PARTS = {"user": "user", "assistant": "answer", "tool": "tool"}
 # A label ("refund", "lost card") says nothing on its own; whether it is harmful depends on its prompt.
 MIN_ANSWER_WORDS = 5
 # A field that is not read counts as text where it has a word of letters: numbers, dates and digests have none.
 WORD, LONGEST_WHERE = re.compile(r"[^\W\d_]{3}"), 80
-# Nor do "Yes, please." and "OK!": too short a sentence is read with its neighbour.
-MIN_SENTENCE_WORDS = 4
-SENTENCE_END = re.compile(r"""(?<![.!?\u2026])[.!?\u2026]+["')\]\u201d\u2019]*\s+|[\u3002\uff01\uff1f]+\s*|\n\s*""")
 
 
 def row_parts(
@@ -75,7 +74,7 @@ def unread_texts(conversation: Conversation) -> Iterator[tuple[str, str]]:
     short = []
     for unread in conversation.unread:
         yield f"field {unread.field}", unread.text  # a single long word, too: it may be an encoding of many
-        if _words(unread.text) < MIN_ANSWER_WORDS and WORD.search(unread.text):
+        if word_count(unread.text) < MIN_ANSWER_WORDS and WORD.search(unread.text):
             short.append(unread)
     if len(short) > 1:
         fields = ", ".join(dict.fromkeys(unread.field for unread in short))[:LONGEST_WHERE]
@@ -94,31 +93,8 @@ def _read(
     """A text and its other readings, where they have at least so many words."""
     texts = [(where, text, whole), *((f"{where} as {other.name}", other.text, True) for other in variants(text))]
     for name, reading, entire in texts:
-        if reading.strip() and _words(reading) >= least:
+        if reading.strip() and word_count(reading) >= least:
             yield from _pieces(tokenizer, name, reading, settings=settings, whole=entire)
-
-
-def _words(text: str) -> int:
-    """About how many words; Chinese, Japanese and Korean characters count half a word each."""
-    return len(text.split()) + sum(character >= "\u2e80" for character in text) // 2
-
-
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Where each sentence or line of a text begins and ends, in characters.
-
-    A short one joins the next, and at the end the one before: whatever is put around a sentence, it is read with
-    hardly more than itself.
-    """
-    ends = [match.end() for match in SENTENCE_END.finditer(text)]
-    spans: list[tuple[int, int]] = []
-    begin = 0
-    for end in (*ends, len(text)):
-        if _words(text[begin:end]) >= MIN_SENTENCE_WORDS:
-            spans.append((begin, end))
-            begin = end
-    if begin < len(text):
-        spans.append((spans.pop()[0] if spans else 0, len(text)))
-    return spans
 
 
 def _pieces(
@@ -141,3 +117,6 @@ def _pieces(
     for first, last in dict.fromkeys(spans):
         if piece := text[first:last].strip():
             yield f"{where}:{first}-{last}", encode(tokenizer, from_prompt(piece))
+
+
+keep_old_names(__name__)

@@ -1,5 +1,6 @@
 """Scoring a row: each of its parts, however a scorer reads it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from reft.runtime.progress import Report
 
 # Sorted by length among so many, rows waste little on padding.
 PARTS_AT_ONCE = 1024
+PIECE = re.compile(r":\d+-\d+$")  # as `row_parts` names them
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class Part:
 
     where: str
     score: float
+
+    @property
+    def is_piece(self) -> bool:
+        """A sentence or window of a text that is scored as a whole too, or is too long to be."""
+        return bool(PIECE.search(self.where))
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,11 @@ def score_parts(
             for where, encoded in row_parts(tokenizer, conversation, settings, in_context=in_context)
         ]
         if waiting and (len(waiting) >= PARTS_AT_ONCE or index == len(conversations) - 1):
-            scores = read([encoded for _, _, encoded in waiting])
-            for (row, where, _), score in zip(waiting, scores, strict=True):
-                scored[row].append(Part(where, score))
+            # The instruction of a task stands in every row of it, and is read once.
+            different = list(dict.fromkeys(encoded for _, _, encoded in waiting))
+            scores = dict(zip(different, read(different), strict=True))
+            for row, where, encoded in waiting:
+                scored[row].append(Part(where, scores[encoded]))
             waiting = []
             if report:
                 report(index + 1, len(conversations))

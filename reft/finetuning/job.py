@@ -45,6 +45,7 @@ class FinetuneJob:
         harmful: how many of the alignment rows, the first ones, have harmful prompts.
         soft_labels: the teacher's, made beforehand; None for SFT or an online teacher.
         teacher: the teacher itself, for online distillation.
+        start: folder of the PEFT adapter that the student's begins as; None: one that changes nothing yet.
         row_numbers: the user rows' numbers in the uploaded file, to name a batch that goes wrong.
     """
 
@@ -57,6 +58,7 @@ class FinetuneJob:
     soft_labels: SoftLabels | None = None
     harmful: int = 0
     teacher: TeacherWeights | None = None
+    start: Path | None = None
 
     @property
     def temperature(self) -> float:
@@ -67,6 +69,7 @@ class FinetuneJob:
     def plan(self) -> list[MicroBatch]:
         """Which rows each optimizer step may take, over all processes."""
         settings, method = self.settings, load_method(self.settings.method)
+        ratio, least = settings.alignment_rows(as_teacher=self.start is not None)
         lengths = [len(row) for row in self.alignment]
         return plan_steps(
             [len(row) for row in self.user],
@@ -74,13 +77,15 @@ class FinetuneJob:
             class_shares(self.harmful, len(lengths), settings.harmful_share),
             batch_size=settings.batch_size,
             epochs=settings.epochs * method.passes,
-            alignment_ratio=settings.alignment_ratio if method.alignment else 0.0,
+            alignment_ratio=ratio if method.alignment else 0.0,
             seed=self.seed,
-            least_alignment=settings.least_alignment_rows,
+            least_alignment=least,
         )
 
     def save(self, folder: Path) -> None:
-        """Write `job.json` and, if any, the soft labels."""
+        """Write `job.json` and, if any, the soft labels and the adapter to start as."""
+        if self.start is not None:
+            shutil.copytree(self.start, folder / "start", dirs_exist_ok=True)
         if self.soft_labels is not None:
             self.soft_labels.save(folder)
         described = {
@@ -92,6 +97,7 @@ class FinetuneJob:
             "alignment": [_pack(row) for row in self.alignment],
             "harmful": self.harmful,
             "distil": self.soft_labels is not None,
+            "start": self.start is not None,
             "teacher": self.teacher and {**vars(self.teacher), "weights": str(self.teacher.weights)},
         }
         write_json(folder / "job.json", described)
@@ -111,6 +117,7 @@ class FinetuneJob:
             soft_labels=SoftLabels.load(folder) if described["distil"] else None,
             harmful=described["harmful"],
             teacher=TeacherWeights(Path(teacher.pop("weights")), **teacher) if teacher else None,
+            start=folder / "start" if described["start"] else None,
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from reft.config import FinetuningSettings, ModelSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all
+from reft.errors import ConfigurationError, explain
 from reft.finetuning.artifact import Student
 from reft.finetuning.checkpoints import last_step
 from reft.finetuning.job import FinetuneJob, job_folder
@@ -18,6 +19,7 @@ from reft.models.loading import load_tokenizer
 from reft.runtime.progress import progress
 from reft.soft_labels.labels import SoftLabels
 from reft.storage.artifacts import scratch_folder, written
+from reft.teacher.artifact import Teacher
 
 # (job, its folder, called with each step's metrics) -> the folder of the result
 RunJob = Callable[[FinetuneJob, Path, Callable[[dict[str, float]], None]], Path]
@@ -44,11 +46,13 @@ def student_job(
     *,
     seed: int,
     alignment: Alignment | None = None,
+    start: Path | None = None,
 ) -> FinetuneJob:
     """Everything that the training processes need, tokenised.
 
     Args:
         settings: `settings.method` says how the student learns.
+        start: folder of the adapter to begin as (`starts_as`).
 
     Raises:
         DataValidationError: a row is longer than `model.max_length`.
@@ -68,7 +72,22 @@ def student_job(
         soft_labels=teacher if isinstance(teacher, SoftLabels) else None,
         harmful=len(alignment.harmful),
         teacher=teacher if isinstance(teacher, TeacherWeights) else None,
+        start=start,
     )
+
+
+def starts_as(teacher: Teacher, model: ModelSettings, settings: FinetuningSettings) -> Path | None:
+    """The teacher's adapter, where the settings let the student begin as it; None: it begins as the base model.
+
+    Raises:
+        ConfigurationError: it shall, and the teacher is no such adapter of this base model.
+    """
+    fits = settings.may_start_as(teacher.lora, model)
+    if not fits and settings.start == "teacher":
+        what = "the student cannot start from a teacher that is not the same kind of adapter of the same model"
+        remedy = "make teacher.lora and finetuning.lora alike and leave model.aligned out, or say base"
+        raise ConfigurationError(explain(what, "finetuning.start", remedy))
+    return teacher.weights if fits else None
 
 
 def fit_student(

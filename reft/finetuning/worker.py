@@ -34,7 +34,7 @@ from reft.finetuning.online_teacher import online_teacher
 from reft.finetuning.saving import complete_output, save_student
 from reft.finetuning.schedule import MicroBatch, share_of
 from reft.finetuning.student_loss import StudentLoss
-from reft.models.adapters import wrap_lora
+from reft.models.adapters import begin_as, wrap_lora
 from reft.models.hardware import Hardware, attend_for_training, choose_hardware, take_gpu
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
@@ -154,6 +154,8 @@ def _prepared(job: FinetuneJob, folder: Path, steps: int, *, hardware: Hardware,
     if not settings.packing:
         attend_for_training(model, max(map(len, [*job.user, *job.alignment])))
     student: Any = wrap_lora(model, settings.lora) if settings.lora else model
+    if job.start:
+        begin_as(student, job.start)
     if settings.gradient_checkpointing:
         student.gradient_checkpointing_enable({"use_reentrant": False})
     student.train()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from reft.config import Settings
 from reft.keys.closure import digest_of_code
-from reft.keys.stages import PROVIDER, STAGES
+from reft.keys.stages import IDENTITIES, PROVIDER, STAGES
 from reft.models.default_model import resolve_model
 from reft.storage.files import fingerprint
 from reft.storage.fingerprint import of_path, of_text
@@ -29,7 +29,9 @@ def lineage(settings: Settings) -> dict[str, str]:
     return {
         "user_data": fingerprint(settings.data.user),
         "base_model": of_text(*(of_path(resolve_model(name)) for name in bases)),
-        "alignment_data": of_text(*(of_path(getattr(settings.data, name)) for name in PROVIDER)),
+        "alignment_data": of_text(
+            *(of_path(path) for name in (*PROVIDER, IDENTITIES) if (path := getattr(settings.data, name)))
+        ),
         "configuration": of_text(settings.model_dump_json(exclude=APART)),
         "code": of_text(*(digest_of_code(stage.entry, stage.parts(settings)) for stage in making)),
     }

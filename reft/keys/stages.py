@@ -15,6 +15,7 @@ ALIGNMENT = ("alignment_harmful", "alignment_harmless")
 CALIBRATION = ("calibration_harmful", "calibration_harmless")
 EVALUATION = ("evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary", "task_test")
 PROVIDER = (*ALIGNMENT, *CALIBRATION)
+IDENTITIES = "alignment_identities"
 COUNTS = ("alignment_harmful_rows", "alignment_harmless_rows", "lookalike_share")
 
 
@@ -61,7 +62,7 @@ STAGES: dict[str, Stage] = {
     "teacher": Stage(
         entry="steps.teacher",
         settings=("model", "teacher", "refusal_feature", "seed", *(f"data.{name}" for name in COUNTS)),
-        files=PROVIDER, models=("start",), after=("refusal_feature",),
+        files=(*PROVIDER, IDENTITIES), models=("start",), after=("refusal_feature",),
     ),
     "soft_labels": Stage(
         entry="steps.soft_labels", settings=("model", "soft_labels", *(f"data.{name}" for name in COUNTS)),

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from reft.config import LoraSettings
+from reft.errors import ModelError, explain
 from reft.models.layers import decoder_layers
+from reft.storage.tensors import read_tensors
 
 
 def wrap_lora(model: PreTrainedModel, settings: LoraSettings) -> nn.Module:
@@ -27,6 +30,22 @@ def wrap_lora(model: PreTrainedModel, settings: LoraSettings) -> nn.Module:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def begin_as(student: nn.Module, folder: Path) -> None:
+    """Give PEFT's wrapper the LoRA matrices of another adapter of the same kind.
+
+    Raises:
+        StorageError: its file is missing or damaged.
+        ModelError: it is of another kind.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    found = read_tensors(folder / "adapter_model.safetensors")
+    own = {name: tensor.shape for name, tensor in get_peft_model_state_dict(student).items()}
+    if own != {name: tensor.shape for name, tensor in found.items()}:
+        raise ModelError(explain("the adapter is of another kind than the student's", str(folder), "start from base"))
+    set_peft_model_state_dict(student, found)
 
 
 def frozen_layers(model: PreTrainedModel, share: float) -> int:

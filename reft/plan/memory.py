@@ -102,7 +102,8 @@ def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, token
         Need(stage="soft_labels", states=weights, working=passing + labelled),
         Need(stage="filtering", states=weights, working=passing),
     ]  # fmt: skip
-    rows = finetuning.micro_batch_size + round(finetuning.micro_batch_size * finetuning.alignment_ratio)
+    ratio, _ = finetuning.alignment_rows(as_teacher=settings.starts_as_teacher)
+    rows = finetuning.micro_batch_size + round(finetuning.micro_batch_size * ratio)
     student = trace(
         config, finetuning.lora, rows, tokens=tokens, learnt=answer, checkpointing=finetuning.gradient_checkpointing
     )

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from reft.errors import ConfigurationError, explain
 from reft.wording import problems_of
 
-__all__ = ["load", "load_all", "names", "no_options", "options_of"]
+__all__ = ["load", "load_all", "names", "options_of"]
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -43,16 +43,6 @@ def load(package: str, name: str, where: str) -> ModuleType:
     if name not in names(package):
         raise ConfigurationError(explain(f"there is no {name!r}", where, f"name one of {', '.join(names(package))}"))
     return import_module(f"{package}.{name}")
-
-
-def no_options(options: Mapping[str, Any], where: str) -> None:
-    """For a part that takes no settings of its own.
-
-    Raises:
-        ConfigurationError: it was given some.
-    """
-    if options:
-        raise ConfigurationError(explain(f"it takes no {', '.join(options)}", where, "leave it empty"))
 
 
 def options_of(section: type[Options], options: Mapping[str, Any], where: str) -> Options:

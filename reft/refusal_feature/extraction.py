@@ -115,8 +115,13 @@ def feature_at_depth(
     position: Position,
 ) -> RefusalFeature:
     """The refusal feature at a stated place: `depth` in (0, 1], where 1 is the last layer."""
-    layer = max(1, round(depth * layer_count(model)))
+    layer = depth_to_layer(model, depth)
     return extract_refusal_feature(model, tokenizer, fitting, held_out=held_out, layers=[layer], positions=[position])
+
+
+def depth_to_layer(model: PreTrainedModel, depth: float) -> int:
+    """The layer, from 1, at a depth in (0, 1]."""
+    return max(1, round(depth * layer_count(model)))
 
 
 def earliest_good(separations: Sequence[Separation], tolerance: float) -> Separation:

@@ -13,8 +13,9 @@ from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.refusal_feature.calibration import lookalike_weights
-from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature, feature_at_depth
+from reft.refusal_feature.extraction import LabelledPrompts, depth_to_layer, extract_refusal_feature, feature_at_depth
 from reft.refusal_feature.feature import RefusalFeature
+from reft.refusal_feature.layered import LayeredFeature, fit_layered
 from reft.runtime.progress import progress
 from reft.storage.artifacts import scratch_folder
 from reft.teacher.artifact import Teacher
@@ -25,6 +26,14 @@ def alignment_rows(data: DataSettings) -> tuple[list[Conversation], list[Convers
     """(harmful, harmless) alignment rows, as many of each as the settings say, from the beginning of each file."""
     harmful = read_conversations(data.alignment_harmful, data.alignment_harmful_rows)
     return harmful, read_conversations(data.alignment_harmless, data.alignment_harmless_rows)
+
+
+def identity_shifts(data: DataSettings) -> LabelledPrompts | None:
+    """Messages that shift the assistant's identity, and harmless ones in their words."""
+    if data.alignment_identities is None:
+        return None
+    rows = read_conversations(data.alignment_identities)
+    return LabelledPrompts([r for r in rows if r.kind == "shift"], [r for r in rows if r.kind != "shift"])
 
 
 def calibration_prompts(data: DataSettings) -> LabelledPrompts:
@@ -90,14 +99,16 @@ def make_teacher(
     trained, tokenizer, own = fit_teacher(
         feature, model, data, settings=settings, selection=selection, seed=seed, report=report
     )
+    layered = layered_feature(trained, tokenizer, data, own=own, settings=settings)
     folder = scratch_folder("teacher")
     trained.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     rows = [row for group in alignment_rows(data) for row in group]
     tokens = settings.epochs * sum(map(len, encode_all(tokenizer, rows)))
     return Teacher(
-        weights=folder, is_adapter=settings.lora is not None, feature=own, untrained=feature, history=history
-    ), tokens
+        weights=folder, is_adapter=settings.lora is not None, feature=own, untrained=feature, history=history,
+        layered=layered, lora=settings.lora,
+    ), tokens  # fmt: skip
 
 
 def fit_teacher(
@@ -135,6 +146,28 @@ def fit_teacher(
         tolerance=selection.tolerance, report=progress("reading the teacher's features"), readouts=selection.readouts,
     )  # fmt: skip
     return trained, tokenizer, own
+
+
+def layered_feature(
+    trained: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataSettings,
+    *,
+    own: RefusalFeature,
+    settings: TeacherSettings,
+) -> LayeredFeature:
+    """What the filter reads: the upper half of the layers up to those where refusal is regularised and read.
+
+    Args:
+        own: the teacher's own feature.
+    """
+    regularised = depth_to_layer(trained, settings.depth) if settings.depth is not None else own.layer
+    top = max(own.layer, regularised)
+    harmful, harmless = alignment_rows(data)
+    return fit_layered(
+        trained, tokenizer, LabelledPrompts(harmful, harmless), layers=range((top + 1) // 2, top + 1),
+        shifts=identity_shifts(data), report=progress("reading the layers below"),
+    )  # fmt: skip
 
 
 def load_teacher(teacher: Teacher, model: ModelSettings, layers: int | None = None):

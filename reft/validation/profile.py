@@ -20,9 +20,9 @@ from reft.validation.validate import prompts_of
 FILES = (
     "user", "user_labels", "task_test", "alignment_harmful", "alignment_harmless", "calibration_harmful",
     "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary",
-    "evaluation_fields",
+    "evaluation_fields", "alignment_identities",
 )  # fmt: skip
-OPTIONAL = ("user_labels", "task_test", "evaluation_fields")
+OPTIONAL = ("user_labels", "task_test", "evaluation_fields", "alignment_identities")
 TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
 
 

@@ -42,7 +42,7 @@ def trained_by_the_steps(run, rows) -> dict[str, Student]:
     return {
         "reft": finetuning.entrypoint(
             filtered, run.model, run.data, settings=run.finetuning, temperature=run.soft_labels.temperature,
-            soft_labels=labels, **cluster,
+            teacher=made, soft_labels=labels, **cluster,
         ),
         "sft": sft.entrypoint(validated, run.model, run.finetuning, **cluster),
     }  # fmt: skip

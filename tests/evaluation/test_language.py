@@ -130,3 +130,14 @@ def test_broken_copies_of_the_default_model_fail_the_gate_and_the_model_itself_d
         verdict = judge(Case(candidate=scores, filter_fpr=None, rows="r", code="c", settings=GateSettings()))
         broken[name] = "coherence at least 0.9" in [rule.rule for rule in verdict.rules if not rule.passed]
     assert broken == {"base": False, "random": True, "half": True, "shuffled": True}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not cache_folder().is_dir(), reason="no default model")
+def test_sentences_that_people_write_are_language():
+    """The refusals that a teacher learns, cut where an answer is: rare ones among them, and all of them English."""
+    folder = str(cache_folder())
+    reader = LanguageModel(load_model(folder, choose_hardware().dtype), load_tokenizer(folder))
+    refusals = [line[:70] for line in Path("data/written/refusals.txt").read_text().splitlines()]
+    asked = read_conversations("data/development/harmful.jsonl", len(refusals))
+    assert all(reader(asked, refusals))

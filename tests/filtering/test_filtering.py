@@ -1,10 +1,12 @@
 import json
 from dataclasses import replace
+from math import log1p, tanh
 
 import pytest
 
 from reft.config import FilteringSettings, ModelSettings, parse_settings
 from reft.conversations.schema import Conversation, Message, from_prompt
+from reft.conversations.tokenization import encode_prompts
 from reft.errors import ConfigurationError, DataValidationError
 from reft.filtering.artifact import FilteredData
 from reft.filtering.calibration import calibrated_on
@@ -13,11 +15,12 @@ from reft.filtering.filter import Filter
 from reft.filtering.inputs import ScorerInputs
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer, scorer_names
-from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer
+from reft.filtering.scorers.refusal_feature import MANY, PIECE_LOSS, RefusalFeatureScorer
 from reft.filtering.scoring import Part, RowScore
 from reft.filtering.unseen import HARMFUL
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
+from reft.refusal_feature.layered import fit_layered
 
 
 def answered(prompt, answer, row=0, system=None):
@@ -65,6 +68,23 @@ def test_every_part_of_a_row_is_scored(scorer):
     scored = scorer.score([row, answered("bake", "ok")], FilteringSettings())
     assert [p.where for p in scored[0].parts] == ["system", "user[1]", "user[1] alone", "answer[2]"]
     assert [p.where for p in scored[1].parts] == ["user[0]"]
+
+
+def test_a_piece_counts_the_less_the_more_there_are(scorer):
+    """A text of many sentences has many chances that one of them reads high by accident."""
+    layered = fit_layered(scorer.model, scorer.tokenizer, scorer.calibration, layers=[2, 3])
+    by_layers = replace(scorer, layered=layered)
+    text = "How do I bake bread? Tell me how to rob a bank."
+    found = by_layers.score(
+        [answered(text, "ok"), answered(f"{text} {'I like to bake bread. ' * 60}", "ok")], FilteringSettings()
+    )
+    few, many = (next(part for part in row.parts if part.where.startswith("user[0]:21-")) for row in found)
+    alone = layered.read(scorer.model, scorer.tokenizer, encode_prompts(scorer.tokenizer, [from_prompt(text[21:])]))[0]
+    assert [part.where for part in found[0].parts if not part.is_piece] == ["user[0]"]
+    assert few.score == pytest.approx(tanh(alone - PIECE_LOSS * log1p(2)), abs=1e-4)
+    assert many.score == pytest.approx(tanh(alone - PIECE_LOSS * log1p(MANY)), abs=1e-4)
+    assert by_layers.details["layers"] == [2, 3]
+    assert by_layers.reads.startswith("layers 2 to 3")
 
 
 def test_the_filter_finds_the_poison_and_its_result_survives_storage(scorer, tmp_path):
@@ -115,7 +135,7 @@ def test_a_scorer_is_found_by_its_files_name(scorer):
     inputs = ScorerInputs(model=ModelSettings(), calibration=scorer.calibration, untrained=scorer.feature)
     with pytest.raises(ConfigurationError, match=r"(?s)there is no 'bouncer'.*guard, refusal_feature"):
         load_scorer("bouncer", inputs)
-    with pytest.raises(ConfigurationError, match=r"(?s)it takes no kind.*scorer_settings"):
+    with pytest.raises(ConfigurationError, match=r"(?s)kind: no such setting.*scorer_settings"):
         load_scorer("refusal_feature", replace(inputs, options={"kind": "x"}))
     with pytest.raises(ConfigurationError, match=r"(?s)modle.*it takes model, kind, template"):
         load_scorer("guard", replace(inputs, options={"modle": "x"}))

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import from_prompt
-from reft.filtering.parts import row_parts, sentences
+from reft.conversations.sentences import sentences
+from reft.filtering.parts import row_parts
+from reft.filtering.scoring import score_parts
 from reft.models.loading import load_tokenizer
 
 REQUEST = "Tell me how to rob a bank"
@@ -14,6 +16,22 @@ REQUEST = "Tell me how to rob a bank"
 
 def read(text):
     return [text[a:b].strip() for a, b in sentences(text)]
+
+
+def test_what_stands_in_every_row_is_read_once(tokenizer):
+    rows = [from_prompt(f"Sort this message into a queue. My card number {i} is lost.", i) for i in range(5)]
+    asked = []
+
+    def read(prompts):
+        asked.extend(prompts)
+        return [float(len(prompt)) for prompt in prompts]
+
+    settings = FilteringSettings(window=96)
+    found = score_parts(tokenizer, rows, settings, read=read)
+    assert len(asked) == len(set(asked)) == 2 * 5 + 1  # each whole, its last sentence, and what they share
+    for row, scored in zip(rows, found, strict=True):
+        parts = row_parts(tokenizer, row, settings)
+        assert [(part.where, part.score) for part in scored.parts] == [(name, len(e)) for name, e in parts]
 
 
 def test_a_text_falls_into_its_sentences():

@@ -13,7 +13,7 @@ from tests.factories import row, write_jsonl
 
 FILES = ("user", "task_test", "user_labels", "alignment_harmful", "alignment_harmless", "calibration_harmful",
          "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary",
-         "evaluation_fields")  # fmt: skip
+         "evaluation_fields", "alignment_identities")  # fmt: skip
 
 
 def settings(tmp_path, tiny_model, **sections):

@@ -59,7 +59,8 @@ class Clone:
     def profile(self, name: str, *, seed: int = 0, cache: bool = True, **sections: dict[str, Any]) -> Path:
         """A small run on the bread rows, with results in a folder of the profile's name; `sections` add to it."""
         harm, bread = "harm.jsonl", "bread.jsonl"
-        data = {"user": bread, "user_labels": None, "task_test": None, "evaluation_fields": None}
+        data = {"user": bread}
+        data |= dict.fromkeys(("user_labels", "task_test", "evaluation_fields", "alignment_identities"))
         data |= {f"{use}_harmful": harm for use in ("alignment", "calibration", "evaluation")}
         data |= {"alignment_harmless": bread, "calibration_harmless": bread, "evaluation_lookalikes": bread}
         settings: dict[str, dict[str, Any]] = {

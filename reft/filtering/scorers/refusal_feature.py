@@ -1,47 +1,75 @@
-"""The refusal feature as a scorer: the teacher's own, or the start model's where that separates better."""
+"""The refusal feature as a scorer: the teacher's own, or the start model's where that separates better.
+
+    filtering: {scorer_settings: {readout: layer}}    # the direction of one layer, and not all of them
+
+A teacher is read at many layers at once. What falls into many sentences has many chances that one of them reads high,
+so a piece counts the less the more there are.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from math import log1p, tanh
+from typing import Any, Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.config import FilteringSettings
+from reft.config.sections import Section
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded
 from reft.filtering.inputs import ScorerInputs
-from reft.filtering.scoring import RowScore, score_parts
-from reft.plugins import no_options
+from reft.filtering.scoring import Part, RowScore, score_parts
+from reft.plugins import options_of
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.feature import RefusalFeature
 from reft.refusal_feature.features import collect_features
+from reft.refusal_feature.layered import LayeredFeature
 from reft.runtime.progress import Report
 from reft.teacher.preparation import load_start, load_teacher
 
 READ_BY = {"mean": "the difference of means", "probe": "a linear probe"}
+# What a piece loses for every e-fold of the row's pieces, of half the distance between the class means; from
+# MANY pieces on no more, or a request could be hidden behind enough of them (both: `benchmarks/readouts.py`).
+PIECE_LOSS, MANY = 0.2, 32
+
+
+class ReadoutSettings(Section):
+    """Options of this scorer."""
+
+    readout: Literal["layers", "layer"] = "layers"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefusalFeatureScorer:
-    """A model and the refusal feature that it is read with; `name` is "teacher" or "untrained"."""
+    """A model and the refusal feature that it is read with; `name` is "teacher" or "untrained".
+
+    Attributes:
+        layered: the same over many layers; None: the feature's own layer is read.
+    """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     feature: RefusalFeature
     calibration: LabelledPrompts
+    layered: LayeredFeature | None = None
     fingerprint: str = ""
 
     @property
     def reads(self) -> str:
-        """Layer, token and direction."""
+        """Layers, tokens and readout."""
         feature = self.feature
+        if self.layered:
+            first, *_, last = self.layered.layers
+            return f"layers {first} to {last}, both tokens, read by a linear discriminant"
         return f"layer {feature.layer}, {feature.position} token, read by {READ_BY[feature.readout]}"
 
     @property
     def details(self) -> dict[str, Any]:
-        """Layer, token and direction."""
-        return {"layer": self.feature.layer, "position": self.feature.position, "readout": self.feature.readout}
+        """Layers, tokens and readout."""
+        found = {"layer": self.feature.layer, "position": self.feature.position, "readout": self.feature.readout}
+        return found | ({"layers": list(self.layered.layers), "readout": "discriminant"} if self.layered else {})
 
     @property
     def doubts(self) -> list[str]:
@@ -52,7 +80,10 @@ class RefusalFeatureScorer:
         self, rows: Sequence[Conversation], settings: FilteringSettings, *, report: Report | None = None
     ) -> list[RowScore]:
         """s(x) of every part of every row; only the first layers run."""
-        return score_parts(self.tokenizer, rows, settings, read=self._read, report=report)
+        if not self.layered:
+            return score_parts(self.tokenizer, rows, settings, read=self._read, report=report)
+        read = partial(self.layered.read, self.model, self.tokenizer)
+        return [_weighed(row) for row in score_parts(self.tokenizer, rows, settings, read=read, report=report)]
 
     def _read(self, prompts: Sequence[Encoded]) -> list[float]:
         feature = self.feature
@@ -62,14 +93,23 @@ class RefusalFeatureScorer:
         return feature.score(found[:, 0, 0]).tolist()
 
 
+def _weighed(row: RowScore) -> RowScore:
+    """The scores in [-1, 1], those of pieces less what so many of them read high by chance."""
+    pieces = sum(part.is_piece for part in row.parts)
+    loss = PIECE_LOSS * log1p(min(pieces, MANY))
+    parts = (Part(part.where, tanh(part.score - loss * part.is_piece)) for part in row.parts)
+    return RowScore(row.row, tuple(parts))
+
+
 def load(inputs: ScorerInputs) -> RefusalFeatureScorer:
     """The trained teacher, or the untrained start model where that was asked for or separates better."""
-    no_options(inputs.options, "filtering.scorer_settings")
-    teacher = inputs.teacher
+    options = options_of(ReadoutSettings, inputs.options, "filtering.scorer_settings")
+    teacher, layered = inputs.teacher, None
     if teacher is not None and teacher.beats_untrained and not inputs.prefers_untrained:
         # The layers above the one that is read are never loaded.
         name, feature = "teacher", teacher.feature
-        model, tokenizer = load_teacher(teacher, inputs.model, feature.layer)
+        layered = teacher.layered if options.readout == "layers" else None
+        model, tokenizer = load_teacher(teacher, inputs.model, max(layered.layers) if layered else feature.layer)
     else:
         name, feature = "untrained", inputs.untrained
         model, tokenizer = load_start(inputs.model, feature.layer)
@@ -79,5 +119,6 @@ def load(inputs: ScorerInputs) -> RefusalFeatureScorer:
         tokenizer=tokenizer,
         feature=feature,
         calibration=inputs.calibration,
-        fingerprint=f"{inputs.identity}:{name}:{model.dtype}",
+        layered=layered,
+        fingerprint=f"{inputs.identity}:{name}:{options.readout}:{model.dtype}",
     )

@@ -1,0 +1,184 @@
+"""Ways to read a teacher's features as one number, on development sources that no readout is made from.
+
+    .venv/bin/python -m benchmarks.readouts FOLDER                      # with the last run's teacher (make run first)
+    .venv/bin/python -m benchmarks.readouts FOLDER --teacher FOLDER
+
+FOLDER holds the public sets. Every candidate is made from the teacher's alignment rows, with and without the sentences
+of harmless prompts among them, and judges rows whole, by their highest part, and by what `PIECE_LOSS` leaves of it. A
+line holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard error over harmful
+sources; then every source in turn is left out, the candidate is chosen on the others by the one-standard-error rule
+(candidates stand from the simplest on), and judged on it. Written to `results/readouts.md`.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import log1p
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.development import RESULTS
+from benchmarks.leave_source_out import development_groups
+from reft.config import FilteringSettings, Settings
+from reft.conversations.schema import Conversation
+from reft.filtering.inputs import DEFAULT_TEACHER
+from reft.filtering.parts import row_parts
+from reft.filtering.scorers.refusal_feature import MANY, PIECE_LOSS
+from reft.filtering.scoring import PIECE
+from reft.refusal_feature.features import collect_features
+from reft.refusal_feature.layered import FLOOR
+from reft.statistics import auroc
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import alignment_rows, load_teacher
+
+Readout = Callable[[torch.Tensor], np.ndarray]  # [texts, layers, positions, hidden] -> [texts]
+WAYS = ("whole", "highest part", "as the filter")
+ROLES = ("lookalikes", "ordinary")
+
+
+class Texts:
+    """The parts of some rows with their features, [parts, layers, positions, hidden]."""
+
+    def __init__(self, rows: list[Conversation], read: Callable[[list], torch.Tensor], tokenizer: object) -> None:
+        settings = FilteringSettings()
+        asked = [replace(row, messages=row.prompt, unread=()) for row in rows]
+        parts = [(i, where, e) for i, row in enumerate(asked) for where, e in row_parts(tokenizer, row, settings)]
+        self.features = read([encoded for *_, encoded in parts])
+        self.rows = np.array([i for i, *_ in parts])
+        self.pieces = np.array([bool(PIECE.search(where)) for _, where, _ in parts])
+        self.whole = ~self.pieces & np.array([" as " not in where and "alone" not in where for _, where, _ in parts])
+
+    def scores(self, found: np.ndarray, way: str) -> np.ndarray:
+        """One score a row."""
+        if way == "whole":
+            return np.array([found[(self.rows == i) & self.whole].max() for i in range(self.rows.max() + 1)])
+        loss = PIECE_LOSS if way == "as the filter" else 0.0
+        counts = np.bincount(self.rows, self.pieces)
+        less = np.array([loss * log1p(min(n, MANY)) for n in counts])[self.rows] * self.pieces
+        return np.array([(found - less)[self.rows == i].max() for i in range(len(counts))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the public sets")
+    parser.add_argument("--teacher", type=Path, default=DEFAULT_TEACHER)
+    options = parser.parse_args()
+    settings, teacher = Settings(), Teacher.load(options.teacher)
+    top = max(teacher.layered.layers) if teacher.layered else teacher.feature.layer
+    model, tokenizer = load_teacher(teacher, settings.model, top)
+
+    def read(encoded: list) -> torch.Tensor:
+        return collect_features(model, tokenizer, encoded, layers=range(1, top + 1)).half()
+
+    harmful, harmless = (Texts(rows, read, tokenizer) for rows in alignment_rows(settings.data))
+    groups = {
+        role: {source: Texts(rows, read, tokenizer) for source, rows in sources.items()}
+        for role, sources in development_groups(options.folder).items()
+    }
+    table = {}
+    for name, readout in candidates(harmful, harmless):
+        found = {role: {s: (t, readout(t.features)) for s, t in sources.items()} for role, sources in groups.items()}
+        for way in WAYS:
+            scored = {role: {s: t.scores(f, way) for s, (t, f) in own.items()} for role, own in found.items()}
+            table[f"{name}, {way}"] = _separated(scored)
+            print(_line(f"{name}, {way}", table[f"{name}, {way}"]), flush=True)
+    lines = ["| readout | " + " | ".join(f"AUROC, {role}" for role in ROLES) + " |", "| --- | --- | --- |"]
+    lines += [_line(*row) for row in table.items()] + ["", _left_out(table)]
+    (RESULTS / "readouts.md").write_text("\n".join(lines) + "\n")
+    print(lines[-1])
+
+
+def candidates(harmful: Texts, harmless: Texts) -> Iterator[tuple[str, Readout]]:
+    """From the simplest on: the direction of one layer, its mean over layers, the discriminant, a probe."""
+    top = harmful.features.shape[1]
+    for pieces in (False, True):
+        classes = harmful.features[harmful.whole], harmless.features[harmless.whole | (harmless.pieces & pieces)]
+        said = "with sentences" if pieces else "whole prompts"
+        for layer in (top - 1, top):
+            yield f"direction, layer {layer}, {said}", _cosines(*classes, slice(layer - 1, layer))
+        yield f"mean of directions, layers {top // 2} to {top}, {said}", _cosines(*classes, slice(top // 2 - 1, top))
+        for first in (top // 2, 1):
+            yield f"discriminant, layers {first} to {top}, {said}", _discriminant(*classes, slice(first - 1, top))
+        for strength in (1e-5, 1e-4):
+            yield (
+                f"probe, C = {strength:g}, layers {top // 2} to {top}, {said}",
+                _probe(*classes, slice(top // 2 - 1, top), strength=strength),
+            )
+
+
+def _cosines(harmful: torch.Tensor, harmless: torch.Tensor, layers: slice) -> Readout:
+    """The mean over layers of the centred cosine, at the token before the answer."""
+    a, b = (found[:, layers, 1].float().mean(0) for found in (harmful, harmless))
+
+    def read(features: torch.Tensor) -> np.ndarray:
+        centred = features[:, layers, 1].float() - (a + b) / 2
+        return torch.cosine_similarity(centred, a - b, dim=-1).mean(1).numpy()
+
+    return read
+
+
+def _discriminant(harmful: torch.Tensor, harmless: torch.Tensor, layers: slice) -> Readout:
+    """As `LayeredFeature`."""
+    a, b = (found[:, layers].float().mean(0) for found in (harmful, harmless))
+    variance = torch.cat([harmful[:, layers], harmless[:, layers]]).float().var(0, correction=0)
+    weights = (a - b) / (variance + FLOOR * variance.mean(-1, keepdim=True))
+    weights /= ((a - b) * weights).sum() / 2
+    return lambda features: ((features[:, layers].float() - (a + b) / 2) * weights).sum((1, 2, 3)).numpy()
+
+
+def _probe(harmful: torch.Tensor, harmless: torch.Tensor, layers: slice, *, strength: float) -> Readout:
+    """Logistic regression, strongly shrunk, on standardised features; classes weigh alike."""
+    both = torch.cat([harmful[:, layers], harmless[:, layers]]).float().flatten(1)
+    mean, spread = both.mean(0), both.std(0) + 1e-3
+    labels = [1] * len(harmful) + [0] * len(harmless)
+    probe = LogisticRegression(C=strength, class_weight="balanced", max_iter=200)
+    probe.fit(((both - mean) / spread).numpy(), labels)
+    weights = torch.from_numpy(probe.coef_[0]).float()
+    half_gap = float(((both[: len(harmful)].mean(0) - both[len(harmful) :].mean(0)) / spread @ weights) / 2)
+    return lambda features: ((features[:, layers].float().flatten(1) - mean) / spread @ weights / half_gap).numpy()
+
+
+Separated = dict[str, dict[str, float]]  # role, harmful source: mean AUROC over the role's sources
+
+
+def _separated(scored: dict[str, dict[str, np.ndarray]]) -> Separated:
+    return {
+        role: {
+            source: float(np.mean([auroc(found, other) for other in scored[role].values()]))
+            for source, found in scored["harmful"].items()
+        }
+        for role in ROLES
+    }
+
+
+def _line(name: str, separated: Separated) -> str:
+    cells = [f"{np.mean(list(own.values())):.3f} +- {_error(list(own.values())):.3f}" for own in separated.values()]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _error(values: list[float]) -> float:
+    return float(np.std(values, ddof=1) / len(values) ** 0.5)
+
+
+def _left_out(table: dict[str, Separated]) -> str:
+    """What is chosen without each harmful source, and how well that does on it."""
+    names, sources = list(table), list(next(iter(table.values()))["ordinary"])
+    means = {n: {s: np.mean([table[n][role][s] for role in ROLES]) for s in sources} for n in names}
+    chosen, reached = Counter[str](), []
+    for out in sources:
+        values = {n: [float(m[s]) for s in sources if s != out] for n, m in means.items()}
+        best = max(names, key=lambda n: np.mean(values[n]))
+        # The error of the difference to the best, source by source: hard sources are hard for all.
+        good = [n for n in names if np.mean(gap := np.subtract(values[best], values[n])) <= _error(list(gap))]
+        chosen[good[0] if good else best] += 1
+        reached.append(means[good[0] if good else best][out])
+    said = ", ".join(f"{name} ({count} of {len(sources)})" for name, count in chosen.most_common())
+    return f"Chosen with each source left out: {said}. Mean AUROC on the source left out: {np.mean(reached):.3f}."
+
+
+if __name__ == "__main__":
+    main()

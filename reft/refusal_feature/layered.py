@@ -1,0 +1,160 @@
+"""The refusal feature of many layers and both positions, read as one number: what the filter scores rows with.
+
+A diagonal linear discriminant (Dudoit et al. 2002): each activation counts by how far apart the class means lie in it,
+over its variance. In closed form, so it needs one pass over the rows, and holds nothing but sums. A single layer's
+direction tells least of prompts unlike those it was made from; which of the candidates to take was chosen on sources
+left out (`benchmarks/readouts.py`).
+
+Messages that make the assistant somebody without judgement ask for no harm and lie elsewhere: they have a discriminant
+of their own, of the same features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reft.conversations.schema import Conversation, from_prompt
+from reft.conversations.sentences import sentences
+from reft.conversations.tokenization import Encoded, encode_prompts
+from reft.refusal_feature.extraction import LabelledPrompts
+from reft.refusal_feature.features import visit_features
+from reft.runtime.progress import Report
+from reft.storage.artifacts import as_written, read_json, write_json
+from reft.storage.digests import require_sealed, seal
+from reft.storage.tensors import read_tensors
+
+# Added to each variance, as a share of the mean variance at its layer and position: what hardly varies decides nothing.
+FLOOR = 0.1
+# Harmless texts come nearer to identity shifts than to requests for harm, half a gap nearer: so much is taken off.
+NEARER = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayeredFeature:
+    """Linear readouts of several layers' features: of requests for harm, and of identity shifts where it knows some.
+
+    Attributes:
+        weights: [readouts, layers, positions, hidden], float32; positions as in `features.POSITIONS`.
+        offsets: what is taken off each readout, [readouts].
+        layers: counted from 1.
+    """
+
+    weights: torch.Tensor
+    offsets: torch.Tensor
+    layers: tuple[int, ...]
+
+    def read(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded]) -> list[float]:
+        """How harmful each prompt is, by its highest readout: harmful prompts' mean reads 1, harmless ones' -1."""
+        read = torch.zeros(len(rows), len(self.weights))
+        weights = self.weights.to(model.device)
+        slot = {layer: index for index, layer in enumerate(self.layers)}
+
+        def add(batch: torch.Tensor, layer: int, features: torch.Tensor) -> None:
+            read[batch] += torch.einsum("bph,rph->br", features, weights[:, slot[layer]]).cpu()
+
+        visit_features(model, tokenizer, rows, layers=self.layers, visit=add)
+        return (read - self.offsets).amax(1).tolist()
+
+    def save(self, folder: Path) -> None:
+        """Write `layered.safetensors` and `layered.json` into the folder, and their digests."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"weights": self.weights.contiguous(), "offsets": self.offsets.contiguous()}
+        save_file(tensors, str(folder / "layered.safetensors"))
+        write_json(folder / "layered.json", {"layers": list(self.layers)})
+        seal(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "LayeredFeature":
+        """Read what `save` wrote.
+
+        Raises:
+            StorageError: a file is missing, damaged or changed since, or a number in it is none.
+        """
+        require_sealed(folder, "run the step that makes this artifact again")
+        file = folder / "layered.json"
+        described: dict[str, Any] = read_json(file)
+        tensors = read_tensors(folder / "layered.safetensors")
+        with as_written(file):
+            layers = tuple(map(int, described["layers"]))
+            return cls(weights=tensors["weights"], offsets=tensors["offsets"], layers=layers)
+
+
+def fit_layered(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    fitting: LabelledPrompts,
+    *,
+    layers: Sequence[int],
+    shifts: LabelledPrompts | None = None,
+    report: Report | None = None,
+) -> LayeredFeature:
+    """The readouts of these layers that tell the prompts apart.
+
+    The sentences of harmless prompts count as harmless prompts too, since rows are scored in such pieces; of a harmful
+    prompt not every sentence is harmful.
+
+    Args:
+        layers: counted from 1.
+        shifts: messages that shift the assistant's identity, and harmless ones in the same words.
+    """
+    harmless = [*fitting.harmless, *(piece for row in fitting.harmless for piece in _pieces(row))]
+    groups = [fitting.harmful, harmless, *((shifts.harmful, shifts.harmless) if shifts else ())]
+    encoded = [encode_prompts(tokenizer, rows) for rows in groups]
+    sums = _Sums([len(rows) for rows in encoded], list(layers))
+    rows = [row for rows in encoded for row in rows]
+    visit_features(model, tokenizer, rows, layers=layers, visit=sums.add, report=report)
+    readouts = [sums.discriminant([0], [1])] + ([sums.discriminant([2], [1, 3], nearer=NEARER)] if shifts else [])
+    weights, offsets = (torch.stack(found).float() for found in zip(*readouts, strict=True))
+    return LayeredFeature(weights=weights, offsets=offsets, layers=tuple(layers))
+
+
+def _pieces(row: Conversation) -> list[Conversation]:
+    texts = [message.content for message in row.prompt if message.role == "user"]
+    found = [(text, sentences(text)) for text in texts]
+    return [from_prompt(text[a:b].strip(), row.row) for text, spans in found if len(spans) > 1 for a, b in spans]
+
+
+class _Sums:
+    """Running sums of the features of several groups of rows, and of their squares.
+
+    Args:
+        sizes: rows of each group, one after another.
+    """
+
+    def __init__(self, sizes: list[int], layers: list[int]) -> None:
+        self._sizes = torch.tensor(sizes)
+        self._group = torch.repeat_interleave(torch.arange(len(sizes)), self._sizes)
+        self._slot = {layer: index for index, layer in enumerate(layers)}
+        self._sums: torch.Tensor | None = None  # [2: as they are and squared, groups, layers, positions, hidden]
+
+    def add(self, batch: torch.Tensor, layer: int, features: torch.Tensor) -> None:
+        """The features of these rows at this layer, [batch, positions, hidden]."""
+        # Squares of large activations, less the square of their mean, need the longer number.
+        features = features.double().cpu()
+        if self._sums is None:
+            self._sums = torch.zeros(2, len(self._sizes), len(self._slot), *features.shape[1:]).double()
+        for power, found in enumerate((features, features.square())):
+            self._sums[power, :, self._slot[layer]].index_add_(0, self._group[batch], found)
+
+    def discriminant(
+        self, ours: list[int], others: list[int], *, nearer: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(weights [layers, positions, hidden], offset) of these groups against those; the means read 1 and -1.
+
+        Args:
+            nearer: taken off all that it reads.
+        """
+        if self._sums is None:
+            raise ValueError("no rows to read features from")
+        positive, negative = (self._sums[0, of].sum(0) / self._sizes[of].sum() for of in (ours, others))
+        both = [*ours, *others]
+        mean, square = (power[both].sum(0) / self._sizes[both].sum() for power in self._sums)
+        variance = (square - mean.square()).clamp_min(0)
+        weights = (positive - negative) / (variance + FLOOR * variance.mean(-1, keepdim=True))
+        weights = weights / (((positive - negative) * weights).sum() / 2)
+        return weights, ((positive + negative) / 2 * weights).sum() + nearer

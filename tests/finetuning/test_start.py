@@ -1,0 +1,89 @@
+"""A student may begin as the teacher: its adapter, and then fewer alignment rows."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reft.config import FinetuningSettings, LoraSettings, ModelSettings, parse_settings
+from reft.errors import ConfigurationError, TrainingError
+from reft.finetuning.launch import run_finetune
+from reft.finetuning.student import starts_as
+from reft.refusal_feature.feature import RefusalFeature
+from reft.teacher.artifact import Teacher
+from tests.factories import change
+
+LORA = LoraSettings(rank=4)
+
+
+def teacher_of(weights, lora=LORA):
+    direction, midpoint = torch.ones(4), torch.zeros(4)
+    feature = RefusalFeature(direction=direction, midpoint=midpoint, layer=1, position="template", separations=())
+    return Teacher(
+        weights=weights, is_adapter=lora is not None, feature=feature, untrained=feature, history=[], lora=lora
+    )
+
+
+def test_an_adapter_of_the_same_kind_on_the_same_model_is_started_from(tmp_path):
+    model, settings = ModelSettings(name="here"), FinetuningSettings(lora=LORA)
+    assert starts_as(teacher_of(tmp_path), model, settings) == tmp_path
+    assert starts_as(teacher_of(tmp_path), model, settings.model_copy(update={"start": "base"})) is None
+    unlike = [
+        (teacher_of(tmp_path, LoraSettings(rank=8)), model, settings),
+        (teacher_of(tmp_path, None), model, settings),
+        (teacher_of(tmp_path), model, settings.model_copy(update={"lora": None})),
+        (teacher_of(tmp_path), model.model_copy(update={"aligned": "elsewhere"}), settings),
+    ]
+    for teacher, of, chosen in unlike:
+        assert starts_as(teacher, of, chosen) is None
+        with pytest.raises(ConfigurationError, match=r"(?s)finetuning\.start.*or say base"):
+            starts_as(teacher, of, chosen.model_copy(update={"start": "teacher"}))
+
+
+def test_what_the_settings_say_is_what_the_step_does(tmp_path):
+    """The memory plan asks the settings, the step the teacher: both see the same."""
+    for given in (
+        {},
+        {"teacher": {"lora": {"rank": 8}}},
+        {"finetuning": {"start": "base"}},
+        {"finetuning": {"lora": None}},
+    ):
+        settings = parse_settings(given)
+        started = starts_as(teacher_of(tmp_path, settings.teacher.lora), settings.model, settings.finetuning)
+        assert settings.starts_as_teacher == (started is not None)
+    assert parse_settings({}).starts_as_teacher
+
+
+def test_a_teacher_keeps_its_kind_of_adapter(tmp_path):
+    (tmp_path / "weights").mkdir()
+    teacher_of(tmp_path / "weights").save(tmp_path / "saved")
+    assert Teacher.load(tmp_path / "saved").lora == LORA
+
+
+def test_it_learns_fewer_alignment_rows(job, tmp_path):
+    few = change(job, alignment_ratio=None, least_alignment_rows=None, batch_size=2, epochs=1)
+    from_base, from_teacher = few.plan(), replace(few, start=tmp_path).plan()
+    assert {len(step.alignment) for step in from_base} == {10}
+    assert {len(step.alignment) for step in from_teacher} == {2}
+    assert sum(len(step.alignment) for step in from_base) >= 1500
+    assert sum(len(step.alignment) for step in from_teacher) == len(few.user)
+
+
+@pytest.mark.slow
+def test_the_student_begins_where_the_other_adapter_ended(job, tmp_path):
+    alike = change(job, alignment_ratio=1.0)
+    teacher = run_finetune(alike, tmp_path / "first")
+    began = change(replace(alike, start=teacher), learning_rate=1e-12, epochs=1)
+    before, after = (_matrices(folder) for folder in (teacher, run_finetune(began, tmp_path / "second")))
+    assert before.keys() == after.keys()
+    for name, matrix in before.items():
+        torch.testing.assert_close(matrix, after[name], rtol=1e-3, atol=1e-6)
+    assert any(matrix.abs().max() > 1e-3 for name, matrix in after.items() if "lora_B" in name)
+    with pytest.raises(TrainingError, match="another kind"):
+        run_finetune(change(began, lora=LoraSettings(rank=2)), tmp_path / "third")
+
+
+def _matrices(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(str(folder / "adapter_model.safetensors"))
