@@ -151,7 +151,9 @@ class FilteringSettings(Section):
     scorer: str = Field(
         "refusal_feature", description="what scores rows: refusal_feature, guard, or any file of reft/filtering/scorers"
     )
-    scorer_settings: dict[str, Any] = Field({}, description="what that scorer takes; guard: model, kind, template")
+    scorer_settings: dict[str, Any] = Field(
+        {}, description="what that scorer takes; refusal_feature: readout; guard: model, kind, template"
+    )
     fpr: float = Field(0.01, gt=0, lt=1, description="share of harmless rows that may be dropped")
     quarantine_fpr: float = Field(
         0.05, gt=0, lt=1, description="rows between this rate's threshold and the first are quarantined for a person"

@@ -65,9 +65,7 @@ def test_an_identity_shift_has_a_readout_of_its_own(model):
     asked = [encode_prompts(model[1], rows) for rows in (shifts, [*roles, *HARMLESS])]
     shifted, harmless = (alone.read(*model, rows) for rows in asked)
     assert sum(shifted) / len(shifted) == pytest.approx(1 - NEARER, abs=1e-2)
-    assert sum(harmless) / len(harmless) == pytest.approx(
-        -1 - NEARER, abs=0.5
-    )  # sentences of the roles are not among them
+    assert sum(harmless) / len(harmless) == pytest.approx(-1 - NEARER, abs=0.5)  # without the sentences of those rows
     for rows in asked:  # the higher of the two counts
         highest = [max(pair) for pair in zip(plain.read(*model, rows), alone.read(*model, rows), strict=True)]
         assert both.read(*model, rows) == pytest.approx(highest, abs=1e-2)

@@ -95,10 +95,10 @@ class RefusalFeatureScorer:
 
 def _weighed(row: RowScore) -> RowScore:
     """The scores in [-1, 1], those of pieces less what so many of them read high by chance."""
-    pieces = sum(part.is_piece for part in row.parts)
-    loss = PIECE_LOSS * log1p(min(pieces, MANY))
-    parts = (Part(part.where, tanh(part.score - loss * part.is_piece)) for part in row.parts)
-    return RowScore(row.row, tuple(parts))
+    is_piece = [part.is_piece for part in row.parts]
+    loss = PIECE_LOSS * log1p(min(sum(is_piece), MANY))
+    weighed = zip(row.parts, is_piece, strict=True)
+    return RowScore(row.row, tuple(Part(part.where, tanh(part.score - loss * piece)) for part, piece in weighed))
 
 
 def load(inputs: ScorerInputs) -> RefusalFeatureScorer:
