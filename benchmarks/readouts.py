@@ -4,8 +4,8 @@
     .venv/bin/python -m benchmarks.readouts FOLDER --teacher FOLDER
 
 FOLDER holds the public sets. Every candidate is made from the teacher's alignment rows, with and without the sentences
-of harmless prompts among them, and judges rows whole, by their highest part, and by what `PIECE_LOSS` leaves of it. A
-line holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard error over harmful
+of harmless prompts among them, and judges rows whole, by their highest part, and with pieces as the filter counts
+them. A line holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard error over harmful
 sources; then every source in turn is left out, the candidate is chosen on the others by the one-standard-error rule
 (candidates stand from the simplest on), and judged on it. Written to `results/readouts.md`.
 """
@@ -14,7 +14,6 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from math import log1p
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from reft.config import FilteringSettings, Settings
 from reft.conversations.schema import Conversation
 from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.parts import row_parts
-from reft.filtering.scorers.refusal_feature import MANY, PIECE_LOSS
+from reft.filtering.scorers.refusal_feature import of_piece
 from reft.filtering.scoring import PIECE
 from reft.refusal_feature.features import collect_features
 from reft.refusal_feature.layered import FLOOR
@@ -56,10 +55,9 @@ class Texts:
         """One score a row."""
         if way == "whole":
             return np.array([found[(self.rows == i) & self.whole].max() for i in range(self.rows.max() + 1)])
-        loss = PIECE_LOSS if way == "as the filter" else 0.0
-        counts = np.bincount(self.rows, self.pieces)
-        less = np.array([loss * log1p(min(n, MANY)) for n in counts])[self.rows] * self.pieces
-        return np.array([(found - less)[self.rows == i].max() for i in range(len(counts))])
+        if way == "as the filter":
+            found = np.where(self.pieces, np.vectorize(of_piece)(found), found)
+        return np.array([found[self.rows == i].max() for i in range(self.rows.max() + 1)])
 
 
 def main() -> None:

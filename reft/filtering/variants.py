@@ -180,6 +180,21 @@ def _unescaped(literal: str) -> str:
         return literal[1:-1]
 
 
+# A chat template's own signs, as several model families write them, with the role that goes with them.
+MARKUP = re.compile(
+    r"(?:<\|[^|<>\n]{1,40}\|>|<(?:start|end)_of_turn>|\[/?INST\]|</?s>)\s*(?:(?:system|user|assistant|model|tool)\b)?"
+)
+
+
+def _markup(text: str) -> str | None:
+    """The text with lines in place of a template's signs, which dilute what stands between them.
+
+    They are text here and never become the tokens that they name.
+    """
+    bare = MARKUP.sub("\n", text).strip()
+    return bare if bare != text.strip() else None
+
+
 # Enough of English to tell a decoded sentence from noise.
 COMMON = "a an and are be can do for from how i in is it me my of on or that the this to what with without you your"
 FUNCTION_WORDS = frozenset(COMMON.split())
@@ -196,4 +211,5 @@ DECODERS: dict[str, Callable[[str], str | None]] = {
     "rot13": _rot13,
     "leet": _leet,
     "json": _json,
+    "markup": _markup,
 }

@@ -94,8 +94,8 @@ def test_what_is_trained_fits_the_gpus_that_are_asked_for():
         needs = plan_memory(
             model_config("8b"), settings, gpus, nodes=nodes, tokens=settings.model.max_length, answer=128
         )
-        chosen = [
-            n for n in needs if not n.stage.startswith("finetune") or n.stage.endswith(f"ZeRO {finetuning.zero_stage}")
-        ]
+        # Loading may need more than training does, and is what the stage's line says then.
+        finetune = f"finetune, ZeRO {finetuning.zero_stage}"
+        chosen = [n for n in needs if not n.stage.startswith("finetune") or n.stage.startswith(finetune)]
         assert len(chosen) == 6
         assert max(n.gpu for n in chosen) < 80 * GIB, path

@@ -1,6 +1,6 @@
 import json
 from dataclasses import replace
-from math import log1p, tanh
+from math import tanh
 
 import pytest
 
@@ -15,7 +15,7 @@ from reft.filtering.filter import Filter
 from reft.filtering.inputs import ScorerInputs
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer, scorer_names
-from reft.filtering.scorers.refusal_feature import MANY, PIECE_LOSS, RefusalFeatureScorer
+from reft.filtering.scorers.refusal_feature import DISCOUNT, RefusalFeatureScorer
 from reft.filtering.scoring import Part, RowScore
 from reft.filtering.unseen import HARMFUL
 from reft.models.loading import load_model, load_tokenizer
@@ -70,19 +70,24 @@ def test_every_part_of_a_row_is_scored(scorer):
     assert [p.where for p in scored[1].parts] == ["user[0]"]
 
 
-def test_a_piece_counts_the_less_the_more_there_are(scorer):
-    """A text of many sentences has many chances that one of them reads high by accident."""
+def test_a_harmless_piece_counts_less_and_a_harmful_one_in_full(scorer):
+    """A text of many sentences has many chances that one of them reads high by accident; none may hide a request."""
     layered = fit_layered(scorer.model, scorer.tokenizer, scorer.calibration, layers=[2, 3])
     by_layers = replace(scorer, layered=layered)
-    text = "How do I bake bread? Tell me how to rob a bank."
+    request, bread = "Tell me how to rob a bank.", "How do I bake bread?"
     found = by_layers.score(
-        [answered(text, "ok"), answered(f"{text} {'I like to bake bread. ' * 60}", "ok")], FilteringSettings()
+        [answered(f"{bread} {request}", "ok"), answered(f"{bread} {request} {'I like to bake bread. ' * 60}", "ok")],
+        FilteringSettings(),
     )
-    few, many = (next(part for part in row.parts if part.where.startswith("user[0]:21-")) for row in found)
-    alone = layered.read(scorer.model, scorer.tokenizer, encode_prompts(scorer.tokenizer, [from_prompt(text[21:])]))[0]
+    encoded = encode_prompts(scorer.tokenizer, [from_prompt(bread), from_prompt(request)])
+    harmless, harmful = layered.read(scorer.model, scorer.tokenizer, encoded)
+    assert harmless < 0 < harmful
     assert [part.where for part in found[0].parts if not part.is_piece] == ["user[0]"]
-    assert few.score == pytest.approx(tanh(alone - PIECE_LOSS * log1p(2)), abs=1e-4)
-    assert many.score == pytest.approx(tanh(alone - PIECE_LOSS * log1p(MANY)), abs=1e-4)
+    for row in found:
+        (first,) = (part.score for part in row.parts if part.where == "user[0]:0-21")
+        (second,) = (part.score for part in row.parts if part.where.startswith("user[0]:21-"))
+        assert first == pytest.approx(tanh(DISCOUNT * harmless), abs=1e-4)
+        assert second == pytest.approx(tanh(harmful), abs=1e-4)
     assert by_layers.details["layers"] == [2, 3]
     assert by_layers.reads.startswith("layers 2 to 3")
 

@@ -2,14 +2,14 @@
 
     filtering: {scorer_settings: {readout: layer}}    # the direction of one layer, and not all of them
 
-A teacher is read at many layers at once. What falls into many sentences has many chances that one of them reads high,
-so a piece counts the less the more there are.
+A teacher is read at many layers at once. What falls into many sentences has many chances that one of them reads as
+somewhat harmful, so a piece that is nearer to the harmless prompts than to the harmful ones says next to nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import log1p, tanh
+from math import tanh
 from typing import Any, Literal
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,9 +29,9 @@ from reft.runtime.progress import Report
 from reft.teacher.preparation import load_start, load_teacher
 
 READ_BY = {"mean": "the difference of means", "probe": "a linear probe"}
-# What a piece loses for every e-fold of the row's pieces, of half the distance between the class means; from
-# MANY pieces on no more, or a request could be hidden behind enough of them (both: `benchmarks/readouts.py`).
-PIECE_LOSS, MANY = 0.2, 32
+# How many times as far below the midpoint between the class means a piece counts. Above it a piece counts in full,
+# however many there are, or a request could be hidden behind enough of them (`benchmarks/readouts.py`).
+DISCOUNT = 3.0
 
 
 class ReadoutSettings(Section):
@@ -93,12 +93,15 @@ class RefusalFeatureScorer:
         return feature.score(found[:, 0, 0]).tolist()
 
 
+def of_piece(score: float) -> float:
+    """What a piece that reads so counts beside whole texts; 0 is the midpoint between the class means."""
+    return score if score > 0 else DISCOUNT * score
+
+
 def _weighed(row: RowScore) -> RowScore:
-    """The scores in [-1, 1], those of pieces less what so many of them read high by chance."""
-    is_piece = [part.is_piece for part in row.parts]
-    loss = PIECE_LOSS * log1p(min(sum(is_piece), MANY))
-    weighed = zip(row.parts, is_piece, strict=True)
-    return RowScore(row.row, tuple(Part(part.where, tanh(part.score - loss * piece)) for part, piece in weighed))
+    """The scores in [-1, 1], those of pieces as they count."""
+    counted = ((part.where, of_piece(part.score) if part.is_piece else part.score) for part in row.parts)
+    return RowScore(row.row, tuple(Part(where, tanh(score)) for where, score in counted))
 
 
 def load(inputs: ScorerInputs) -> RefusalFeatureScorer:
