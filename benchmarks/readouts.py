@@ -4,8 +4,8 @@
     .venv/bin/python -m benchmarks.readouts FOLDER --teacher FOLDER
 
 FOLDER holds the public sets. Every candidate is made from the teacher's alignment rows, with and without the sentences
-of harmless prompts among them, and judges rows whole, by their highest part, and with pieces as the filter counts
-them. A line holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard error over harmful
+of harmless prompts among them, and judges rows whole, by their highest part, and as the filter does. A line
+holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard error over harmful
 sources; then every source in turn is left out, the candidate is chosen on the others by the one-standard-error rule
 (candidates stand from the simplest on), and judged on it. Written to `results/readouts.md`.
 """
