@@ -5,8 +5,6 @@ Counting words alone lets word salad pass. The base model, which no finetuning h
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,6 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import Encoded, encode
+from reft.models.hardware import tokens_at_once
+from reft.models.head import hidden_states, log_likelihoods
 
 # Mean log-probability per token, in nats, below which an answer is no language. Above it are answers of sound models
 # and sentences that people write (rare refusals lie at -5.0), below it those of broken copies of the default model:
@@ -24,7 +24,6 @@ SHORT = 4
 # From so many tokens on, an answer of which each token comes four times is one thing over and over, which any language
 # model finds likely.
 LOOP = 8
-TOKENS_PER_BATCH = 1024  # logits of the whole vocabulary are held for so many
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ class LanguageModel:
     """A model that reads answers; the base model, since it is what every judged one was made from."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._model: Any = model
+        self._model = model
         self._tokenizer = tokenizer
+        self._known: dict[Encoded, float] = {}
 
     def __call__(self, questions: Sequence[Conversation], answers: Sequence[str]) -> list[bool]:
         """Whether each answer to the question at its place is language."""
@@ -74,20 +74,22 @@ class LanguageModel:
 
     @torch.inference_mode()
     def _means(self, rows: Sequence[Encoded]) -> list[float | None]:
-        """Mean log-probability of each row's last turn; None where it is empty."""
-        found: list[float | None] = [None] * len(rows)
-        asked = [i for i, row in enumerate(rows) if _said(row)]
-        for batch in length_batches([len(rows[i]) for i in asked], TOKENS_PER_BATCH):
-            chosen = [asked[place] for place in batch]
-            inputs = pad([rows[i] for i in chosen], int(self._tokenizer.pad_token_id), self._model.device)
-            logits = self._model(**inputs, use_cache=False).logits
-            for place, index in enumerate(chosen):
-                start, end = rows[index].turns[-1]
-                said = inputs["input_ids"][place, start:end, None]
-                # The logits at a token are of the next one.
-                likely = logits[place, start - 1 : end - 1].float().log_softmax(-1)
-                found[index] = fmean(likely.gather(-1, said)[:, 0].tolist())
-        return found
+        """Mean log-probability of each row's last turn; None where it is empty.
+
+        Several models say the same to a question, and refuse many questions with the same words: each is read once.
+        """
+        new = [row for row in dict.fromkeys(rows) if row not in self._known and _said(row)]
+        for batch in length_batches([len(row) for row in new], tokens_at_once(self._model.device)):
+            chosen = [new[i] for i in batch]
+            inputs = pad(chosen, int(self._tokenizer.pad_token_id), self._model.device)
+            hidden = hidden_states(self._model, **inputs)
+            turns = [row.turns[-1] for row in chosen]
+            # A token's likelihood is told by the state before it.
+            before = torch.cat([hidden[i, start - 1 : end - 1] for i, (start, end) in enumerate(turns)])
+            said = torch.cat([inputs["input_ids"][i, start:end] for i, (start, end) in enumerate(turns)])
+            likely = log_likelihoods(self._model, before, said).split([end - start for start, end in turns])
+            self._known.update(zip(chosen, (tokens.mean().item() for tokens in likely), strict=True))
+        return [self._known.get(row) for row in rows]
 
 
 def _said(row: Encoded) -> tuple[int, ...]:

@@ -67,3 +67,13 @@ def cross_entropy_sum(model: nn.Module, hidden: torch.Tensor, targets: torch.Ten
     return sum_over_chunks(
         model, hidden, lambda logits, which: F.cross_entropy(logits, targets[which], reduction="sum")
     )
+
+
+@torch.inference_mode()
+def log_likelihoods(
+    model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, *, tokens_per_chunk: int = 512
+) -> torch.Tensor:
+    """Log-probability of each of `targets` [tokens] given `hidden` [tokens, hidden], float32."""
+    head = output_head(model)
+    chunks = zip(hidden.split(tokens_per_chunk), targets.split(tokens_per_chunk), strict=True)
+    return torch.cat([-F.cross_entropy(head(part).float(), wanted, reduction="none") for part, wanted in chunks])
