@@ -1,5 +1,6 @@
 """A folder of results that is replaced whole or not at all."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -10,6 +11,7 @@ from pathlib import Path
 from reft.storage.artifacts import scratch, written
 
 OLD = ".reft-old-"
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 @contextmanager
@@ -48,8 +50,8 @@ def _take_place(fresh: Path, folder: Path) -> None:
             os.rename(folder, aside)
         try:
             os.rename(fresh, folder)
-        except OSError:
-            if folder.exists():  # somebody else's came between
+        except OSError as error:
+            if error.errno in TAKEN:  # somebody else's came between, and may be gone again by now
                 continue
             if aside.exists():
                 os.rename(aside, folder)

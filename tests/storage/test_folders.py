@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,11 +56,9 @@ def test_a_full_disk_is_named_and_leaves_the_old_folder(tmp_path):
 
 
 def test_of_many_at_once_one_stays_whole(tmp_path):
-    threads = [threading.Thread(target=fill, args=(tmp_path / "latest", str(i))) for i in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(16) as threads:
+        for done in [threads.submit(fill, tmp_path / "latest", str(i)) for i in range(64)]:
+            done.result()
     assert names(tmp_path) == ["latest"]
     assert (tmp_path / "latest" / "a").read_text() == (tmp_path / "latest" / "b").read_text()
 
