@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -67,5 +68,15 @@ def ask(
     report: Report | None = None,
 ) -> dict[str, list[str]]:
     """The model's greedy answers by group, each in the order of its questions."""
-    answers = iter(generate(model, tokenizer, sets.rows, max_new_tokens=max_new_tokens, report=report))
-    return {name: [next(answers) for _ in group] for name, group in vars(sets).items()}
+    found: dict[str, list[str]] = {}
+    done, total = 0, len(sets.rows)
+    # A group at a time: a batch goes on until its last answer ends, and a task's labels end early.
+    for name, group in vars(sets).items():
+        shown = partial(_report_of_all, report, done, total) if report else None
+        found[name] = generate(model, tokenizer, group, max_new_tokens=max_new_tokens, report=shown)
+        done += len(group)
+    return found
+
+
+def _report_of_all(report: Report, before: int, total: int, done: int, _: int) -> None:
+    report(before + done, total)
