@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -69,14 +68,14 @@ def ask(
 ) -> dict[str, list[str]]:
     """The model's greedy answers by group, each in the order of its questions."""
     found: dict[str, list[str]] = {}
-    done, total = 0, len(sets.rows)
+    total = len(sets.rows)
     # A group at a time: a batch goes on until its last answer ends, and a task's labels end early.
     for name, group in vars(sets).items():
-        shown = partial(_report_of_all, report, done, total) if report else None
+        shown = _part(report, sum(map(len, found.values())), total) if report else None
         found[name] = generate(model, tokenizer, group, max_new_tokens=max_new_tokens, report=shown)
-        done += len(group)
     return found
 
 
-def _report_of_all(report: Report, before: int, total: int, done: int, _: int) -> None:
-    report(before + done, total)
+def _part(report: Report, before: int, total: int) -> Report:
+    """The report of one part of a work, before which `before` were done."""
+    return lambda done, _: report(before + done, total)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 SPINS = "GOMP_SPINCOUNT"
 # Training steps of the default model on two cores. With AMX a step is short: four take 2.7 s alone and 15.8 s beside a
-# busy loop with LONG (libgomp's own choice: 2.8 and 92 s), while 2000 costs 1.4 times the time alone. Elsewhere a step is
-# long: SHORT costs 1.1 times the time alone, and beside a busy loop takes 1.8 times as long as libgomp's own choice
-# alone (that itself beside the loop: 3.2 times, LONG: 4.2 times).
+# busy loop with LONG (libgomp's own choice: 2.8 and 92 s), while 2000 costs 1.4 times the time alone. Elsewhere a step
+# is long: SHORT costs 1.1 times the time alone, and beside a busy loop takes 1.8 times as long as libgomp's own choice
+# does alone (that itself beside the loop: 3.2 times, LONG: 4.2 times).
 LONG, SHORT = 20000, 1000
 SHORT_STEPS = "amx_bf16"
 

@@ -15,7 +15,8 @@ def before_torch(monkeypatch):
 
 
 @pytest.mark.parametrize(("flags", "spins"), [("fpu sse2 amx_bf16", 20000), ("fpu sse2 avx512_bf16", 1000)])
-def test_how_long_threads_spin_depends_on_how_long_a_step_is(before_torch, monkeypatch, tmp_path, flags, spins):
+@pytest.mark.usefixtures("before_torch")
+def test_how_long_threads_spin_depends_on_how_long_a_step_is(monkeypatch, tmp_path, flags, spins):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     instructions = threads._instructions(tmp_path / "cpuinfo")
     monkeypatch.setattr(threads, "_instructions", lambda: instructions)
@@ -27,8 +28,9 @@ def test_a_system_that_does_not_tell_its_instructions_is_no_fault(tmp_path):
     assert threads._instructions(tmp_path / "absent") == set()
 
 
+@pytest.mark.usefixtures("before_torch")
 @pytest.mark.parametrize("name", [threads.SPINS, "OMP_WAIT_POLICY"])
-def test_what_somebody_has_set_stands(before_torch, monkeypatch, name):
+def test_what_somebody_has_set_stands(monkeypatch, name):
     monkeypatch.setenv(name, "ACTIVE")
     threads.wait_briefly()
     assert os.environ[name] == "ACTIVE"
