@@ -15,6 +15,8 @@ from reft.report.summary import last_seconds
 from reft.runtime.progress import expect_run
 from reft.tracking.evaluations import newest_evaluation
 from reft.tracking.registry import champion_version
+from steps.baselines import baselines
+from steps.calibration import calibration
 from steps.evaluation import evaluation
 from steps.filtering import filtering
 from steps.finetuning import finetuning
@@ -40,6 +42,11 @@ def expect_stages(settings: Settings) -> None:
     expect_run(last_seconds(last), [stage for stage in STAGES if stage not in absent])
 
 
+def cluster_of(settings: Settings) -> ClusterSettings:
+    """What a training on this machine does not read must not miss its cache."""
+    return settings.cluster if settings.finetuning.launcher == "trainjob" else ClusterSettings()
+
+
 @profiled(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
@@ -56,21 +63,23 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     trained = teacher(
         feature, s.model, provider, settings=s.teacher, selection=s.refusal_feature, seed=s.seed, key=key["teacher"]
     )
-    filtered = filtering(validated, trained, s.only("model", "data", "filtering", "evaluation"), key=key["filtering"])
+    read_by_filter = ("model", "data", "filtering", "evaluation")
+    of_provider = s.model_copy(update={"data": provider})
+    scored = calibration(trained, of_provider.only(*read_by_filter), key=key["calibration"])
+    filtered = filtering(validated, trained, s.only(*read_by_filter), provider=scored, key=key["filtering"])
     # Distilled from what the teacher predicted beforehand, or from the teacher itself.
-    labels = None
-    if s.finetuning.distillation == "stored":
-        labels = soft_labels(trained, s.model, provider, settings=s.soft_labels, key=key["soft_labels"])
-    # What a training on this machine does not read must not miss its cache.
-    cluster = s.cluster if s.finetuning.launcher == "trainjob" else ClusterSettings()
+    stored = s.finetuning.distillation == "stored"
+    predict = {"settings": s.soft_labels, "key": key["soft_labels"]}
+    labels = soft_labels(trained, s.model, provider, **predict) if stored else None
+    cluster = cluster_of(s)
     student = finetuning(
         filtered, s.model, provider, settings=s.finetuning, cluster=cluster, temperature=s.soft_labels.temperature,
         seed=s.seed, key=key["finetuning"], teacher=trained, soft_labels=labels,
     )  # fmt: skip
-    plain = None
-    if s.evaluation.sft:
-        plain = sft(validated, s.model, s.finetuning, cluster=cluster, seed=s.seed, key=key["sft"])
-    scores = evaluation(student, trained, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
+    train = {"cluster": cluster, "seed": s.seed, "key": key["sft"]}
+    plain = sft(validated, s.model, s.finetuning, **train) if s.evaluation.sft else None
+    known = baselines(trained, s.model, data=provider, settings=s.evaluation, key=key["baselines"])
+    scores = evaluation(student, known, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
     # The champion is a parameter, so that a new one, or one that was judged anew, is judged against anew.
     name = s.tracking.registered_name
     champion = champion_version(name)
