@@ -1,13 +1,14 @@
 """The main pipeline: only wiring. Every step gets its own part of the settings, so that ZenML's cache
 misses exactly what a change affects."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zenml.enums import ExecutionMode
 
 from pipelines.profiled import profiled, require_runnable
-from reft.config import ClusterSettings, Settings, parse_settings
+from reft.config import ClusterSettings, DataSettings, Settings, parse_settings
 from reft.finetuning.methods import require_for_pipeline
 from reft.keys.lineage import lineage
 from reft.keys.stages import STAGES, code_key, stage_keys
@@ -32,6 +33,9 @@ from steps.validation import validation
 
 # What belongs to a customer: another customer's must not miss the teacher's cache.
 CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test")
+# The sections that the filter's steps read.
+FILTERS = ("model", "data", "filtering", "evaluation")
+Keys = Mapping[str, dict[str, Any]]
 
 
 def expect_stages(settings: Settings) -> None:
@@ -42,9 +46,28 @@ def expect_stages(settings: Settings) -> None:
     expect_run(last_seconds(last), [stage for stage in STAGES if stage not in absent])
 
 
-def cluster_of(settings: Settings) -> ClusterSettings:
-    """What a training on this machine does not read must not miss its cache."""
-    return settings.cluster if settings.finetuning.launcher == "trainjob" else ClusterSettings()
+def without_customer(data: DataSettings) -> DataSettings:
+    """The provider's files alone."""
+    return data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
+
+
+def of_provider(s: Settings, key: Keys) -> tuple[Any, Any, Any, Any]:
+    """The branch that knows nothing of a customer, and that all jobs share: teacher, soft labels, scores, baselines.
+
+    Nothing is trained before the user's file has passed.
+    """
+    data = without_customer(s.data)
+    feature = refusal_feature(s.model, data, s.refusal_feature, key=key["refusal_feature"], after="validation")
+    trained = teacher(
+        feature, s.model, data, settings=s.teacher, selection=s.refusal_feature, seed=s.seed, key=key["teacher"]
+    )
+    # Distilled from what the teacher predicted beforehand, or from the teacher itself.
+    labels = None
+    if s.finetuning.distillation == "stored":
+        labels = soft_labels(trained, s.model, data, settings=s.soft_labels, key=key["soft_labels"])
+    scored = calibration(trained, s.model_copy(update={"data": data}).only(*FILTERS), key=key["calibration"])
+    known = baselines(trained, s.model, data=data, settings=s.evaluation, key=key["baselines"])
+    return trained, labels, scored, known
 
 
 @profiled(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
@@ -55,30 +78,19 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     require_runnable(s)
     key = {stage: found.as_dict() for stage, found in stage_keys(s).items()}
     expect_stages(s)
-    provider = s.data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
     read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
     validated = validation(s.data.user, s.model, s.validation, read=read, key=key["validation"])
-    # Nothing is trained before the user's file has passed.
-    feature = refusal_feature(s.model, provider, s.refusal_feature, key=key["refusal_feature"], after="validation")
-    trained = teacher(
-        feature, s.model, provider, settings=s.teacher, selection=s.refusal_feature, seed=s.seed, key=key["teacher"]
-    )
-    read_by_filter = ("model", "data", "filtering", "evaluation")
-    of_provider = s.model_copy(update={"data": provider})
-    scored = calibration(trained, of_provider.only(*read_by_filter), key=key["calibration"])
-    filtered = filtering(validated, trained, s.only(*read_by_filter), provider=scored, key=key["filtering"])
-    # Distilled from what the teacher predicted beforehand, or from the teacher itself.
-    stored = s.finetuning.distillation == "stored"
-    predict = {"settings": s.soft_labels, "key": key["soft_labels"]}
-    labels = soft_labels(trained, s.model, provider, **predict) if stored else None
-    cluster = cluster_of(s)
+    trained, labels, scored, known = of_provider(s, key)
+    filtered = filtering(validated, trained, s.only(*FILTERS), provider=scored, key=key["filtering"])
+    # What a training on this machine does not read must not miss its cache.
+    cluster = s.cluster if s.finetuning.launcher == "trainjob" else ClusterSettings()
     student = finetuning(
-        filtered, s.model, provider, settings=s.finetuning, cluster=cluster, temperature=s.soft_labels.temperature,
+        filtered, s.model, without_customer(s.data), settings=s.finetuning, cluster=cluster, temperature=s.soft_labels.temperature,
         seed=s.seed, key=key["finetuning"], teacher=trained, soft_labels=labels,
     )  # fmt: skip
-    train = {"cluster": cluster, "seed": s.seed, "key": key["sft"]}
-    plain = sft(validated, s.model, s.finetuning, **train) if s.evaluation.sft else None
-    known = baselines(trained, s.model, data=provider, settings=s.evaluation, key=key["baselines"])
+    plain = None
+    if s.evaluation.sft:
+        plain = sft(validated, s.model, s.finetuning, cluster=cluster, seed=s.seed, key=key["sft"])
     scores = evaluation(student, known, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
     # The champion is a parameter, so that a new one, or one that was judged anew, is judged against anew.
     name = s.tracking.registered_name
