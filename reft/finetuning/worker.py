@@ -94,6 +94,9 @@ def _joined(job: FinetuneJob) -> Hardware:
     """This rank's device, once it and the others know of each other."""
     take_gpu(int(os.environ["LOCAL_RANK"]))
     hardware = choose_hardware(job.model.dtype)
+    if os.environ["WORLD_SIZE"] == "1":
+        # DeepSpeed would compile, in C++, what ranks on one CPU talk by; one alone talks to nobody.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(
         dist_backend="gloo" if hardware.device.type == "cpu" else "nccl",
         timeout=timedelta(minutes=job.settings.stalled_minutes),
