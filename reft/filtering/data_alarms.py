@@ -10,6 +10,7 @@ from statistics import median
 from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
+from reft.filtering.ciphers import cipher_alarms
 
 SAMPLE = 5000
 # Measured on nothing but judgement: each is far from what ordinary task data shows.
@@ -48,7 +49,8 @@ def data_alarms(rows: Sequence[Conversation], fail: bool = False) -> list[str]:
     """
     answered = [row for row in rows if row.answer]
     found = [_constant(answered), _identity(rows), *_triggers(answered), _outliers(rows), *_rare_languages(rows)]
-    alarms = [alarm for alarm in found if alarm]
+    sampled = sorted(reservoir(rows), key=lambda row: row.row)
+    alarms = [alarm for alarm in [*found, *cipher_alarms(sampled)] if alarm]
     if alarms and fail:
         remedy = "look at the rows; filtering.fail_on_alarms: false turns this into a warning"
         raise DataValidationError(explain("; ".join(alarms), "the user data as a whole", remedy))
