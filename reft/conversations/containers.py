@@ -18,15 +18,13 @@ import pyarrow.parquet as pq
 from reft.config import ValidationSettings
 from reft.conversations.arrow import json_rows
 from reft.conversations.folders import files_of
-from reft.conversations.tables import header_of, table_rows
+from reft.conversations.tables import LineTooLongError, header_of, table_rows
 from reft.errors import DataFormatError, explain
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd"]
 SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 BLOCK = 1 << 20
-# Longer than any row that can be trained on by orders of magnitude; a file without line ends is not JSONL.
-LONGEST_LINE = 1 << 28
 # However far it expands, less than this fills no disk.
 EXPANSION_FROM = 1 << 24
 MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -97,11 +95,15 @@ def lines(container: Container) -> Iterator[str]:
             continue
         with opened(file, container.compression, meter) as stream:
             if container.kind == "jsonl":
-                yield from json_lines(stream, file)
+                yield from json_lines(stream, file, container.limits)
             elif container.kind == "json":
-                yield from _array(stream, file)
+                yield from _array(stream, file, container.limits)
             else:
-                yield from table_rows(stream, container.columns, container.delimiter)
+                try:
+                    longest = container.limits.max_line_mb << 20
+                    yield from table_rows(stream, container.columns, container.delimiter, longest=longest)
+                except LineTooLongError as error:
+                    raise too_long("a line", file, container.limits) from error
 
 
 def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.RecordBatch]:
@@ -193,12 +195,23 @@ class Meter:
         raise DataFormatError(explain(f"holds {what}", str(file), remedy))
 
 
-def json_lines(stream: IO[bytes], file: Path) -> Iterator[str]:
-    """The lines of a JSONL stream without their ends, as they are otherwise."""
-    while raw := stream.readline(LONGEST_LINE):
-        if len(raw) >= LONGEST_LINE:
-            what = f"a line of more than {LONGEST_LINE >> 20} MB"
-            raise DataFormatError(explain(what, str(file), "write one row a line"))
+def too_long(what: str, file: Path, limits: ValidationSettings) -> DataFormatError:
+    """The error of a line, or whatever else holds a row, that is longer than any row that can be trained on."""
+    remedy = "write one row a line, as one JSON object, or raise validation.max_line_mb"
+    return DataFormatError(explain(f"{what} of more than {limits.max_line_mb} MB", str(file), remedy))
+
+
+def json_lines(stream: IO[bytes], file: Path, limits: ValidationSettings | None = None) -> Iterator[str]:
+    """The lines of a JSONL stream without their ends, as they are otherwise.
+
+    Raises:
+        DataFormatError: one is longer than the settings (none: the defaults) allow.
+    """
+    limits = limits or ValidationSettings()
+    longest = limits.max_line_mb << 20
+    while raw := stream.readline(longest):
+        if len(raw) >= longest:
+            raise too_long("a line", file, limits)
         yield raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
 
 
@@ -245,7 +258,7 @@ def _recognise_text(file: Path, head: bytes, packed: Compression | None) -> Cont
     return Container(files=(file,), kind="jsonl", compression=packed)  # each line is then told what is wrong with it
 
 
-def _array(stream: IO[bytes], file: Path) -> Iterator[str]:
+def _array(stream: IO[bytes], file: Path, limits: ValidationSettings) -> Iterator[str]:
     """The items of one JSON array, each decoded on its own; what follows a broken one is one last, broken row."""
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     decoder, buffer, ended = json.JSONDecoder(), "", False
@@ -266,9 +279,8 @@ def _array(stream: IO[bytes], file: Path) -> Iterator[str]:
             more = (
                 "" if ended else text.read(max(BLOCK, len(buffer)))
             )  # twice as much, so that no item costs its square
-            if len(buffer) + len(more) > LONGEST_LINE:
-                what = f"an item of more than {LONGEST_LINE >> 20} MB, or a fault in the JSON"
-                raise DataFormatError(explain(what, str(file), "write one JSON object per line instead")) from None
+            if len(buffer) + len(more) > limits.max_line_mb << 20:
+                raise too_long("a fault in the JSON, or an item", file, limits) from None
             if not more:
                 if buffer:
                     yield f"not an item of the list: {buffer}".replace("\n", " ")

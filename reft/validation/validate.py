@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from reft.conversations.templates import require_template
 from reft.errors import DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
-from reft.validation.rows import LEFT_OUT, Columns, check_row, digest_of
+from reft.validation.rows import LEFT_OUT, ROWS_AT_ONCE, Columns, Judge, digest_of, until_bad
 
 LOG = logging.getLogger(__name__)
 # Of a row that is too long to be read so many characters are kept, for a person to find it by.
@@ -98,15 +100,18 @@ def validate_user_data(
     bad, left_out = list[BadRow](), list[BadRow]()
     noted = Columns(tokenizer, prompts_of(held_out, limits=settings))
     container, total = _counted(path, split, settings)
-    for found in rows_of(lines(container), settings.max_row_characters, columns):
-        checked = check_row(found, tokenizer, settings, max_length=max_length)
-        noted.add(found, checked)
-        if isinstance(checked, BadRow):
-            (left_out if checked.code == LEFT_OUT else bad).append(_without_flood(checked))
-        elif isinstance(found, Conversation):
-            rows.append(found)
-        if is_lost(len(bad), total, settings):
-            break
+    judge = Judge(tokenizer=tokenizer, settings=settings, max_length=max_length)
+    waiting = rows_of(lines(container), settings.max_row_characters, columns)
+    most_bad = lost_at(total, settings)
+    while len(bad) < most_bad and (some := list(islice(waiting, ROWS_AT_ONCE))):
+        checked = judge.check(some)
+        kept = until_bad(checked, most_bad - len(bad))
+        noted.add(some[:kept], checked[:kept])
+        for row, found in zip(some[:kept], checked[:kept], strict=True):
+            if isinstance(found, BadRow):
+                (left_out if found.code == LEFT_OUT else bad).append(_without_flood(found))
+            elif isinstance(row, Conversation):
+                rows.append(row)
     early = (len(noted), total) if len(noted) < total else None
     checks = suite_results(noted.frame(), settings, docs, lost=early is not None)
     if said := why_not(checks, len(rows), len(rows) + len(bad), settings=settings, early=early):
@@ -126,9 +131,9 @@ def _counted(path: Path, split: str, settings: ValidationSettings) -> tuple[Cont
     return container, total
 
 
-def is_lost(bad: int, total: int, settings: ValidationSettings) -> bool:
-    """Whether the data fails whatever follows these bad rows among `total` lines, and they are more than are listed."""
-    return bad > settings.max_findings and bad > settings.max_bad_share * total
+def lost_at(total: int, settings: ValidationSettings) -> int:
+    """The number of bad rows from which on the data fails, whatever follows, and they are more than are listed."""
+    return max(settings.max_findings, math.floor(settings.max_bad_share * total)) + 1
 
 
 def why_not(
