@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reft.config import ValidationSettings
 from reft.conversations import containers
 from reft.conversations.containers import lines, recognise
 from reft.conversations.reading import BadRow, is_blank, read_rows
@@ -155,11 +156,11 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path, monkeypatch):
             pass
 
 
-def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(containers, "LONGEST_LINE", 1000)
-    (tmp_path / "rows").write_bytes(b'{"prompt": "' + b"a" * 2000 + b'"}\n')
-    with pytest.raises(DataFormatError, match="a line of more than"):
-        list(read_rows(tmp_path / "rows"))
+@pytest.mark.parametrize("begin", ['{"prompt": "', '[{"prompt": "', "prompt,completion\na,b\n"])
+def test_a_line_without_end_is_refused(tmp_path, begin):
+    (tmp_path / "rows").write_text(begin + "a" * (3 << 20) + '"}\n')
+    with pytest.raises(DataFormatError, match=r"(?s)of more than 1 MB.*raise validation\.max_line_mb"):
+        list(read_rows(tmp_path / "rows", limits=ValidationSettings(max_line_mb=1)))
 
 
 def test_a_hundred_megabytes_in_one_line_are_one_bad_row(tmp_path):
