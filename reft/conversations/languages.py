@@ -1,10 +1,9 @@
 """The language of a row."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ ADDRESS = re.compile(r"\S*(?:://|@|www\.)\S*")
 # early, by which the automaton has forgotten what it read before.
 PIECE, EARLY = 64, 16
 BYTES_AT_ONCE = 1 << 18
+Visits = tuple[np.ndarray, np.ndarray]
 
 
 def language_of(row: Conversation) -> str:
@@ -86,8 +86,8 @@ def _language(scores: np.ndarray, text: str) -> str:
     return language if max(sure, other) >= ENOUGH_PROBABILITY and language != NO_LANGUAGE else ""
 
 
-def _visits(texts: Sequence[bytes]) -> list[Counter[int]]:
-    """How often each text meets each of the classifier's features, in the order in which it first meets them."""
+def _visits(texts: Sequence[bytes]) -> list[Visits]:
+    """Which of the classifier's features each text meets, in the order in which it first meets them, and how often."""
     identifier = _identifier()
     sizes = np.array([len(text) for text in texts])
     begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
@@ -108,9 +108,14 @@ def _visits(texts: Sequence[bytes]) -> list[Counter[int]]:
     met[np.arange(PIECE) >= (begins[of_text] + sizes[of_text] - start)[:, None]] = -1
     # Each piece must begin where the one before it ended: texts of which that cannot be said are walked through again.
     astray = set(of_text[1:][(begun[1:] != state[:-1]) & ~first[1:]].tolist())
-    which, counted = met.ravel(), np.add.reduceat((met >= 0).sum(1), np.cumsum(pieces) - pieces)
-    listed, ends = which[which >= 0].tolist(), np.cumsum(counted).tolist()
-    found = [Counter(listed[begin:end]) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    places, column = np.nonzero(met >= 0)
+    key, first_met, times = np.unique(
+        of_text[places] * len(features) + met[places, column], return_index=True, return_counts=True
+    )
+    order = np.argsort(first_met)
+    key, times = key[order], times[order].astype(np.float32)
+    ends = np.searchsorted(key // len(features), np.arange(len(texts) + 1))
+    found = [(key[begin:end] % len(features), times[begin:end]) for begin, end in pairwise(ends.tolist())]
     for index in astray:
         found[index] = identifier.walked(texts[index])
     return found
@@ -126,22 +131,23 @@ def _identifier() -> Any:
 
         arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
         places: dict[str, int]
-        _given: Counter[int]
+        _given: Visits | None
 
-        def decided(self, text: bytes, visits: Counter[int]) -> np.ndarray:
+        def decided(self, text: bytes, visits: Visits) -> np.ndarray:
             self._given = visits
             return self._decide(text)
 
-        def walked(self, text: bytes) -> Counter[int]:
-            return visit_counts(self.tk_nextmove, self._rowbase, self.tk_output, text) or Counter()
+        def walked(self, text: bytes) -> Visits:
+            found = visit_counts(self.tk_nextmove, self._rowbase, self.tk_output, text) or {}
+            return np.array([*found.keys()], np.int64), np.array([*found.values()], np.float32)
 
         def _raw_score(self, text: bytes) -> np.ndarray:
             if self._given is None:
                 return super()._raw_score(text)
-            visits, self._given = self._given, None
-            if not visits:
+            (features, times), self._given = self._given, None
+            if not len(features):
                 return np.zeros(len(self.nb_classes), np.float32)
-            return self._sparse_score(visits, self.nb_ptc)
+            return np.log1p(times) @ self.nb_ptc[features] + self.nb_pc
 
     made = Identifier.from_model_file(MODEL_FILE, norm_probs=True)
     made._given = None

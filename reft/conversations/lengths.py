@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from reft.conversations.rendering import Shape, given, shape_of
 from reft.conversations.schema import Conversation
 from reft.conversations.templates import CHATML, PLAIN, render
-from reft.conversations.tokenization import encode, special_ids, special_tokens
+from reft.conversations.tokenization import encode, special_ids, special_tokens, spells_special
 from reft.errors import ModelError
 
 # Templates of this house that put every text as it is: what they render is their pieces and the texts.
@@ -84,8 +84,7 @@ def _plain_text(tokenizer: PreTrainedTokenizerBase, row: Conversation) -> tuple[
     for piece, (index, thoughts) in zip(plain.shape.pieces, plain.shape.slots, strict=False):
         parts += [piece, messages[index].reasoning if thoughts else messages[index].content]
     text = "".join((*parts, plain.shape.pieces[-1]))
-    said = "\n".join(parts[1::2])
-    if any(mark in said for mark in special_tokens(tokenizer)):
+    if any(spells_special(tokenizer, said) for said in parts[1::2]):
         return None
     asks = messages[-1].role != "assistant"
     if template not in VERBATIM and text != render(tokenizer, given(tokenizer, messages), asks):

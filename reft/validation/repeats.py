@@ -37,7 +37,7 @@ def bands_of_words(rows: Sequence[Sequence[str]]) -> list[list[int]]:
     for words in rows:
         starts.append(len(hashes))
         said = " ".join(words).encode()
-        ends = list(accumulate(len(word) + 1 for word in said.split(b" ")))
+        ends = list(accumulate(map((1).__add__, map(len, said.split(b" ")))))
         runs = zip([0, *ends], ends[RUN - 1 :] or ends[-1:], strict=False)
         hashes += [xxhash.xxh32_intdigest(said[begin : end - 1]) for begin, end in runs]
         if len(hashes) > RUNS_AT_ONCE:

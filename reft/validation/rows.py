@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,7 +20,7 @@ from reft.conversations.languages import languages_of
 from reft.conversations.lengths import lengths
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
-from reft.conversations.tokenization import special_tokens
+from reft.conversations.tokenization import spells_special
 from reft.errors import ModelError
 from reft.validation.findings import is_formula, is_mojibake, personal_data_in, secrets_in
 from reft.validation.repeats import BANDS, bands_of_words, first_like, words_of
@@ -173,17 +174,18 @@ class Columns:
         texts = ["\n".join(m.content for m in row.messages) for row, _ in rows]
         words = [[(m.role, words_of(m.content)) for m in row.messages] for row, _ in rows]
         rules = [{rule for rule, _ in found.warnings} for _, found in rows]
-        marks = special_tokens(self.tokenizer)
-        bands = bands_of_words([[word for role, said in row if role != "system" for word in said] for row in words])
+        bands = bands_of_words(
+            [[*chain.from_iterable(said for role, said in row if role != "system")] for row in words]
+        )
         return {
             "usable": 1,
-            "special_tokens": [any(mark in text for mark in marks) for text in texts],
+            "special_tokens": [spells_special(self.tokenizer, text) for text in texts],
             "mojibake": [is_mojibake(text) for text in texts],
             **{name: [name in broken for broken in rules] for name in WARNED},
             "leaked": [_asked(row) in self.held_out for row in words] if self.held_out else 0,
             "turns": [len(row) for row in words],
             "tokens": [found.tokens for _, found in rows],
-            "digest": [_digest(word for _, said in row for word in said) for row in words],
+            "digest": [_digest(chain.from_iterable(said for _, said in row)) for row in words],
             "answer": [_digest(row[-1][1] if row[-1][0] == "assistant" else ()) for row in words],
             **dict(zip(BAND_NAMES, np.array(bands, np.uint64).T, strict=True)),
         }
