@@ -38,6 +38,26 @@ def validate(
 
     Killed and started again, it resumes.
     """
+    changed = {"rules": rules} if rules else {}
+    report = _checked(data, out, config, columns=columns, split=split, changed=changed, fix=fix, processes=processes)
+    _print(report, data, out, as_json=as_json)
+    if report.fails:
+        typer.echo(report.fails, err=True)
+        raise typer.Exit(2)
+    raise typer.Exit(3 if report.quarantined else 0)
+
+
+def _checked(
+    data: str,
+    out: Path,
+    config: Path | None,
+    *,
+    columns: str,
+    split: str,
+    changed: dict[str, str],
+    fix: bool,
+    processes: int | None,
+) -> "FileReport":
     from reft.config import Settings, parse_settings, read_profile
     from reft.runtime.progress import progress
     from reft.runtime.without_torch import without_torch
@@ -51,12 +71,11 @@ def validate(
         from reft.validation.file import validate_file
 
     run = read_profile(config) if config else Settings()
-    changed = {**run.validation.model_dump(), **({"rules": rules} if rules else {})}
-    settings, model = parse_settings({"validation": changed}).validation, run.model
+    settings, model = parse_settings({"validation": {**run.validation.model_dump(), **changed}}).validation, run.model
     with without_torch():
         tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
     file = local_copy(data, scratch_folder("input"))
-    report = validate_file(
+    return validate_file(
         file,
         out,
         tokenizer,
@@ -69,11 +88,6 @@ def validate(
         report=progress(f"checking {file.name}", unit="lines"),
         processes=processes,
     )
-    _print(report, data, out, as_json=as_json)
-    if report.fails:
-        typer.echo(report.fails, err=True)
-        raise typer.Exit(2)
-    raise typer.Exit(3 if report.quarantined else 0)
 
 
 def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None:

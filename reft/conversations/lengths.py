@@ -154,9 +154,9 @@ def _parts(texts: list[tuple[int, str, _Plain]]) -> Iterator[list[tuple[int, str
         yield part
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+def _encoded(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """As `tokenizer(text, add_special_tokens=False)` has them; what an earlier call set in the Rust half counts not."""
-    backend: Any = tokenizer.backend_tokenizer  # ty: ignore[unresolved-attribute] (`_counts` has seen that it is one)
+    backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = False

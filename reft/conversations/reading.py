@@ -134,14 +134,7 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     if len(text) > max_characters:
         remedy = f"keep a row under {max_characters} characters"
         raise RowError("row_too_long", "line", OLD_LINE_ENDS if _rows_between(text) else remedy)
-    try:
-        # `json.loads` has words of its own for a second mark of byte order.
-        decode = json.loads if text.startswith(MARK) else DECODER.decode
-        value = decode(text)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, RowError):
-            raise
-        raise RowError("not_json", "line", _remedy(error, text)) from error
+    value = _decoded(text)
     if broken := unreadable(value):
         number, _, fault = broken[0].partition(": ")
         raise RowError(
@@ -168,6 +161,18 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
         options=found.options,
         notes=("byte_order_mark",) if text != line else (),
     )
+
+
+def _decoded(text: str) -> Any:
+    """The value of a line of JSON."""
+    try:
+        # `json.loads` has words of its own for a second mark of byte order.
+        decode = json.loads if text.startswith(MARK) else DECODER.decode
+        return decode(text)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RowError):
+            raise
+        raise RowError("not_json", "line", _remedy(error, text)) from error
 
 
 def _remedy(error: Exception, text: str) -> str:

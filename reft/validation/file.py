@@ -90,13 +90,12 @@ def validate_file(
     """Sort the rows into usable and quarantined ones, in the input's own kind, and note why.
 
     Args:
-        out: gets both, `findings.jsonl` (row, rule, field, remedy; never the text), `docs` with the page
-            of the checks, and `validation.json`.
+        out: gets both, `findings.jsonl` (never the text), `docs` with the page of the checks, and `validation.json`.
         fix: mend what can be mended without guessing; each mended row leaves mended, and is logged. Parquet and Arrow
             are left as they are.
-        processes: how many share a long file; none: as many as there are cores. A short one is not worth a second.
+        processes: how many share a long file; none: as many as there are cores.
 
-    Killed and started again on the same rows, it repeats the shards (`SHARD_BYTES`) at most that were being worked on.
+    Killed and started again, it repeats at most the shards that were being worked on.
 
     Raises:
         DataFormatError: the file is missing, damaged, without rows, or of no kind that can be read.
@@ -104,29 +103,29 @@ def validate_file(
     """
     require_template(tokenizer)
     container, tested = recognise(path, split, settings), prompts_of(held_out, limits=settings)
-    rules = Rules(
-        judge=Judge(tokenizer=tokenizer, settings=settings, max_length=max_length),
-        columns=columns,
-        fix=fix and container.kind not in TYPED,
-        held_out=tested,
-    )
+    judge = Judge(tokenizer=tokenizer, settings=settings, max_length=max_length)
+    rules = Rules(judge=judge, columns=columns, fix=fix and container.kind not in TYPED, held_out=tested)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with resumed("validate", out, _key(path, split, rules)) as folder:
-            whole = folder / "outputs"
-            shutil.rmtree(whole, ignore_errors=True)
-            whole.mkdir()
+            whole = _emptied(folder / "outputs")
             tally, staged = Tally(Columns(tokenizer, tested)), stage(container, folder / "input")
+            work = Work(file=staged.files[0], rules=rules, folder=folder, processes=processes)
             with Outputs(whole, settings.max_findings) as outputs:
-                work = Work(file=staged.files[0], rules=rules, folder=folder, processes=processes)
                 unseen = _sort(work, outputs, tally, report=report)
             require_rows(len(tally.noted), path, tally.blank)
             give_back(container, whole, GROUPS, group_of=tally.groups_with(unseen), for_people=GROUPS[1:])
             found = _report(container, tally, settings, out=whole, unlisted=outputs.unlisted, unseen=unseen)
             _appear(whole, out, left_out=found.left_out > 0)
+            return found
     except OSError as error:
         raise StorageError(explain(f"could not write: {error}", str(out), ROOM)) from error
-    return found
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
 def _key(path: Path, split: str, rules: Rules) -> str:

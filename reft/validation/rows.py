@@ -62,7 +62,7 @@ class Judge:
         languages = languages_of(alive) if self.settings.languages else [""] * len(alive)
         counts = lengths(self.tokenizer, alive)
         for place, row, language, tokens in zip(places, alive, languages, counts, strict=True):
-            warnings = checked[place].warnings  # ty: ignore[unresolved-attribute] (these are usable so far)
+            warnings = found.warnings if isinstance(found := checked[place], Usable) else ()
             if language and language not in (self.settings.languages or ()):
                 warnings = (*warnings, ("language", f"text in {language!r}"))
             checked[place] = self._of_length(row, tokens, warnings)
@@ -73,7 +73,7 @@ class Judge:
         if isinstance(row, BadRow):
             return row
         if fault := _fault(row, self.settings):
-            return _bad(row, *fault)
+            return _bad(row, *fault[:2], remedy=fault[2])
         texts = [text for m in row.messages for text in m.texts] + [unread.text for unread in row.unread]
         text = "\n".join(texts)
         warnings: list[tuple[str, str]] = []
@@ -83,7 +83,7 @@ class Judge:
         ):
             found = kinds(text) if policy != "off" else []
             if found and policy == "quarantine":
-                return _bad(row, rule, "messages", f"remove the {', '.join(found)}")
+                return _bad(row, rule, "messages", remedy=f"remove the {', '.join(found)}")
             warnings += [(rule, kind) for kind in found]
         if any(map(is_formula, texts)):
             warnings.append(("formula", "text that a spreadsheet would run: never open the file in one"))
@@ -96,13 +96,15 @@ class Judge:
             remedy = (
                 "reft validate --fix may mend it (it merges a system turn into the user's), or set model.chat_template"
             )
-            return _bad(row, "chat_template", "messages", f"{str(tokens).splitlines()[0][:160]}: {remedy}")
+            return _bad(row, "chat_template", "messages", remedy=f"{str(tokens).splitlines()[0][:160]}: {remedy}")
         if tokens > self.max_length:
-            return _bad(row, "too_many_tokens", "messages", f"{tokens} tokens: keep a row under {self.max_length}")
+            return _bad(
+                row, "too_many_tokens", "messages", remedy=f"{tokens} tokens: keep a row under {self.max_length}"
+            )
         return Usable(tokens, warnings)
 
 
-def _bad(row: Conversation, code: str, where: str, remedy: str) -> BadRow:
+def _bad(row: Conversation, code: str, where: str, *, remedy: str) -> BadRow:
     return BadRow(row=row.row, code=code, field=where, remedy=remedy, original=row.original)
 
 

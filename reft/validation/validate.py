@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from reft.conversations.templates import require_template
 from reft.errors import DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
-from reft.validation.rows import LEFT_OUT, ROWS_AT_ONCE, Columns, Judge, digest_of, until_bad
+from reft.validation.rows import LEFT_OUT, ROWS_AT_ONCE, Columns, Judge, Usable, digest_of, until_bad
 
 LOG = logging.getLogger(__name__)
 # Of a row that is too long to be read so many characters are kept, for a person to find it by.
@@ -101,13 +101,10 @@ def validate_user_data(
     noted = Columns(tokenizer, prompts_of(held_out, limits=settings))
     container, total = _counted(path, split, settings)
     judge = Judge(tokenizer=tokenizer, settings=settings, max_length=max_length)
-    waiting = rows_of(lines(container), settings.max_row_characters, columns)
-    most_bad = lost_at(total, settings)
-    while len(bad) < most_bad and (some := list(islice(waiting, ROWS_AT_ONCE))):
-        checked = judge.check(some)
-        kept = until_bad(checked, most_bad - len(bad))
-        noted.add(some[:kept], checked[:kept])
-        for row, found in zip(some[:kept], checked[:kept], strict=True):
+    found_rows = rows_of(lines(container), settings.max_row_characters, columns)
+    for some, checked in _judged(found_rows, judge, lost_at(total, settings)):
+        noted.add(some, checked)
+        for row, found in zip(some, checked, strict=True):
             if isinstance(found, BadRow):
                 (left_out if found.code == LEFT_OUT else bad).append(_without_flood(found))
             elif isinstance(row, Conversation):
@@ -119,6 +116,17 @@ def validate_user_data(
         remedy = "do as each rule says; reft validate names every row that cannot be used and why"
         raise DataValidationError(explain(said, f"{path}: {first}", remedy))
     return ValidatedData(rows=rows, quarantined=bad, checks=checks, docs=docs, left_out=left_out)
+
+
+def _judged(
+    found: Iterator[Conversation | BadRow], judge: Judge, most_bad: int
+) -> Iterator[tuple[list[Conversation | BadRow], list[BadRow | Usable]]]:
+    """The rows, some at a time, and the verdicts, up to the `most_bad`-th bad one."""
+    while most_bad and (some := list(islice(found, ROWS_AT_ONCE))):
+        checked = judge.check(some)
+        kept = until_bad(checked, most_bad)
+        most_bad -= sum(isinstance(one, BadRow) and one.code != LEFT_OUT for one in checked[:kept])
+        yield some[:kept], checked[:kept]
 
 
 def _counted(path: Path, split: str, settings: ValidationSettings) -> tuple[Container, int]:
