@@ -25,6 +25,8 @@ Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd"]
 SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 BLOCK = 1 << 20
+# Rows of a table of more columns are taken fewer at a time.
+WIDE, CELLS_AT_ONCE = 1024, 1 << 20
 # However far it expands, less than this fills no disk.
 EXPANSION_FROM = 1 << 24
 MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -122,15 +124,24 @@ def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.Rec
 
 def _batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
     if container.kind == "parquet":
-        yield from pq.ParquetFile(file).iter_batches(batch_size=1024)
+        table = pq.ParquetFile(file)
+        yield from table.iter_batches(batch_size=_rows_at_once(table.metadata.num_columns))
         return
     source = pa.OSFile(str(file), "rb")
     if source.read(6) == b"ARROW1":
         reader = pa.ipc.open_file(source)
-        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+        found = (reader.get_batch(index) for index in range(reader.num_record_batches))
     else:
         source.seek(0)
-        yield from pa.ipc.open_stream(source)
+        found = iter(pa.ipc.open_stream(source))
+    for batch in found:
+        few = _rows_at_once(batch.num_columns) if batch.num_columns > WIDE else max(1, len(batch))
+        yield from (batch.slice(begin, few) for begin in range(0, len(batch), few))
+
+
+def _rows_at_once(columns: int) -> int:
+    """So many that their cells, which become objects of Python's, take little memory however wide the table is."""
+    return max(1, CELLS_AT_ONCE // max(columns, WIDE))
 
 
 def opened(file: Path, compression: Compression | None, meter: "Meter") -> IO[bytes]:

@@ -132,7 +132,7 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     if not text.strip():
         raise RowError("empty_line", "line", "delete the empty line")
     if len(text) > max_characters:
-        remedy = f"keep a row under {max_characters} characters"
+        remedy = f"keep a row under {max_characters} characters (validation.max_row_characters)"
         raise RowError("row_too_long", "line", OLD_LINE_ENDS if _rows_between(text) else remedy)
     value = _decoded(text)
     if broken := unreadable(value):

@@ -1,4 +1,7 @@
-"""`reft validate`: a file of any length checked row by row, in memory that hardly grows with it."""
+"""`reft validate`: a file of any length checked row by row, in memory that hardly grows with it.
+
+Killed and started again, it repeats at most the shards that were being worked on, one a process.
+"""
 
 import os
 import shutil
@@ -91,11 +94,8 @@ def validate_file(
 
     Args:
         out: gets both, `findings.jsonl` (never the text), `docs` with the page of the checks, and `validation.json`.
-        fix: mend what can be mended without guessing; each mended row leaves mended, and is logged. Parquet and Arrow
-            are left as they are.
+        fix: mend what can be mended without guessing, and log it; Parquet and Arrow are left as they are.
         processes: how many share a long file; none: as many as there are cores.
-
-    Killed and started again, it repeats at most the shards that were being worked on.
 
     Raises:
         DataFormatError: the file is missing, damaged, without rows, or of no kind that can be read.

@@ -20,7 +20,7 @@ from reft.validation.rows import ROWS_AT_ONCE, Columns, Judge, until_bad
 # Rows judged at once have so many characters at most, unless one row has more.
 CHARACTERS_AT_ONCE = 1 << 19
 SHARD_BYTES = 1 << 20
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 from reft.errors import StorageError, explain
 from reft.validation.sorting import Rules, Shard, sort_shard
 
-# A file of fewer shards is sorted before a second process has begun.
-WORTH_A_PROCESS = 4
+# Fewer shards are sorted before one more process has begun.
+WORTH_A_PROCESS = 2
 # So many shards for each process are given out before they are asked for.
 AHEAD = 2
 
