@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from reft.config import ValidationSettings
 from reft.conversations.arrow import json_rows
 from reft.conversations.folders import files_of
+from reft.conversations.limits import Meter as Meter
+from reft.conversations.limits import too_long
 from reft.conversations.tables import LineTooLongError, header_of, table_rows
 from reft.errors import DataFormatError, explain
 
@@ -27,8 +29,6 @@ SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 BLOCK = 1 << 20
 # Rows of a table of more columns are taken fewer at a time.
 WIDE, CELLS_AT_ONCE = 1024, 1 << 20
-# However far it expands, less than this fills no disk.
-EXPANSION_FROM = 1 << 24
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "parquet"), (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "stream"), (b"PK\x03\x04", "zip"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
@@ -172,44 +172,6 @@ class _Watched(io.RawIOBase):
         self._meter.count(len(block), self._file)
         buffer[: len(block)] = block
         return len(block)
-
-
-class Meter:
-    """What has come out of the packed files of one container, in bytes: however many they are, one limit holds.
-
-    Attributes:
-        packed: bytes of the compressed files opened so far. Parquet and Arrow are not among them: a text that all rows
-            share stands there once, so that honest files expand as far as any.
-    """
-
-    def __init__(self, limits: ValidationSettings) -> None:
-        self._limits, self._given, self.packed = limits, 0, 0
-
-    def count(self, given: int, file: Path) -> None:
-        """So many bytes more, out of this file.
-
-        Raises:
-            DataFormatError: that is more than the settings allow.
-        """
-        self._given += given
-        most, times = self._limits.max_expanded_mb, self._limits.max_expansion
-        if self._given > most << 20:
-            what, name = f"more than {most} MB once it is decompressed", "max_expanded_mb"
-        elif self.packed and self._given > max(EXPANSION_FROM, times * self.packed):
-            so_far = f"({self._given >> 20} MB so far)"
-            what, name = f"more than {times} times its size once it is decompressed {so_far}", "max_expansion"
-        else:
-            return
-        instead = "decompress it first" if self.packed else "give it in parts"
-        option = f"reft scan: --{name.replace('_', '-')}"
-        remedy = f"if it is honest, {instead}, or raise validation.{name} ({option})"
-        raise DataFormatError(explain(f"holds {what}", str(file), remedy))
-
-
-def too_long(what: str, file: Path, limits: ValidationSettings) -> DataFormatError:
-    """The error of a line, or whatever else holds a row, that is longer than any row that can be trained on."""
-    remedy = "write one row a line, as one JSON object, or raise validation.max_line_mb"
-    return DataFormatError(explain(f"{what} of more than {limits.max_line_mb} MB", str(file), remedy))
 
 
 def json_lines(stream: IO[bytes], file: Path, limits: ValidationSettings | None = None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reft.config import ValidationSettings
-from reft.conversations.containers import too_long
+from reft.conversations.limits import too_long
 from reft.conversations.reading import BadRow, is_blank, read_row
 from reft.conversations.schema import Conversation
 from reft.conversations.templates import takes_system

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reft.config import ValidationSettings
-from reft.conversations import containers
+from reft.conversations import limits
 from reft.conversations.containers import lines, recognise
 from reft.conversations.reading import BadRow, is_blank, read_rows
 from reft.conversations.writer import give_back, stage
@@ -149,7 +149,7 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(tmp_path, content, words):
 
 
 def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(containers, "EXPANSION_FROM", 1 << 20)
+    monkeypatch.setattr(limits, "EXPANSION_FROM", 1 << 20)
     (tmp_path / "bomb").write_bytes(gzip.compress(b'{"prompt": "a", "completion": "b"}\n' * 200_000))
     with pytest.raises(DataFormatError, match="times its size"):
         for _ in read_rows(tmp_path / "bomb"):
