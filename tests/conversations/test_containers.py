@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reft.config import ValidationSettings
-from reft.conversations import limits
+from reft.conversations import containers, limits
 from reft.conversations.containers import lines, recognise
 from reft.conversations.reading import BadRow, is_blank, read_rows
 from reft.conversations.writer import give_back, stage
