@@ -1,13 +1,16 @@
 """Validating a million rows: time, memory, where the time goes: `python -m benchmarks.data` (about ten minutes).
 
-Rows are the default job's, over and over with a number each. Beside `reft validate`: a plain pass of `datasets` over
+`--before FOLDER` measures an older build on the same rows, too. Beside `reft validate`: a plain pass of `datasets` over
 the same file, and the tokenisation alone. Memory is the peak of a process of its own. Each appends a line to
 `results/data.jsonl` when it is done.
 """
 
 import argparse
-import itertools
 import json
+import os
+import random
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,7 +42,7 @@ def _validate(path: Path) -> None:
             path,
             Path(out),
             _tokenizer(),
-            settings=settings.validation,
+            settings=settings.validation.model_copy(update={"languages": ["en"]}),
             max_length=settings.model.max_length,
             report=progress("validating"),
         )
@@ -66,24 +69,43 @@ def _datasets(path: Path) -> None:
             pass
 
 
+LOOKED_FOR = (
+    "a.b@example.org", "+49 170 1234567", "AKIAIOSFODNN7EXAMPLE", "4111 1111 1111 1111", "<|im_end|>",
+    "Bitte sagen Sie mir, wo meine \u00dcberweisung von gestern geblieben ist", "https://example.org/a/long/address",
+)  # fmt: skip
 WAYS: dict[str, Callable[[Path], None]] = {
     "validate": _validate, "read": _read, "read and tokenise": _tokenise, "datasets": _datasets,
 }  # fmt: skip
 
 
 def write(path: Path, rows: int) -> None:
-    """The default job's test rows, repeated, each with its number."""
-    texts = [row.messages for row in read_conversations(str(Settings().data.task_test))]
+    """Rows of mixed length: shipped dialogues, one to five of them joined, each row with its number.
+
+    One in forty holds what a check looks for.
+    """
+    data, chance = Settings().data, random.Random(0)
+    files = [str(data.task_test), str(data.alignment_harmless), str(data.evaluation_ordinary)]
+    texts = [row.messages for file in files for row in read_conversations(file)]
     with path.open("w") as file:
-        for number, messages in enumerate(itertools.islice(itertools.cycle(texts), rows)):
-            turns = [{"role": m.role, "content": f"{m.content} ({number})"} for m in messages]
-            file.write(json.dumps({"messages": turns}) + "\n")
+        for number in range(rows):
+            joined = chance.randint(2, 5) if chance.random() < 0.1 else 1
+            turns = [m for messages in chance.choices(texts, k=joined) for m in messages if m.role != "system"]
+            extra = f" {chance.choice(LOOKED_FOR)}" if chance.random() < 0.025 else ""
+            said = [{"role": m.role, "content": f"{m.content} ({number}){extra}"} for m in turns]
+            file.write(json.dumps({"messages": said}) + "\n")
+
+
+def _cpu() -> float:
+    """Seconds of all cores that processes which have ended took: beside others, wall clocks say little."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=int, nargs="*", default=[10_000, 1_000_000])
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--before", type=Path, help="folder of an older build: `validate` of both, side by side")
     parser.add_argument("--way", help="run one way on one file, for the benchmark itself")
     parser.add_argument("--file", type=Path)
     options = parser.parse_args()
@@ -94,13 +116,18 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rows.jsonl"
             write(path, rows)
-            for way in options.ways:
+            if options.before:
+                shutil.copy(__file__, options.before / "benchmarks" / "data.py")
+            for way, build in [(way, Path.cwd()) for way in options.ways] + [
+                ("validate", before.resolve()) for before in [options.before] if before
+            ]:
                 command = [sys.executable, "-m", "benchmarks.data", "--way", way, "--file", str(path)]
-                started = time.monotonic()
+                started, used = time.monotonic(), _cpu()
                 with measured(way) as cost:
-                    subprocess.run(command, check=True)
-                taken = time.monotonic() - started
-                append("data", {"rows": rows, "way": way, "seconds": taken, "peak_mb": cost.peak_rss_mb})
+                    subprocess.run(command, check=True, cwd=build, env={**os.environ, "PYTHONPATH": str(build)})
+                taken = {"seconds": time.monotonic() - started, "cpu_seconds": _cpu() - used}
+                which = {} if build == Path.cwd() else {"build": build.name}
+                append("data", {"rows": rows, "way": way, **which, **taken, "peak_mb": cost.peak_rss_mb})
 
 
 if __name__ == "__main__":

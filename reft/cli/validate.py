@@ -29,24 +29,53 @@ def validate(
     fix: Annotated[
         bool, typer.Option("--fix", help="mend what can be mended without guessing; each mending is logged")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="processes that share a long file; none given: one for each core")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
-    """Check a file row by row before anything is trained on it; exits with 3 if a row was quarantined."""
+    """Check a file row by row before anything is trained on it; exits with 3 if a row was quarantined.
+
+    Killed and started again, it resumes.
+    """
+    changed = {"rules": rules} if rules else {}
+    report = _checked(data, out, config, columns=columns, split=split, changed=changed, fix=fix, processes=processes)
+    _print(report, data, out, as_json=as_json)
+    if report.fails:
+        typer.echo(report.fails, err=True)
+        raise typer.Exit(2)
+    raise typer.Exit(3 if report.quarantined else 0)
+
+
+def _checked(
+    data: str,
+    out: Path,
+    config: Path | None,
+    *,
+    columns: str,
+    split: str,
+    changed: dict[str, str],
+    fix: bool,
+    processes: int | None,
+) -> "FileReport":
     from reft.config import Settings, parse_settings, read_profile
-    from reft.conversations.formats import column_names
-    from reft.models.default_model import resolve_model
-    from reft.models.loading import load_tokenizer
     from reft.runtime.progress import progress
+    from reft.runtime.without_torch import without_torch
     from reft.storage.artifacts import scratch_folder
     from reft.storage.files import local_copy
-    from reft.validation.file import validate_file
+
+    with without_torch():
+        from reft.conversations.formats import column_names
+        from reft.models.default_model import resolve_model
+        from reft.models.tokenizers import load_tokenizer
+        from reft.validation.file import validate_file
 
     run = read_profile(config) if config else Settings()
-    changed = {**run.validation.model_dump(), **({"rules": rules} if rules else {})}
-    settings, model = parse_settings({"validation": changed}).validation, run.model
-    tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
+    settings, model = parse_settings({"validation": {**run.validation.model_dump(), **changed}}).validation, run.model
+    with without_torch():
+        tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
     file = local_copy(data, scratch_folder("input"))
-    report = validate_file(
+    return validate_file(
         file,
         out,
         tokenizer,
@@ -56,13 +85,9 @@ def validate(
         split=split or run.data.split or "",
         fix=fix,
         held_out=Path(run.data.task_test) if config and run.data.task_test else None,
-        report=progress(f"checking {file.name}"),
+        report=progress(f"checking {file.name}", unit="lines"),
+        processes=processes,
     )
-    _print(report, data, out, as_json=as_json)
-    if report.fails:
-        typer.echo(report.fails, err=True)
-        raise typer.Exit(2)
-    raise typer.Exit(3 if report.quarantined else 0)
 
 
 def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None:

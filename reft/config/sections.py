@@ -117,6 +117,7 @@ class ValidationSettings(Section):
     max_expansion: Count = Field(
         200, description="times its size that a compressed file may hold, once that is 16 MB or more"
     )
+    max_line_mb: Count = Field(256, description="most megabytes of one line, or of one item of a JSON list")
     rules: Literal["any", "openai"] = Field(
         "any", description="rows in any known form, or OpenAI's own upload rules, which know messages alone"
     )

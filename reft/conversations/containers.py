@@ -18,17 +18,17 @@ import pyarrow.parquet as pq
 from reft.config import ValidationSettings
 from reft.conversations.arrow import json_rows
 from reft.conversations.folders import files_of
-from reft.conversations.tables import header_of, table_rows
+from reft.conversations.limits import Meter as Meter
+from reft.conversations.limits import too_long
+from reft.conversations.tables import LineTooLongError, header_of, table_rows
 from reft.errors import DataFormatError, explain
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd"]
 SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 BLOCK = 1 << 20
-# Longer than any row that can be trained on by orders of magnitude; a file without line ends is not JSONL.
-LONGEST_LINE = 1 << 28
-# However far it expands, less than this fills no disk.
-EXPANSION_FROM = 1 << 24
+# Rows of a table of more columns are taken fewer at a time.
+WIDE, CELLS_AT_ONCE = 1024, 1 << 20
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "parquet"), (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "stream"), (b"PK\x03\x04", "zip"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
@@ -97,11 +97,15 @@ def lines(container: Container) -> Iterator[str]:
             continue
         with opened(file, container.compression, meter) as stream:
             if container.kind == "jsonl":
-                yield from json_lines(stream, file)
+                yield from json_lines(stream, file, container.limits)
             elif container.kind == "json":
-                yield from _array(stream, file)
+                yield from _array(stream, file, container.limits)
             else:
-                yield from table_rows(stream, container.columns, container.delimiter)
+                try:
+                    longest = container.limits.max_line_mb << 20
+                    yield from table_rows(stream, container.columns, container.delimiter, longest=longest)
+                except LineTooLongError as error:
+                    raise too_long("a line", file, container.limits) from error
 
 
 def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.RecordBatch]:
@@ -120,15 +124,24 @@ def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.Rec
 
 def _batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
     if container.kind == "parquet":
-        yield from pq.ParquetFile(file).iter_batches(batch_size=1024)
+        table = pq.ParquetFile(file)
+        yield from table.iter_batches(batch_size=_rows_at_once(table.metadata.num_columns))
         return
     source = pa.OSFile(str(file), "rb")
     if source.read(6) == b"ARROW1":
         reader = pa.ipc.open_file(source)
-        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+        found = (reader.get_batch(index) for index in range(reader.num_record_batches))
     else:
         source.seek(0)
-        yield from pa.ipc.open_stream(source)
+        found = iter(pa.ipc.open_stream(source))
+    for batch in found:
+        few = _rows_at_once(batch.num_columns) if batch.num_columns > WIDE else max(1, len(batch))
+        yield from (batch.slice(begin, few) for begin in range(0, len(batch), few))
+
+
+def _rows_at_once(columns: int) -> int:
+    """So many that their cells, which become objects of Python's, take little memory however wide the table is."""
+    return max(1, CELLS_AT_ONCE // max(columns, WIDE))
 
 
 def opened(file: Path, compression: Compression | None, meter: "Meter") -> IO[bytes]:
@@ -161,44 +174,17 @@ class _Watched(io.RawIOBase):
         return len(block)
 
 
-class Meter:
-    """What has come out of the packed files of one container, in bytes: however many they are, one limit holds.
+def json_lines(stream: IO[bytes], file: Path, limits: ValidationSettings | None = None) -> Iterator[str]:
+    """The lines of a JSONL stream without their ends, as they are otherwise.
 
-    Attributes:
-        packed: bytes of the compressed files opened so far. Parquet and Arrow are not among them: a text that all rows
-            share stands there once, so that honest files expand as far as any.
+    Raises:
+        DataFormatError: one is longer than the settings (none: the defaults) allow.
     """
-
-    def __init__(self, limits: ValidationSettings) -> None:
-        self._limits, self._given, self.packed = limits, 0, 0
-
-    def count(self, given: int, file: Path) -> None:
-        """So many bytes more, out of this file.
-
-        Raises:
-            DataFormatError: that is more than the settings allow.
-        """
-        self._given += given
-        most, times = self._limits.max_expanded_mb, self._limits.max_expansion
-        if self._given > most << 20:
-            what, name = f"more than {most} MB once it is decompressed", "max_expanded_mb"
-        elif self.packed and self._given > max(EXPANSION_FROM, times * self.packed):
-            so_far = f"({self._given >> 20} MB so far)"
-            what, name = f"more than {times} times its size once it is decompressed {so_far}", "max_expansion"
-        else:
-            return
-        instead = "decompress it first" if self.packed else "give it in parts"
-        option = f"reft scan: --{name.replace('_', '-')}"
-        remedy = f"if it is honest, {instead}, or raise validation.{name} ({option})"
-        raise DataFormatError(explain(f"holds {what}", str(file), remedy))
-
-
-def json_lines(stream: IO[bytes], file: Path) -> Iterator[str]:
-    """The lines of a JSONL stream without their ends, as they are otherwise."""
-    while raw := stream.readline(LONGEST_LINE):
-        if len(raw) >= LONGEST_LINE:
-            what = f"a line of more than {LONGEST_LINE >> 20} MB"
-            raise DataFormatError(explain(what, str(file), "write one row a line"))
+    limits = limits or ValidationSettings()
+    longest = limits.max_line_mb << 20
+    while raw := stream.readline(longest):
+        if len(raw) >= longest:
+            raise too_long("a line", file, limits)
         yield raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
 
 
@@ -245,7 +231,7 @@ def _recognise_text(file: Path, head: bytes, packed: Compression | None) -> Cont
     return Container(files=(file,), kind="jsonl", compression=packed)  # each line is then told what is wrong with it
 
 
-def _array(stream: IO[bytes], file: Path) -> Iterator[str]:
+def _array(stream: IO[bytes], file: Path, limits: ValidationSettings) -> Iterator[str]:
     """The items of one JSON array, each decoded on its own; what follows a broken one is one last, broken row."""
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     decoder, buffer, ended = json.JSONDecoder(), "", False
@@ -266,9 +252,8 @@ def _array(stream: IO[bytes], file: Path) -> Iterator[str]:
             more = (
                 "" if ended else text.read(max(BLOCK, len(buffer)))
             )  # twice as much, so that no item costs its square
-            if len(buffer) + len(more) > LONGEST_LINE:
-                what = f"an item of more than {LONGEST_LINE >> 20} MB, or a fault in the JSON"
-                raise DataFormatError(explain(what, str(file), "write one JSON object per line instead")) from None
+            if len(buffer) + len(more) > limits.max_line_mb << 20:
+                raise too_long("a fault in the JSON, or an item", file, limits) from None
             if not more:
                 if buffer:
                     yield f"not an item of the list: {buffer}".replace("\n", " ")

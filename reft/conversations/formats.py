@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reft.conversations.fields import Fields, RowError, from_json, shown, without_nulls
-from reft.conversations.schema import Message, Unread
-from reft.conversations.turns import call_of, content_of, turns
+from reft.conversations.schema import Message, Role, Unread
+from reft.conversations.turns import ROLES, call_of, content_of, turns
 from reft.errors import ConfigurationError, explain
 
 __all__ = ["ReadRow", "RowError", "column_names", "format_of", "messages_of", "row_of"]
@@ -89,6 +89,8 @@ def row_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> Re
     Raises:
         RowError: with the rule that the row breaks.
     """
+    if not columns and (plain := _plain(row)):
+        return plain
     fields, name = Fields(), "" if columns else format_of(row)
     if columns and (missing := [column for column in columns if column not in row]):
         raise RowError("missing_column", missing[0], f"the row has {sorted(row)[:8]}")
@@ -105,6 +107,38 @@ def row_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> Re
     left_out = "" if name == "text and label" else _left_out(row, fields, ambiguous=name == "prompt and completion")
     options = _options(row, fields)
     return ReadRow(messages=found, left_out=left_out, options=options, unread=fields.unread(row))
+
+
+def _plain(row: Mapping[str, Any]) -> ReadRow | None:
+    """What most rows are, read without a look for more: turns of a role and a text, or a prompt and its answer.
+
+    None for all others, those among them in which anything is wrong.
+    """
+    said: list[tuple[Role, Any]] = []
+    if len(row) == 1 and isinstance(listed := row.get("messages"), list):
+        for turn in listed:
+            if not isinstance(turn, dict) or len(turn) != 2 or not isinstance(role := turn.get("role"), str):
+                return None
+            if role not in ROLES or "content" not in turn:
+                return None
+            said.append((ROLES[role], turn["content"]))
+    elif len(row) == 2 and (keys := FORMATS.get(format_of(row), ())) and keys[-1] != "answers" and len(keys) == 2:
+        said = [("user", row[keys[0]]), ("assistant", row[keys[1]])]
+    if not said or not all(isinstance(text, str) and _is_unicode(text) for _, text in said):
+        return None
+    found = tuple(Message(role=role, content=text) for role, text in said)
+    return ReadRow(messages=found, unread=(), left_out="", options=())
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there are no halves of characters in it."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pair(row: Mapping[str, Any], fields: Fields, names: tuple[str, ...]) -> tuple[Message, ...]:

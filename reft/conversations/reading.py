@@ -132,14 +132,9 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     if not text.strip():
         raise RowError("empty_line", "line", "delete the empty line")
     if len(text) > max_characters:
-        remedy = f"keep a row under {max_characters} characters"
+        remedy = f"keep a row under {max_characters} characters (validation.max_row_characters)"
         raise RowError("row_too_long", "line", OLD_LINE_ENDS if _rows_between(text) else remedy)
-    try:
-        value = json.loads(text, parse_constant=_constant, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, RowError):
-            raise
-        raise RowError("not_json", "line", _remedy(error, text)) from error
+    value = _decoded(text)
     if broken := unreadable(value):
         number, _, fault = broken[0].partition(": ")
         raise RowError(
@@ -166,6 +161,18 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
         options=found.options,
         notes=("byte_order_mark",) if text != line else (),
     )
+
+
+def _decoded(text: str) -> Any:
+    """The value of a line of JSON."""
+    try:
+        # `json.loads` has words of its own for a second mark of byte order.
+        decode = json.loads if text.startswith(MARK) else DECODER.decode
+        return decode(text)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RowError):
+            raise
+        raise RowError("not_json", "line", _remedy(error, text)) from error
 
 
 def _remedy(error: Exception, text: str) -> str:
@@ -198,3 +205,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _constant(name: str) -> float | None:
     """NaN, which is no JSON, is what pandas writes for nothing; an infinity stays one, and no field takes it."""
     return None if name == "NaN" else float(name)
+
+
+DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_unique_keys)

@@ -42,7 +42,7 @@ class Rendering:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shape:
+class Shape:
     """Where a template puts texts: its own pieces, one more than slots, and which text fills each slot."""
 
     pieces: tuple[str, ...]
@@ -57,19 +57,19 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *,
         ModelError: the template refuses these messages, drops one, or rewrites one beyond recognition.
     """
     asks = messages[-1].role != "assistant"
-    shape = _shape(
+    shape = shape_of(
         tokenizer,
         str(tokenizer.chat_template),
         tuple((m.role, bool(m.reasoning)) for m in messages),
         asks=asks,
         options=options,
     )
-    truth = render(tokenizer, _given(tokenizer, messages), asks, options=dict(options))
+    truth = render(tokenizer, given(tokenizer, messages), asks, options=dict(options))
     found = _put_together(shape, messages)
     return found if found.text == truth else _found_in(tokenizer, messages, truth, shape=shape, options=options)
 
 
-def _given(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[dict[str, str]]:
+def given(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[dict[str, str]]:
     """What the template sees; thoughts under the name that it asks for."""
     template = str(tokenizer.chat_template)
     name = next((name for name in REASONING if name in template), REASONING[0])
@@ -77,14 +77,19 @@ def _given(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> l
 
 
 @lru_cache(maxsize=4096)
-def _shape(
+def shape_of(
     tokenizer: PreTrainedTokenizerBase,
     _template: str,
     turns: tuple[tuple[Role, bool], ...],
     *,
     asks: bool,
     options: Options,
-) -> _Shape:
+) -> Shape:
+    """The shape of a row of these turns (whose, and whether with thoughts).
+
+    Raises:
+        ModelError: the template refuses them, or drops or reorders one.
+    """
     slots = [(index, thoughts) for index, (_, thinks) in enumerate(turns) for thoughts in (True, False)[not thinks :]]
     marks = {f"{_OPEN}{index}{'t' * thoughts}{_CLOSE}": (index, thoughts) for index, thoughts in slots}
     named = {slot: mark for mark, slot in marks.items()}
@@ -92,7 +97,7 @@ def _shape(
         Message(role=role, content=named[index, False], reasoning=named.get((index, True), ""))
         for index, (role, _) in enumerate(turns)
     ]
-    rest = render(tokenizer, _given(tokenizer, messages), asks, options=dict(options))
+    rest = render(tokenizer, given(tokenizer, messages), asks, options=dict(options))
     pieces, filled = [], []
     while _OPEN in rest:
         before, _, rest = rest.partition(_OPEN)
@@ -106,7 +111,7 @@ def _shape(
         remedy = "set model.chat_template: chatml, or name a template that shows every message"
         raise ModelError(explain(what, str(tokenizer.name_or_path), remedy))
     opening = _opening(tokenizer, options)
-    return _Shape(pieces=(*pieces, rest), slots=tuple(filled), opening=opening)
+    return Shape(pieces=(*pieces, rest), slots=tuple(filled), opening=opening)
 
 
 def _opening(tokenizer: PreTrainedTokenizerBase, options: Options) -> str:
@@ -116,7 +121,7 @@ def _opening(tokenizer: PreTrainedTokenizerBase, options: Options) -> str:
     return asked.removeprefix(closed) if asked.startswith(closed) else ""
 
 
-def _put_together(shape: _Shape, messages: Sequence[Message]) -> Rendering:
+def _put_together(shape: Shape, messages: Sequence[Message]) -> Rendering:
     """The texts between the template's pieces."""
     text, texts = "", []
     turns = [(0, 0)] * len(messages)
@@ -139,7 +144,7 @@ def _found_in(
     messages: Sequence[Message],
     truth: str,
     *,
-    shape: _Shape,
+    shape: Shape,
     options: Options,
 ) -> Rendering:
     """The turns of a dialogue whose texts the template changes: a mark at each one's end says where it went."""
@@ -149,7 +154,7 @@ def _found_in(
         marked = [*messages]
         marked[index] = message.model_copy(update={"content": message.content.rstrip() + _END})
         asks = messages[-1].role != "assistant"
-        before, found, _ = render(tokenizer, _given(tokenizer, marked), asks, options=dict(options)).partition(_END)
+        before, found, _ = render(tokenizer, given(tokenizer, marked), asks, options=dict(options)).partition(_END)
         end = len(before)
         if not found or not truth.startswith(before):
             what = f"the chat template changes message {index} ({message.role}) beyond recognition"

@@ -43,20 +43,29 @@ def keys_of(columns: Sequence[str]) -> list[str]:
     return [name or "index" for name in known]
 
 
-def table_rows(stream: IO[bytes], columns: Sequence[str], delimiter: str) -> Iterator[str]:
+class LineTooLongError(ValueError):
+    """A table's line is longer than the limit."""
+
+
+def table_rows(
+    stream: IO[bytes], columns: Sequence[str], delimiter: str, *, longest: int = LONGEST_FIELD
+) -> Iterator[str]:
     """Rows as objects in the header's order; one with too many or too few fields as a list.
 
     A quote that does not close names the line where it opens, and reading goes on after that line: nothing is
     swallowed.
+
+    Raises:
+        LineTooLongError: a line has more characters than `longest`.
     """
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(LONGEST_FIELD)
     keys, again = keys_of(columns), deque[str]()
-    next(csv.reader(text, delimiter=delimiter), None)
+    next(csv.reader(_fed(again, text, [], longest=longest), delimiter=delimiter), None)
     number = 2
     while True:
         taken: list[str] = []
-        feed = _fed(again, text, taken)
+        feed = _fed(again, text, taken, longest=longest)
         try:
             fields = next(csv.reader(feed, delimiter=delimiter, strict=True), None)
         except csv.Error as error:
@@ -83,8 +92,10 @@ def unreadable(row: Any) -> tuple[str, str] | None:
     return None
 
 
-def _fed(again: deque[str], text: io.TextIOWrapper, taken: list[str]) -> Iterator[str]:
+def _fed(again: deque[str], text: io.TextIOWrapper, taken: list[str], *, longest: int) -> Iterator[str]:
     """The lines to read again, then new ones; notes what was taken."""
-    while line := again.popleft() if again else text.readline():
+    while line := again.popleft() if again else text.readline(longest):
+        if len(line) >= longest:
+            raise LineTooLongError
         taken.append(line)
         yield line

@@ -5,6 +5,7 @@ out a special token are the template's pieces encoded with their special tokens 
 function serves the filter, both trainings and the evaluation: what is scored is what is trained on.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
@@ -180,6 +181,17 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def special_tokens_in(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     """The tokenizer's special tokens that the text spells out, in the tokenizer's order."""
     return [token for token in special_tokens(tokenizer) if token in text]
+
+
+def spells_special(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    """Whether the text spells out any special token."""
+    return _marks(tokenizer, len(tokenizer)).search(text) is not None
+
+
+@lru_cache(maxsize=16)
+def _marks(tokenizer: PreTrainedTokenizerBase, _size: int) -> re.Pattern[str]:
+    """Any special token; where there is none, what no text holds."""
+    return re.compile("|".join(map(re.escape, special_tokens(tokenizer))) or r"(?!)")
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

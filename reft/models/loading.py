@@ -8,46 +8,17 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from reft.conversations.templates import set_chat_template
 from reft.errors import ConfigurationError, ModelError, explain
 from reft.models.folders import base_of, faults_of_folder
 from reft.models.hardware import choose_hardware
+from reft.models.tokenizers import first_line, require_folder_or_hub_id
+from reft.models.tokenizers import load_tokenizer as load_tokenizer
 from reft.storage.tensors import not_finite
 
 AGAIN = "fetch or save the model again: it was cut off, damaged, or broken by its training"
-
-
-def load_tokenizer(name: str, chat_template: str = "auto", trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer with a chat template set and a padding token.
-
-    Raises:
-        ModelError: the folder or hub id has no usable tokenizer.
-    """
-    folder = Path(name).expanduser()
-    _require_folder_or_hub_id(name)
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            folder if folder.is_dir() else name, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            explain(
-                f"no tokenizer could be loaded ({_first_line(error)})",
-                name,
-                "put tokenizer.json and tokenizer_config.json beside the weights (tokenizer.save_pretrained(folder))",
-            )
-        ) from error
-    if not tokenizer.is_fast:
-        raise ModelError(
-            explain("the tokenizer is not a fast one", name, "convert it: it must load from a tokenizer.json")
-        )
-    set_chat_template(tokenizer, chat_template)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(
@@ -76,7 +47,7 @@ def load_model(
             hold NaN or an infinity.
     """
     folder = Path(name).expanduser()
-    _require_folder_or_hub_id(name)
+    require_folder_or_hub_id(name)
     for what, remedy in faults_of_folder(folder) if folder.is_dir() else ():
         raise ModelError(explain(what, name, remedy))
     source, device = folder if folder.is_dir() else name, device or choose_hardware().device
@@ -111,7 +82,7 @@ def _explained(name: str) -> Generator[None]:
     try:
         yield
     except ImportError as error:
-        what, remedy = f"4 bits need bitsandbytes ({_first_line(error)})", "pip install bitsandbytes, or turn it off"
+        what, remedy = f"4 bits need bitsandbytes ({first_line(error)})", "pip install bitsandbytes, or turn it off"
         raise ConfigurationError(explain(what, "finetuning.quantized_base", remedy)) from error
     except torch.OutOfMemoryError:
         raise
@@ -122,7 +93,7 @@ def _explained(name: str) -> Generator[None]:
             "name a folder with config.json and model.safetensors, or a hub id that is cached or reachable; "
             "pickled weights (.bin, .pt) are refused"
         )
-        what = f"the model could not be loaded ({_first_line(error)})"
+        what = f"the model could not be loaded ({first_line(error)})"
         if "trust_remote_code" in str(error):
             what = "the model brings Python code of its own (auto_map in config.json), which is not run"
             remedy = "name a model that needs none; or read that code, and set model.trust_remote_code: true to run it"
@@ -201,7 +172,7 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, cut: bool) -> Any:
     except torch.OutOfMemoryError:
         raise
     except (SafetensorError, OSError) as error:
-        what = f"adapter_model.safetensors is cut off or damaged ({_first_line(error)})"
+        what = f"adapter_model.safetensors is cut off or damaged ({first_line(error)})"
         raise ModelError(explain(what, str(adapter), AGAIN)) from error
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         if cut and isinstance(error, NoMatchingPeftModuleError):
@@ -212,14 +183,3 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, cut: bool) -> Any:
     _require_finite(adapted, str(adapter))
     # Added to weights that are stored in half precision, most of the small update would be rounded away.
     return adapted.merge_and_unload() if model.dtype == torch.float32 else adapted
-
-
-def _require_folder_or_hub_id(name: str) -> None:
-    """A path that does not exist must not be mistaken for a hub id and looked up on the network."""
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_path and not Path(name).expanduser().is_dir():
-        raise ModelError(explain("no such model folder", name, "correct model.name in the configuration"))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

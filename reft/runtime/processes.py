@@ -82,7 +82,7 @@ def stop_on_signals() -> None:
     def stop(number: int, _: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
-        said = f"stopped by {signal.Signals(number).name}: start the same command again; a scan resumes\n"
+        said = f"stopped by {signal.Signals(number).name}: start the same command again: scan and validate resume\n"
         if "RANK" not in os.environ:
             os.write(sys.stderr.fileno(), said.encode())
         raise SystemExit(128 + number)

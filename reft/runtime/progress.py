@@ -148,8 +148,10 @@ def current_run() -> RunProgress | None:
     return _run
 
 
-def progress(stage: str, every_seconds: float = 10.0) -> Show:
+def progress(stage: str, every_seconds: float = 10.0, *, unit: str = "") -> Show:
     """A function to call with (done, total); it prints how far the stage is and how long it still takes.
+
+    With a `unit`, as "rows", it also says how many of them a second were done.
 
     What is left is estimated from the second call on, since the first unit of work also pays for starting up.
     """
@@ -166,6 +168,8 @@ def progress(stage: str, every_seconds: float = 10.0) -> Show:
             return
         last = now
         line = f"{stage}: {done}/{total}, {f'{note}, ' if note else ''}{_duration(now - started)} so far"
+        if unit and done > first[1]:
+            line += f", {(done - first[1]) / max(now - first[0], 1e-9):.0f} {unit} a second"
         if done > first[1] and not finished:
             left = (now - first[0]) / (done - first[1]) * (total - done)
             line += f", about {_duration(left)} left"

@@ -66,6 +66,43 @@ def scratch(name: str, within: Path | None = None) -> Generator[Path]:
             os.close(held)
 
 
+@contextmanager
+def resumed(name: str, within: Path, key: str) -> Generator[Path]:
+    """`scratch` for a work that goes on where a killed process left it: the folder of the same key is found again.
+
+    It stays where this process is told to end, too. Folders of other keys, of whose process nothing is left, go. While
+    another process works under the key, this one has a folder of its own.
+
+    Args:
+        key: a digest of all that decides about the work.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    prefix = f".{SCRATCH}{name}-"
+    folder = within / f"{prefix}{key}"
+    forget_dead(within, prefix, but=folder)
+    with written(within):
+        folder.mkdir(exist_ok=True)
+    if (held := _hold(folder)) is None:
+        with scratch(f"own-{name}", within) as own:
+            yield own
+        return
+    try:
+        yield folder
+        ended = True
+    except Exception:
+        ended = True
+        raise
+    except BaseException:
+        ended = False
+        raise
+    finally:
+        if ended:
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
 def _temporary() -> Path:
     try:
         root = Path(tempfile.gettempdir())
@@ -106,10 +143,10 @@ def _hold(folder: Path) -> int | None:
     return None
 
 
-def forget_dead(root: Path, prefix: str) -> None:
+def forget_dead(root: Path, prefix: str, but: Path | None = None) -> None:
     """Take away the held folders of killed processes: nobody holds them any more."""
     for folder in root.glob(f"{prefix}*"):
-        if (held := _hold(folder)) is not None:
+        if folder != but and (held := _hold(folder)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(held)
 

@@ -1,30 +1,36 @@
-"""`reft validate`: a file of any length checked row by row, in memory that hardly grows with it."""
+"""`reft validate`: a file of any length checked row by row, in memory that hardly grows with it.
+
+Killed and started again, it repeats at most the shards that were being worked on, one a process.
+"""
 
 import os
 import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.config import ValidationSettings
-from reft.conversations.containers import Container, lines, recognise
-from reft.conversations.reading import BadRow, is_blank, read_row, require_rows
-from reft.conversations.schema import Conversation
-from reft.conversations.templates import require_template, takes_system
-from reft.conversations.writer import count_lines, give_back, keep_only, stage
+from reft.conversations.containers import Container, recognise
+from reft.conversations.reading import require_rows
+from reft.conversations.templates import require_template
+from reft.conversations.writer import give_back, keep_only, stage
 from reft.errors import StorageError, explain
 from reft.moved import keep_old_names
 from reft.runtime.progress import Report
-from reft.storage.artifacts import scratch, write_json
+from reft.storage.artifacts import resumed, write_json
+from reft.storage.fingerprint import of_path, of_text
 from reft.validation.expectations import suite_results
-from reft.validation.mending import mended
 from reft.validation.outputs import GROUPS, Outputs, Tally
-from reft.validation.rows import Columns, Usable, check_row
-from reft.validation.validate import is_lost, prompts_of, why_not
+from reft.validation.rows import Columns, Judge
+from reft.validation.sorting import Rules, bad_in, shards_of, sort_shard
+from reft.validation.validate import lost_at, prompts_of, why_not
+from reft.validation.workers import Work, sorted_shards
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +71,15 @@ class FileReport:
 
 # A table's cells keep their types, which a mended line of JSON would not.
 TYPED = ("parquet", "arrow")
+# What decides about a row beside its text and the settings.
+DECIDING, LIBRARIES = ("conversations", "validation"), ("tokenizers", "transformers", "py3langid", "detect-secrets")
 ROOM = "free some disk space or choose another folder"
 
 
 def validate_file(
     path: Path,
     out: Path,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     *,
     settings: ValidationSettings,
     max_length: int,
@@ -80,14 +88,14 @@ def validate_file(
     held_out: Path | None = None,
     split: str = "",
     report: Report | None = None,
+    processes: int | None = None,
 ) -> FileReport:
     """Sort the rows into usable and quarantined ones, in the input's own kind, and note why.
 
     Args:
-        out: gets both, `findings.jsonl` (row, rule, field, remedy; never the text), `docs` with the page
-            of the checks, and `validation.json`.
-        fix: mend what can be mended without guessing; each mended row leaves mended, and is logged. Parquet and Arrow
-            are left as they are.
+        out: gets both, `findings.jsonl` (never the text), `docs` with the page of the checks, and `validation.json`.
+        fix: mend what can be mended without guessing, and log it; Parquet and Arrow are left as they are.
+        processes: how many share a long file; none: as many as there are cores.
 
     Raises:
         DataFormatError: the file is missing, damaged, without rows, or of no kind that can be read.
@@ -95,67 +103,69 @@ def validate_file(
     """
     require_template(tokenizer)
     container, tested = recognise(path, split, settings), prompts_of(held_out, limits=settings)
-    tally, mends = Tally(Columns(tokenizer, tested)), fix and container.kind not in TYPED
-    rules = _Rules(tokenizer=tokenizer, settings=settings, max_length=max_length, columns=columns, fix=mends)
+    judge = Judge(tokenizer=tokenizer, settings=settings, max_length=max_length)
+    rules = Rules(judge=judge, columns=columns, fix=fix and container.kind not in TYPED, held_out=tested)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with scratch("validate", out) as folder:
-            whole = folder / "outputs"
-            whole.mkdir()
+        with resumed("validate", out, _key(path, split, rules)) as folder:
+            whole = _emptied(folder / "outputs")
+            tally, staged = Tally(Columns(tokenizer, tested)), stage(container, folder / "input")
+            work = Work(file=staged.files[0], rules=rules, folder=folder, processes=processes)
             with Outputs(whole, settings.max_findings) as outputs:
-                staged = stage(container, folder / "input")
-                unseen = _sort(staged, outputs, tally=tally, rules=rules, report=report)
+                unseen = _sort(work, outputs, tally, report=report)
             require_rows(len(tally.noted), path, tally.blank)
             give_back(container, whole, GROUPS, group_of=tally.groups_with(unseen), for_people=GROUPS[1:])
             found = _report(container, tally, settings, out=whole, unlisted=outputs.unlisted, unseen=unseen)
             _appear(whole, out, left_out=found.left_out > 0)
+            return found
     except OSError as error:
         raise StorageError(explain(f"could not write: {error}", str(out), ROOM)) from error
-    return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rules:
-    """How a line is read and judged."""
-
-    tokenizer: PreTrainedTokenizerBase
-    settings: ValidationSettings
-    max_length: int
-    columns: tuple[str, str] | None
-    fix: bool
-
-    @cached_property
-    def merges_system(self) -> bool:
-        """Whether mending must take system turns away."""
-        return not takes_system(self.tokenizer)
-
-    def apply(self, line: str, number: int) -> tuple[Conversation | BadRow, BadRow | Usable, list[str]]:
-        """The row, the verdict, and what was mended before."""
-        line, done = mended(line, merge_system=self.merges_system) if self.fix else (line, [])
-        row = read_row(line, number, self.settings.max_row_characters, columns=self.columns)
-        return row, check_row(row, self.tokenizer, self.settings, max_length=self.max_length), done
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
-def _sort(rows: Container, outputs: Outputs, *, tally: Tally, rules: _Rules, report: Report | None) -> int:
+def _key(path: Path, split: str, rules: Rules) -> str:
+    """A digest of all that decides about a row, its code among it: what was left by another work is never merged."""
+    tokenizer: Any = rules.judge.tokenizer
+    model = (str(tokenizer.chat_template), str(tokenizer.special_tokens_map), str(tokenizer.added_tokens_decoder))
+    vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab()))
+    settings = (rules.judge.settings.model_dump_json(), str(rules.judge.max_length), str(rules.columns), str(rules.fix))
+    given = (of_path(path), split, str(sorted(rules.held_out)))
+    return of_text(*model, vocabulary, *settings, *given, _code())[:16]
+
+
+@cache
+def _code() -> str:
+    """Of our packages that read and judge rows, and of the libraries that they ask; a walk along imports costs more."""
+    ours = sorted(file for package in DECIDING for file in (Path(__file__).parents[1] / package).glob("*.py"))
+    return of_text(*(file.read_text(encoding="utf-8") for file in ours), *map(version, LIBRARIES))
+
+
+def _sort(work: Work, outputs: Outputs, tally: Tally, *, report: Report | None) -> int:
     """Every line to where it belongs; returns how many were not looked at, since the data is lost before them."""
-    total, seen = count_lines(rows.files[0]), 0
-    for number, line in enumerate(lines(rows)):
-        if report and (number % 256 == 255 or number + 1 == total):
-            report(number + 1, total)
-        seen = number + 1
-        if is_blank(line):
-            tally.blank += 1
-            continue
-        row, checked, done = rules.apply(line, number)
-        tally.add(row, checked, done)
-        outputs.write(row, checked, done=done)
-        if is_lost(tally.rules.total(), total, rules.settings):
-            break
+    settings = work.rules.judge.settings
+    shards = shards_of(work.file, settings)
+    total = shards[-1].first_line + shards[-1].lines if shards else 0
+    most_bad = lost_at(total, settings)
+    with sorted_shards(work, shards, most_bad) as done:
+        for shard, folder in done:
+            left = most_bad - tally.rules.total()
+            if left < most_bad and bad_in(folder) >= left:  # here it ends, in the middle of the shard perhaps
+                sort_shard(work.file, shard, work.rules, folder=folder, most_bad=left)
+            outputs.take(folder, tally.take(folder))
+            if report:
+                report(tally.seen, total)
+            if tally.rules.total() >= most_bad:
+                break
     if len(tally.noted):
         outputs.write_repeats(tally.noted)
     outputs.note(tally.unread_fields())
     outputs.note_unlisted()
-    return total - seen
+    return total - tally.seen
 
 
 def _appear(whole: Path, out: Path, *, left_out: bool) -> None:

@@ -1,9 +1,11 @@
 """What a validation writes on the way, and what it counts: both bounded, whatever the file holds."""
 
 import json
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
+from reft.storage.artifacts import read_json, write_json
 from reft.validation.rows import LEFT_OUT, Columns, Usable
 
 GROUPS = ("usable", "quarantined", "left_out")
@@ -29,21 +32,52 @@ class Tally:
         self.rules, self.fixes = Counter[str](), Counter[str]()
         self.first: list[dict[str, Any]] = []
         self.groups = bytearray()
-        self.blank = 0
+        self.blank = self.seen = 0
         self.unread: dict[str, list[int]] = {}  # field -> its first row, how many rows
 
-    def add(self, row: Conversation | BadRow, checked: BadRow | Usable, done: list[str]) -> None:
-        """One more row."""
-        self.noted.add(row, checked)
-        group = group_of(checked)
-        self.groups.append(GROUPS.index(group))
-        self.fixes.update(fix if fix in self.fixes or len(self.fixes) < NAMED else "other mendings" for fix in done)
-        for field in row.unread_fields if isinstance(row, Conversation) else ():
+    def add(
+        self,
+        rows: Sequence[Conversation | BadRow],
+        checked: Sequence[BadRow | Usable],
+        mendings: Sequence[Sequence[str]],
+    ) -> None:
+        """More rows of a shard: all that they name, since a shard is small."""
+        self.noted.add(rows, checked)
+        for row, found, done in zip(rows, checked, mendings, strict=True):
+            group = group_of(found)
+            self.groups.append(GROUPS.index(group))
+            self.fixes.update(done)
+            for field in row.unread_fields if isinstance(row, Conversation) and row.unread else ():
+                self.unread.setdefault(field, [row.row, 0])[1] += 1
+            if group == "quarantined" and isinstance(found, BadRow):
+                self.rules[found.code] += 1
+                self.first += [_described(found)] if len(self.first) < SHOWN else []
+
+    def save(self, folder: Path, unlisted: Mapping[tuple[str, str], int]) -> None:
+        """Write what was counted in a shard, and what was noted of each of its rows."""
+        counted = {name: getattr(self, name) for name in ("blank", "seen", "rules", "fixes", "first", "unread")}
+        listed = [[*kind, count] for kind, count in unlisted.items()]
+        write_json(folder / "shard.json", {**counted, "rows": len(self.noted), "unlisted": listed})
+        with (folder / "rows").open("wb") as file:
+            file.write(self.groups)
+            self.noted.save(file)
+
+    def take(self, folder: Path) -> Counter[tuple[str, str]]:
+        """What `save` wrote of the next shard; returns what it counted and did not list."""
+        found = read_json(folder / "shard.json")
+        with (folder / "rows").open("rb") as file:
+            self.groups += file.read(found["rows"])
+            self.noted.take(file, found["rows"])
+        self.blank, self.seen = self.blank + found["blank"], found["seen"]
+        self.rules.update(found["rules"])
+        for fix, count in found["fixes"].items():
+            known = fix in self.fixes or len(self.fixes) < NAMED
+            self.fixes[fix if known else "other mendings"] += count
+        for field, (first, count) in found["unread"].items():
             known = field in self.unread or len(self.unread) < NAMED
-            self.unread.setdefault(field if known else "other fields", [row.row, 0])[1] += 1
-        if group == "quarantined" and isinstance(checked, BadRow):
-            self.rules[checked.code] += 1
-            self.first += [_described(checked)] if len(self.first) < SHOWN else []
+            self.unread.setdefault(field if known else "other fields", [first, 0])[1] += count
+        self.first += found["first"][: SHOWN - len(self.first)]
+        return Counter({(level, rule): count for level, rule, count in found["unlisted"]})
 
     def groups_with(self, unseen: int) -> np.ndarray:
         """The group of every row as an index, of those that were not looked at `UNSEEN`."""
@@ -68,17 +102,37 @@ class Outputs(ExitStack):
         self._most, self._listed = most, Counter[tuple[str, str]]()
         self.unlisted = Counter[tuple[str, str]]()
         names = (*GROUPS, "findings")
-        self._files = [
+        self._files: list[TextIOWrapper] = [
             self.enter_context(
                 (out / f"{name}.jsonl").open("w", encoding="utf-8", errors="surrogateescape", newline="")
             )
             for name in names
         ]
 
-    def write(self, row: Conversation | BadRow, checked: BadRow | Usable, *, done: list[str]) -> None:
-        """The row to where it belongs, what was found to the findings."""
-        self._files[GROUPS.index(group_of(checked))].write(row.original + "\n")
-        self.note(_findings(row, checked, done))
+    def write(
+        self,
+        rows: Sequence[Conversation | BadRow],
+        checked: Sequence[BadRow | Usable],
+        mendings: Sequence[Sequence[str]],
+    ) -> None:
+        """The rows to where they belong, what was found to the findings."""
+        lines: dict[str, list[str]] = {name: [] for name in GROUPS}
+        for row, found, done in zip(rows, checked, mendings, strict=True):
+            lines[group_of(found)].append(row.original)
+            if done or isinstance(found, BadRow) or found.warnings or (isinstance(row, Conversation) and row.notes):
+                self.note(_findings(row, found, done))
+        for name, file in zip(GROUPS, self._files, strict=False):
+            file.write("".join([f"{line}\n" for line in lines[name]]))
+
+    def take(self, shard: Path, unlisted: Counter[tuple[str, str]]) -> None:
+        """The rows and the findings of the next shard."""
+        for name, file in zip(GROUPS, self._files, strict=False):
+            file.flush()
+            with (shard / f"{name}.jsonl").open("rb") as rows:
+                shutil.copyfileobj(rows, file.buffer, 1 << 20)
+        with (shard / "findings.jsonl").open(encoding="utf-8") as found:
+            self.note(map(json.loads, found))
+        self.unlisted.update(unlisted)
 
     def note(self, findings: Iterable[dict[str, Any]]) -> None:
         """More findings."""
@@ -116,7 +170,7 @@ def group_of(checked: BadRow | Usable) -> str:
     return "left_out" if checked.code == LEFT_OUT else "quarantined"
 
 
-def _findings(row: Conversation | BadRow, checked: BadRow | Usable, done: list[str]) -> Iterator[dict[str, Any]]:
+def _findings(row: Conversation | BadRow, checked: BadRow | Usable, done: Sequence[str]) -> Iterator[dict[str, Any]]:
     for fix in done:
         yield {"row": row.row, "rule": "mended", "field": "row", "remedy": fix, "level": "fixed"}
     for note in row.notes if isinstance(row, Conversation) else ():

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from reft.conversations.templates import require_template
 from reft.errors import DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
-from reft.validation.rows import LEFT_OUT, Columns, check_row, digest_of
+from reft.validation.rows import LEFT_OUT, ROWS_AT_ONCE, Columns, Judge, Usable, digest_of, until_bad
 
 LOG = logging.getLogger(__name__)
 # Of a row that is too long to be read so many characters are kept, for a person to find it by.
@@ -98,15 +100,15 @@ def validate_user_data(
     bad, left_out = list[BadRow](), list[BadRow]()
     noted = Columns(tokenizer, prompts_of(held_out, limits=settings))
     container, total = _counted(path, split, settings)
-    for found in rows_of(lines(container), settings.max_row_characters, columns):
-        checked = check_row(found, tokenizer, settings, max_length=max_length)
-        noted.add(found, checked)
-        if isinstance(checked, BadRow):
-            (left_out if checked.code == LEFT_OUT else bad).append(_without_flood(checked))
-        elif isinstance(found, Conversation):
-            rows.append(found)
-        if is_lost(len(bad), total, settings):
-            break
+    judge = Judge(tokenizer=tokenizer, settings=settings, max_length=max_length)
+    found_rows = rows_of(lines(container), settings.max_row_characters, columns)
+    for some, checked in _judged(found_rows, judge, lost_at(total, settings)):
+        noted.add(some, checked)
+        for row, found in zip(some, checked, strict=True):
+            if isinstance(found, BadRow):
+                (left_out if found.code == LEFT_OUT else bad).append(_without_flood(found))
+            elif isinstance(row, Conversation):
+                rows.append(row)
     early = (len(noted), total) if len(noted) < total else None
     checks = suite_results(noted.frame(), settings, docs, lost=early is not None)
     if said := why_not(checks, len(rows), len(rows) + len(bad), settings=settings, early=early):
@@ -114,6 +116,17 @@ def validate_user_data(
         remedy = "do as each rule says; reft validate names every row that cannot be used and why"
         raise DataValidationError(explain(said, f"{path}: {first}", remedy))
     return ValidatedData(rows=rows, quarantined=bad, checks=checks, docs=docs, left_out=left_out)
+
+
+def _judged(
+    found: Iterator[Conversation | BadRow], judge: Judge, most_bad: int
+) -> Iterator[tuple[list[Conversation | BadRow], list[BadRow | Usable]]]:
+    """The rows, some at a time, and the verdicts, up to the `most_bad`-th bad one."""
+    while most_bad and (some := list(islice(found, ROWS_AT_ONCE))):
+        checked = judge.check(some)
+        kept = until_bad(checked, most_bad)
+        most_bad -= sum(isinstance(one, BadRow) and one.code != LEFT_OUT for one in checked[:kept])
+        yield some[:kept], checked[:kept]
 
 
 def _counted(path: Path, split: str, settings: ValidationSettings) -> tuple[Container, int]:
@@ -126,9 +139,9 @@ def _counted(path: Path, split: str, settings: ValidationSettings) -> tuple[Cont
     return container, total
 
 
-def is_lost(bad: int, total: int, settings: ValidationSettings) -> bool:
-    """Whether the data fails whatever follows these bad rows among `total` lines, and they are more than are listed."""
-    return bad > settings.max_findings and bad > settings.max_bad_share * total
+def lost_at(total: int, settings: ValidationSettings) -> int:
+    """The number of bad rows from which on the data fails, whatever follows, and they are more than are listed."""
+    return max(settings.max_findings, math.floor(settings.max_bad_share * total)) + 1
 
 
 def why_not(

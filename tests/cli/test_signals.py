@@ -46,14 +46,15 @@ def test_a_signal_ends_a_command_cleanly(tmp_path, tiny_model, name, number):
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert f"stopped by {number.name}: start the same command again" in said
+    assert f"stopped by {number.name}: start the same command again: scan and validate resume" in said
     assert "Traceback" not in said
-    assert not list((tmp_path / "out").glob(".reft-scratch-validate-*"))
+    assert not list((tmp_path / "out").glob("[!.]*"))  # what it left is hidden, for the next start
     assert not list((tmp_path / "tmp").glob("reft-*"))
     write_jsonl(rows, [row(f"question {i}", "answer") for i in range(60)])
     again = start(tmp_path, name, rows, "--out", tmp_path / "out", *options)
     again.communicate(timeout=120)
     assert again.returncode in (0, 3)
+    assert not list((tmp_path / "out").glob(".reft-scratch-*"))
 
 
 @pytest.mark.slow

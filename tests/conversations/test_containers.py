@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reft.conversations import containers
+from reft.config import ValidationSettings
+from reft.conversations import containers, limits
 from reft.conversations.containers import lines, recognise
 from reft.conversations.reading import BadRow, is_blank, read_rows
 from reft.conversations.writer import give_back, stage
@@ -148,18 +149,18 @@ def test_what_cannot_be_read_is_refused_with_a_remedy(tmp_path, content, words):
 
 
 def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(containers, "EXPANSION_FROM", 1 << 20)
+    monkeypatch.setattr(limits, "EXPANSION_FROM", 1 << 20)
     (tmp_path / "bomb").write_bytes(gzip.compress(b'{"prompt": "a", "completion": "b"}\n' * 200_000))
     with pytest.raises(DataFormatError, match="times its size"):
         for _ in read_rows(tmp_path / "bomb"):
             pass
 
 
-def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(containers, "LONGEST_LINE", 1000)
-    (tmp_path / "rows").write_bytes(b'{"prompt": "' + b"a" * 2000 + b'"}\n')
-    with pytest.raises(DataFormatError, match="a line of more than"):
-        list(read_rows(tmp_path / "rows"))
+@pytest.mark.parametrize("begin", ['{"prompt": "', '[{"prompt": "', "prompt,completion\na,b\n"])
+def test_a_line_without_end_is_refused(tmp_path, begin):
+    (tmp_path / "rows").write_text(begin + "a" * (3 << 20) + '"}\n')
+    with pytest.raises(DataFormatError, match=r"(?s)of more than 1 MB.*raise validation\.max_line_mb"):
+        list(read_rows(tmp_path / "rows", limits=ValidationSettings(max_line_mb=1)))
 
 
 def test_a_hundred_megabytes_in_one_line_are_one_bad_row(tmp_path):

@@ -1,0 +1,47 @@
+"""How much a file may hold: each refusal names the setting that it comes from."""
+
+from pathlib import Path
+
+from reft.config import ValidationSettings
+from reft.errors import DataFormatError, explain
+
+# However far it expands, less than this fills no disk.
+EXPANSION_FROM = 1 << 24
+
+
+class Meter:
+    """What has come out of the packed files of one container, in bytes: however many they are, one limit holds.
+
+    Attributes:
+        packed: bytes of the compressed files opened so far. Parquet and Arrow are not among them: a text that all rows
+            share stands there once, so that honest files expand as far as any.
+    """
+
+    def __init__(self, limits: ValidationSettings) -> None:
+        self._limits, self._given, self.packed = limits, 0, 0
+
+    def count(self, given: int, file: Path) -> None:
+        """So many bytes more, out of this file.
+
+        Raises:
+            DataFormatError: that is more than the settings allow.
+        """
+        self._given += given
+        most, times = self._limits.max_expanded_mb, self._limits.max_expansion
+        if self._given > most << 20:
+            what, name = f"more than {most} MB once it is decompressed", "max_expanded_mb"
+        elif self.packed and self._given > max(EXPANSION_FROM, times * self.packed):
+            so_far = f"({self._given >> 20} MB so far)"
+            what, name = f"more than {times} times its size once it is decompressed {so_far}", "max_expansion"
+        else:
+            return
+        instead = "decompress it first" if self.packed else "give it in parts"
+        option = f"reft scan: --{name.replace('_', '-')}"
+        remedy = f"if it is honest, {instead}, or raise validation.{name} ({option})"
+        raise DataFormatError(explain(f"holds {what}", str(file), remedy))
+
+
+def too_long(what: str, file: Path, limits: ValidationSettings) -> DataFormatError:
+    """The error of a line, or whatever else holds a row, that is longer than any row that can be trained on."""
+    remedy = "write one row a line, as one JSON object, or raise validation.max_line_mb"
+    return DataFormatError(explain(f"{what} of more than {limits.max_line_mb} MB", str(file), remedy))
