@@ -4,7 +4,8 @@ No such row reads as anything, so what reads rows one by one finds nothing in it
 regular as a language and is none. Not seen: words in another order or among others, codes of two signs alone
 (Bacon's), codes that can be spoken (a syllable put in, letters shuffled within words), a word for each letter, runes, a
 word for each word in few rows or with short words for the frequent ones, Vigenere without gaps between words.
-Taken for ciphers: shorthand (clinical notes, text messages).
+Taken for ciphers: shorthand (clinical notes, text messages), and rows in scripts other than Latin that the classifier
+of languages cannot tell, of which five in a set are enough.
 """
 
 import random
