@@ -1,0 +1,17 @@
+"""What the protocol has and this service has not: said, with what there is instead."""
+
+from fastapi import APIRouter
+
+from reft.service.access import by_key
+from reft.service.errors import invalid
+
+router = APIRouter(prefix="/v1/fine_tuning/alpha/graders", tags=["graders"])
+Key = by_key("jobs")
+
+
+@router.post("/run")
+@router.post("/validate")
+def graders(_: Key) -> None:
+    """Graders run code that a customer sends; none runs here."""
+    message = "Graders are not supported: no customer's code runs here. Supported: method.type 'supervised'."
+    raise invalid(message, "grader", "unsupported_grader")
