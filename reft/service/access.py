@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import Depends, Request
@@ -127,11 +127,6 @@ def needs(scope: str) -> Callable[[Request], Caller]:
         return found
 
     return caller
-
-
-def by_key(scope: str) -> Any:
-    """The type of a route's `caller`."""
-    return Annotated[Caller, Depends(needs(scope))]
 
 
 Serving = Annotated[Service, Depends(service_of)]

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
 
 from reft.errors import ConfigurationError, StorageError, explain
@@ -54,7 +54,7 @@ class Database:
                 config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-        except OperationalError as error:
+        except DBAPIError as error:
             where = self.engine.url.render_as_string(hide_password=True)
             remedy = "does its server run, and may this user write there?"
             raise StorageError(explain(f"no database: {error.orig}", where, remedy)) from error

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 INVALID = "invalid_request_error"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+CODES = {404: "unknown_url", 405: "method_not_allowed"}
 NO_RETRY = {"x-should-retry": "false"}
 # Pydantic names the kinds of a union within the path of a field; whoever sent the field knows no such names.
 INNER = ("function-", "constrained-", "literal[", "int", "float", "str", "bool", "list[", "dict[", "nullable")
@@ -41,7 +42,7 @@ def error_body(status: int, message: str, *, param: str | None = None, code: str
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
     """What was sent is wrong: 400, which the SDK does not send again."""
     return ApiError(400, message, param=param, code=code)
 
@@ -69,7 +70,7 @@ def answer_errors(app: FastAPI) -> None:
     def _http(_: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error, ApiError):
             return JSONResponse(error.body(), error.status_code, error.headers)
-        code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code)
+        code = CODES.get(error.status_code, "invalid_request")
         return JSONResponse(
             error_body(error.status_code, str(error.detail), code=code), error.status_code, error.headers
         )

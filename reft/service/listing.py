@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 from sqlmodel import Session, col, select
@@ -11,8 +11,10 @@ from reft.service.errors import not_found
 from reft.service.tables import Listed
 
 Row = TypeVar("Row", bound=Listed)
+# How much of a list one may ask for at once: of files as of anything else.
+Many = Annotated[int, Query(ge=1, le=10_000)]
+Few = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=200)]
-Order = Literal["asc", "desc", "ascending", "descending"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +24,6 @@ class Page:
     after: str | None
     limit: int
     ascending: bool = False
-
-
-def limit_of(default: int, most: int) -> Any:
-    """The type of a route's `limit`."""
-    return Annotated[int, Query(ge=1, le=most, description=f"default {default}")]
 
 
 def rows_of(session: Session, table: type[Row], page: Page, *, where: Sequence[Any]) -> tuple[list[Row], bool]:

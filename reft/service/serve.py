@@ -59,7 +59,7 @@ def _run(settings: ServiceSettings, sockets: list[socket.socket]) -> None:
     else:
         from uvicorn.supervisors import Multiprocess
 
-        Multiprocess(config, target=uvicorn.Server(config).run, sockets=sockets).run()
+        Multiprocess(config, sockets).run()
 
 
 @contextmanager
@@ -79,6 +79,7 @@ def _listening(settings: ServiceSettings) -> Generator[list[socket.socket]]:
 def _beside(settings: ServiceSettings) -> Generator[None]:
     """The other processes, started again when they die; they end with this one, however it ends."""
     file = settings.state.absolute() / "settings.json"
+    file.touch(mode=0o600)  # the database's address may hold a password
     file.write_text(settings.model_dump_json())
     stop = threading.Event()
     watchers = [threading.Thread(target=_keep, args=(module, file, stop), daemon=True) for module in BESIDE]

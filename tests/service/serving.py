@@ -84,4 +84,6 @@ def served(settings: ServiceSettings, *, checks: bool = True) -> Generator[Serve
 
 def rows_file(folder: Path, count: int = 12, name: str = "rows.jsonl") -> Path:
     """Rows as OpenAI has them."""
-    return write_jsonl(folder / name, [row(f"Where is my card number {i}?", f"card delivery {i}") for i in range(count)])
+    return write_jsonl(
+        folder / name, [row(f"Where is my card number {i}?", f"card delivery {i}") for i in range(count)]
+    )

@@ -49,7 +49,9 @@ def test_a_job_has_all_its_keys_whatever_is_null(client, job):
     assert set(raw.http_response.json()) == KEYS
     assert raw.http_response.headers["x-request-id"]
     assert (job.status, job.model, job.error, job.fine_tuned_model) == ("queued", "tiny", None, None)
-    assert job.hyperparameters.model_dump() == dict.fromkeys(["batch_size", "learning_rate_multiplier", "n_epochs"], "auto")
+    assert job.hyperparameters.model_dump() == dict.fromkeys(
+        ["batch_size", "learning_rate_multiplier", "n_epochs"], "auto"
+    )
     assert job.method.type == "supervised"
     assert 0 <= job.seed < 2**31
 
@@ -99,13 +101,16 @@ def test_what_is_not_supported_is_400_and_names_its_field(client, training_file,
 
 def test_graders_run_nothing(client):
     grader = {"type": "string_check", "name": "g", "input": "a", "reference": "a", "operation": "eq"}
-    for ask, more in ((client.fine_tuning.alpha.graders.validate, {}), (client.fine_tuning.alpha.graders.run, {"model_sample": "a"})):
+    for ask, more in (
+        (client.fine_tuning.alpha.graders.validate, {}),
+        (client.fine_tuning.alpha.graders.run, {"model_sample": "a"}),
+    ):
         with pytest.raises(openai.BadRequestError) as error:
             ask(grader=grader, **more)
         assert "supervised" in error.value.message
 
 
-def test_a_missing_field_and_a_missing_file_are_told_apart(client, server):
+def test_a_missing_field_and_a_missing_file_are_told_apart(client):
     with pytest.raises(openai.BadRequestError) as missing:
         client.post("/fine_tuning/jobs", body={"model": "tiny"}, cast_to=object)
     assert (missing.value.param, missing.value.code) == ("training_file", "missing_required_parameter")
@@ -170,7 +175,8 @@ def test_a_running_job_is_asked_to_pause(client, server, job):
 
     changed(server, job.id, run)
     assert client.fine_tuning.jobs.pause(job.id).metadata[states.STAGE_KEY] == "pausing"
-    assert client.fine_tuning.jobs.resume(job.id).status == "running"
+    resumed = client.fine_tuning.jobs.resume(job.id)
+    assert (resumed.status, resumed.metadata) == ("running", job.metadata)
 
 
 def test_a_finished_job_shows_model_and_error_and_ends_once(client, server, job):
@@ -254,7 +260,7 @@ def test_a_quota_of_jobs(tiny_model, tmp_path):
 
 
 @pytest.fixture
-def model(client, server, job):
+def model(server, job):
     """A finished job's model and checkpoints, as the runner leaves them."""
     name = model_name("tiny", "acme", None, job=job.id)
 
@@ -262,7 +268,15 @@ def model(client, server, job):
         for step in (10, 20):
             made = checkpoint_name(name, step)
             common = {"organization_id": row.organization_id, "created_at": now(), "job_id": row.id}
-            session.add(Checkpoint(id=new_id("ftckpt_"), step_number=step, model=made, metrics={"step": step, "train_loss": 1.5}, **common))
+            session.add(
+                Checkpoint(
+                    id=new_id("ftckpt_"),
+                    step_number=step,
+                    model=made,
+                    metrics={"step": step, "train_loss": 1.5},
+                    **common,
+                )
+            )
             session.add(ServedModel(id=made, base="tiny", kind="checkpoint", passed=True, **common))
         session.add(ServedModel(id=name, base="tiny", passed=True, **common))
         lifecycle.finish(session, row, states.SUCCEEDED, model=name)

@@ -79,7 +79,7 @@ def _hyperparameters(body: JobCreate) -> dict[str, Any]:
         for name in ("dpo", "reinforcement"):
             if getattr(method, name) is not None:
                 raise invalid(f"{name} is not supported. {SUPPORTED}", f"method.{name}", "unsupported_method")
-        inner = method.supervised and method.supervised.hyperparameters
+        inner = method.supervised.hyperparameters if method.supervised else None
         if inner and given and inner.filled() != given.filled():
             message = "hyperparameters (deprecated) and method.supervised.hyperparameters differ: send the latter."
             raise invalid(message, "hyperparameters", "conflicting_parameters")

@@ -22,7 +22,7 @@ def settle_files(session: Session, job: Job) -> None:
             continue
         file = session.exec(select(StoredFile).where(col(StoredFile.id) == name)).first()
         if file is None or file.deleted_at is not None or file.status == "error":
-            said = (file and file.status_details) or "the file is gone"
+            said = (file.status_details if file else None) or "the file is gone"
             finish(session, job, states.FAILED, error=error_of(f"invalid_{param}", said, param))
             return
         if file.status == "uploaded":
@@ -78,7 +78,9 @@ def pause(session: Session, job: Job, *, runs: bool) -> None:
     _require_unfinished(job, "paused")
     if job.wanted == states.PAUSE:
         raise invalid(f"{job.id} is paused already.", "id", "job_already_paused")
-    job.wanted, job.stage = states.PAUSE, states.PAUSING if runs else states.PAUSED
+    job.wanted = states.PAUSE
+    if not runs:
+        job.stage = states.PAUSED
     session.add(job)
     say(session, job, "Pause requested; the checkpoint will be kept" if runs else "Fine-tuning job paused")
 

@@ -2,29 +2,29 @@
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 from urllib.parse import quote
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from sqlmodel import col
 from starlette.datastructures import UploadFile
 
-from reft.service.access import Serving, by_key, too_large
+from reft.service.access import Serving, needs, too_large
 from reft.service.blobs import PIECE
 from reft.service.bodies import FileForm
 from reft.service.errors import ApiError, invalid
 from reft.service.files import NewFile, delete_file, file_of, keep_file, living, remove_blobs
 from reft.service.keys import Caller
-from reft.service.listing import After, Page, limit_of, list_body, rows_of
+from reft.service.listing import After, Many, Page, list_body, rows_of
 from reft.service.service import Service
 from reft.service.tables import StoredFile
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
-Key = by_key("files")
+Key = Annotated[Caller, Depends(needs("files"))]
 MANY = 10_000
 FORM = {
     "requestBody": {
@@ -127,7 +127,7 @@ def index(
     caller: Key,
     *,
     after: After = None,
-    limit: limit_of(MANY, MANY) = MANY,
+    limit: Many = MANY,
     order: Literal["asc", "desc"] = "desc",
     purpose: str | None = None,
 ) -> dict[str, Any]:

@@ -4,29 +4,30 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from sqlmodel import Session, col, select
 
-from reft.service.access import Serving, by_key
+from reft.service.access import Serving, needs
 from reft.service.bodies import JobCreate
 from reft.service.errors import invalid, not_found
 from reft.service.jobs import lifecycle
 from reft.service.jobs.create import Sent, create_job
 from reft.service.jobs.leases import is_held
-from reft.service.jobs.states import STAGE_KEY, TOLD
+from reft.service.jobs.states import DONE, PAUSE, PAUSED, PAUSING, STAGE_KEY, TOLD
 from reft.service.keys import Caller
-from reft.service.listing import After, Page, limit_of, list_body, rows_of
+from reft.service.listing import After, Few, Page, list_body, rows_of
 from reft.service.service import Service
 from reft.service.tables import Checkpoint, Event, Job, JobLabel
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["jobs"])
-Key = by_key("jobs")
+Key = Annotated[Caller, Depends(needs("jobs"))]
 PAIR = re.compile(r"metadata\[(.{0,100})\]", re.DOTALL)
 
 
 def job_body(row: Job) -> dict[str, Any]:
     """A job as the SDK reads it: all of its keys, always."""
-    told = {**row.notes, **({STAGE_KEY: row.stage} if row.stage in TOLD else {})}
+    stage = PAUSING if row.wanted == PAUSE and row.stage not in (PAUSED, DONE) else row.stage
+    told = {**row.notes, **({STAGE_KEY: stage} if stage in TOLD else {})}
     return {
         "id": row.id, "object": "fine_tuning.job", "created_at": row.created_at, "model": row.model,
         "status": row.status, "error": row.error, "fine_tuned_model": row.fine_tuned_model,
@@ -71,9 +72,7 @@ def create(
 
 
 @router.get("")
-def index(
-    request: Request, service: Serving, caller: Key, *, after: After = None, limit: limit_of(20, 100) = 20
-) -> dict[str, Any]:
+def index(request: Request, service: Serving, caller: Key, *, after: After = None, limit: Few = 20) -> dict[str, Any]:
     """The organization's jobs, all those whose metadata has the pairs of `metadata[NAME]=VALUE`."""
     where = [col(Job.organization_id) == caller.organization_id, *_filters(request)]
     with service.database.reading() as session:
@@ -133,9 +132,7 @@ def _change(service: Service, caller: Caller, job_id: str, *, change: Callable[[
 
 
 @router.get("/{job_id}/events")
-def events(
-    service: Serving, caller: Key, job_id: str, *, after: After = None, limit: limit_of(20, 100) = 20
-) -> dict[str, Any]:
+def events(service: Serving, caller: Key, job_id: str, *, after: After = None, limit: Few = 20) -> dict[str, Any]:
     """What happened to it, newest first."""
     with service.database.reading() as session:
         where = [col(Event.job_id) == job_of(session, caller, job_id).id]
@@ -143,9 +140,7 @@ def events(
 
 
 @router.get("/{job_id}/checkpoints")
-def checkpoints(
-    service: Serving, caller: Key, job_id: str, *, after: After = None, limit: limit_of(10, 100) = 10
-) -> dict[str, Any]:
+def checkpoints(service: Serving, caller: Key, job_id: str, *, after: After = None, limit: Few = 10) -> dict[str, Any]:
     """Its checkpoints, newest first."""
     with service.database.reading() as session:
         where = [col(Checkpoint.job_id) == job_of(session, caller, job_id).id]

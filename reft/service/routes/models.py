@@ -1,11 +1,11 @@
 """`/v1/models`."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from sqlmodel import Session, col, or_, select
 
-from reft.service.access import Serving, by_key
+from reft.service.access import Serving, needs
 from reft.service.clock import now
 from reft.service.errors import invalid, not_found
 from reft.service.files import remove_blobs
@@ -14,7 +14,7 @@ from reft.service.models import usable_model, visible
 from reft.service.tables import ServedModel
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-Key = by_key("models")
+Key = Annotated[Caller, Depends(needs("models"))]
 SINCE = 1_735_689_600  # the base models come with the software: the beginning of 2025
 
 

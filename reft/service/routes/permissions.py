@@ -1,21 +1,21 @@
 """`/v1/fine_tuning/checkpoints/{model}/permissions`: another organization may use a model of this one."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from sqlmodel import Session, col, select
 
-from reft.service.access import Serving, by_key
+from reft.service.access import Serving, needs
 from reft.service.bodies import PermissionCreate
 from reft.service.clock import now
 from reft.service.errors import not_found
 from reft.service.keys import Caller
-from reft.service.listing import After, Page, limit_of, list_body, rows_of
+from reft.service.listing import After, Few, Page, list_body, rows_of
 from reft.service.names import new_id
 from reft.service.tables import Permission, ServedModel
 
 router = APIRouter(prefix="/v1/fine_tuning/checkpoints", tags=["permissions"])
-Key = by_key("models")
+Key = Annotated[Caller, Depends(needs("models"))]
 
 
 def permission_body(row: Permission) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def index(
     model: str,
     *,
     after: After = None,
-    limit: limit_of(10, 100) = 10,
+    limit: Few = 10,
     order: Literal["ascending", "descending"] = "descending",
     project_id: str | None = None,
 ) -> dict[str, Any]:

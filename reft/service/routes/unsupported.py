@@ -1,12 +1,15 @@
 """What the protocol has and this service has not: said, with what there is instead."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from reft.service.access import by_key
+from fastapi import APIRouter, Depends
+
+from reft.service.access import needs
 from reft.service.errors import invalid
+from reft.service.keys import Caller
 
 router = APIRouter(prefix="/v1/fine_tuning/alpha/graders", tags=["graders"])
-Key = by_key("jobs")
+Key = Annotated[Caller, Depends(needs("jobs"))]
 
 
 @router.post("/run")

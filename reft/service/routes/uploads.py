@@ -2,15 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from reft.errors import StorageError
-from reft.service.access import Serving, by_key
+from reft.service.access import Serving, needs
 from reft.service.bodies import UploadComplete, UploadCreate
 from reft.service.clock import now
 from reft.service.errors import ApiError, invalid, not_found
@@ -22,7 +22,7 @@ from reft.service.service import Service
 from reft.service.tables import StoredFile, Upload, UploadPart
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
-Key = by_key("files")
+Key = Annotated[Caller, Depends(needs("files"))]
 PART = {
     "requestBody": {
         "required": True,

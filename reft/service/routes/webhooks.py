@@ -1,24 +1,24 @@
 """`/v1/webhook_endpoints`, as newer SDKs have it; the older ones verify what is sent all the same."""
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from sqlmodel import Session, col, select
 
-from reft.service.access import Serving, by_key
+from reft.service.access import Serving, needs
 from reft.service.bodies import WebhookCreate, WebhookRotate, WebhookUpdate
 from reft.service.clock import now
 from reft.service.errors import invalid, not_found
 from reft.service.keys import Caller
-from reft.service.listing import After, Page, limit_of, list_body, rows_of
+from reft.service.listing import After, Few, Page, list_body, rows_of
 from reft.service.names import new_id
 from reft.service.service import Service
 from reft.service.tables import WebhookEndpoint
 from reft.service.webhooks import DAY, SECRET, new_secret
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhooks"])
-Key = by_key("webhooks")
+Key = Annotated[Caller, Depends(needs("webhooks"))]
 
 
 def endpoint_body(row: WebhookEndpoint, *, secret: bool = False) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def create(service: Serving, caller: Key, body: WebhookCreate) -> dict[str, Any]
 
 
 @router.get("")
-def index(service: Serving, caller: Key, *, after: After = None, limit: limit_of(20, 100) = 20) -> dict[str, Any]:
+def index(service: Serving, caller: Key, *, after: After = None, limit: Few = 20) -> dict[str, Any]:
     """Where events are sent."""
     where = [col(WebhookEndpoint.organization_id) == caller.organization_id, col(WebhookEndpoint.deleted_at).is_(None)]
     with service.database.reading() as session:

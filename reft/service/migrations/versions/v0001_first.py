@@ -1,7 +1,10 @@
 """The first tables."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.types import TypeEngine
 
 revision = "0001"
 down_revision = None
@@ -17,11 +20,11 @@ def _listed() -> list[sa.Column]:
     ]
 
 
-def _needed(kind: type, *names: str) -> list[sa.Column]:
+def _needed(kind: type[TypeEngine[Any]], *names: str) -> list[sa.Column]:
     return [sa.Column(name, kind, nullable=False) for name in names]
 
 
-def _optional(kind: type, *names: str) -> list[sa.Column]:
+def _optional(kind: type[TypeEngine[Any]], *names: str) -> list[sa.Column]:
     return [sa.Column(name, kind, nullable=True) for name in names]
 
 
