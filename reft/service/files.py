@@ -60,7 +60,7 @@ def keep_file(
     try:
         with service.database.writing() as session:
             if room:
-                require_room(service, session, new.organization_id, size)
+                require_room(service, session, new.organization_id, size=size)
             session.add(row)
             if also:
                 session.flush()
@@ -82,7 +82,7 @@ def quotas_of(service: Service, session: Session, organization_id: str) -> dict[
     return {**service.settings.quotas.model_dump(), **session.get_one(Organization, organization_id).quotas}
 
 
-def require_room(service: Service, session: Session, organization_id: str, size: int) -> None:
+def require_room(service: Service, session: Session, organization_id: str, *, size: int) -> None:
     """See that so many bytes more may be kept.
 
     Raises:

@@ -62,7 +62,7 @@ def create(service: Serving, caller: Key, body: UploadCreate) -> dict[str, Any]:
         file_seconds=body.expires_after.seconds if body.expires_after else None,
     )  # fmt: skip
     with service.database.writing() as session:
-        require_room(service, session, caller.organization_id, body.bytes)
+        require_room(service, session, caller.organization_id, size=body.bytes)
         session.add(row)
     return upload_body(row)
 
