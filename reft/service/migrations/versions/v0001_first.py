@@ -20,12 +20,12 @@ def _listed() -> list[sa.Column]:
     ]
 
 
-def _needed(kind: type[TypeEngine[Any]], *names: str) -> list[sa.Column]:
-    return [sa.Column(name, kind, nullable=False) for name in names]
+def _needed(kind: type[TypeEngine[Any]], names: str) -> list[sa.Column]:
+    return [sa.Column(name, kind, nullable=False) for name in names.split()]
 
 
-def _optional(kind: type[TypeEngine[Any]], *names: str) -> list[sa.Column]:
-    return [sa.Column(name, kind, nullable=True) for name in names]
+def _optional(kind: type[TypeEngine[Any]], names: str) -> list[sa.Column]:
+    return [sa.Column(name, kind, nullable=True) for name in names.split()]
 
 
 def _organizations() -> None:
@@ -43,9 +43,9 @@ def _organizations() -> None:
         *(
             *_listed(),
             sa.Column("digest", sa.String, nullable=False, unique=True),
-            *_needed(sa.String, "prefix", "role", "note"),
+            *_needed(sa.String, "prefix role note"),
             *_needed(sa.JSON, "scopes"),
-            *_optional(sa.BigInteger, "ends_at", "revoked_at"),
+            *_optional(sa.BigInteger, "ends_at revoked_at"),
         ),
     )
 
@@ -55,12 +55,12 @@ def _files() -> None:
         "storedfile",
         *(
             *_listed(),
-            *_needed(sa.String, "filename", "purpose", "sha256", "blob", "status"),
+            *_needed(sa.String, "filename purpose sha256 blob status"),
             *_needed(sa.BigInteger, "bytes"),
             *_optional(sa.Text, "status_details"),
             *_optional(sa.Integer, "usable_rows"),
             *_optional(sa.String, "derived_from"),
-            *_optional(sa.BigInteger, "expires_at", "deleted_at"),
+            *_optional(sa.BigInteger, "expires_at deleted_at"),
         ),
     )
     op.create_index("ix_storedfile_derived_from", "storedfile", ["derived_from"])
@@ -68,8 +68,8 @@ def _files() -> None:
         "upload",
         *(
             *_listed(),
-            *_needed(sa.String, "filename", "purpose", "mime_type", "status"),
-            *_needed(sa.BigInteger, "bytes", "expires_at"),
+            *_needed(sa.String, "filename purpose mime_type status"),
+            *_needed(sa.BigInteger, "bytes expires_at"),
             *_optional(sa.Integer, "file_seconds"),
             *_optional(sa.String, "file_id"),
             *_needed(sa.JSON, "part_ids"),
@@ -79,7 +79,7 @@ def _files() -> None:
         "uploadpart",
         *(
             *_listed(),
-            *_needed(sa.String, "upload_id", "blob"),
+            *_needed(sa.String, "upload_id blob"),
             *_needed(sa.BigInteger, "bytes"),
         ),
     )
@@ -91,13 +91,13 @@ def _job() -> None:
         "job",
         *(
             *_listed(),
-            *_needed(sa.String, "key_id", "model", "training_file", "status", "stage", "wanted", "body_digest"),
+            *_needed(sa.String, "key_id model training_file status stage wanted body_digest"),
             *_needed(sa.BigInteger, "created_ms"),
-            *_optional(sa.String, "validation_file", "suffix", "fine_tuned_model"),
-            *_needed(sa.Integer, "seed", "retries", "attempts"),
-            *_needed(sa.JSON, "hyperparameters", "notes", "result_files", "work"),
-            *_optional(sa.JSON, "user_metadata", "error"),
-            *_optional(sa.BigInteger, "trained_tokens", "estimated_finish", "started_at", "finished_at"),
+            *_optional(sa.String, "validation_file suffix fine_tuned_model"),
+            *_needed(sa.Integer, "seed retries attempts"),
+            *_needed(sa.JSON, "hyperparameters notes result_files work"),
+            *_optional(sa.JSON, "user_metadata error"),
+            *_optional(sa.BigInteger, "trained_tokens estimated_finish started_at finished_at"),
         ),
     )
     op.create_index("ix_job_repeat", "job", ["organization_id", "body_digest"])
@@ -118,7 +118,7 @@ def _job_records() -> None:
         "event",
         *(
             *_listed(),
-            *_needed(sa.String, "job_id", "mark", "level", "type"),
+            *_needed(sa.String, "job_id mark level type"),
             *_needed(sa.Text, "message"),
             *_optional(sa.JSON, "data"),
             sa.UniqueConstraint("job_id", "mark"),
@@ -129,7 +129,7 @@ def _job_records() -> None:
         "checkpoint",
         *(
             *_listed(),
-            *_needed(sa.String, "job_id", "model"),
+            *_needed(sa.String, "job_id model"),
             *_needed(sa.Integer, "step_number"),
             *_needed(sa.JSON, "metrics"),
             sa.UniqueConstraint("job_id", "step_number"),
@@ -152,7 +152,7 @@ def _models() -> None:
         "permission",
         *(
             *_listed(),
-            *_needed(sa.String, "model", "project_id"),
+            *_needed(sa.String, "model project_id"),
             *_optional(sa.BigInteger, "deleted_at"),
         ),
     )
@@ -162,7 +162,7 @@ def _models() -> None:
         "servedmodel",
         *(
             *_listed(),
-            *_needed(sa.String, "base", "job_id", "kind", "folder"),
+            *_needed(sa.String, "base job_id kind folder"),
             *_needed(sa.Boolean, "passed"),
             *_needed(sa.JSON, "gate"),
             *_optional(sa.BigInteger, "deleted_at"),
@@ -176,11 +176,11 @@ def _webhooks() -> None:
         "webhookendpoint",
         *(
             *_listed(),
-            *_needed(sa.String, "name", "secret"),
+            *_needed(sa.String, "name secret"),
             *_needed(sa.Text, "url"),
             *_needed(sa.JSON, "event_types"),
             *_optional(sa.String, "previous_secret"),
-            *_optional(sa.BigInteger, "previous_until", "deleted_at"),
+            *_optional(sa.BigInteger, "previous_until deleted_at"),
             *_needed(sa.BigInteger, "updated_at"),
         ),
     )
@@ -188,11 +188,11 @@ def _webhooks() -> None:
         "webhookdelivery",
         *(
             *_listed(),
-            *_needed(sa.String, "endpoint_id", "mark", "event_type"),
-            *_needed(sa.Text, "body", "last_answer"),
+            *_needed(sa.String, "endpoint_id mark event_type"),
+            *_needed(sa.Text, "body last_answer"),
             *_needed(sa.Integer, "attempts"),
             *_needed(sa.BigInteger, "next_at"),
-            *_optional(sa.BigInteger, "delivered_at", "given_up_at"),
+            *_optional(sa.BigInteger, "delivered_at given_up_at"),
             sa.UniqueConstraint("endpoint_id", "mark"),
         ),
     )
@@ -205,10 +205,10 @@ def _reviews() -> None:
         "reviewitem",
         *(
             *_listed(),
-            *_needed(sa.String, "job_id", "proposed", "group"),
+            *_needed(sa.String, "job_id proposed group"),
             *_needed(sa.Integer, "row"),
-            *_needed(sa.Float, "score", "threshold"),
-            *_needed(sa.Text, "reason", "span"),
+            *_needed(sa.Float, "score threshold"),
+            *_needed(sa.Text, "reason span"),
             *_needed(sa.JSON, "content"),
             *_optional(sa.String, "decision"),
             *_optional(sa.BigInteger, "decided_at"),
@@ -220,7 +220,7 @@ def _reviews() -> None:
         "reviewdecision",
         *(
             *_listed(),
-            *_needed(sa.String, "item_id", "job_id", "reviewer", "decision"),
+            *_needed(sa.String, "item_id job_id reviewer decision"),
             *_needed(sa.Text, "reason"),
         ),
     )
