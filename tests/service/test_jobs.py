@@ -5,9 +5,12 @@ import openai
 import pytest
 from sqlmodel import col, select
 
-from reft.service.clock import now
+from reft.service.bodies import JobCreate
+from reft.service.clock import now, now_ms
 from reft.service.jobs import leases, lifecycle, states
+from reft.service.jobs.create import Sent, create_job
 from reft.service.jobs.events import say
+from reft.service.keys import caller_of
 from reft.service.names import checkpoint_name, model_name, new_id
 from reft.service.settings import Quotas
 from reft.service.tables import Checkpoint, Job, ServedModel
@@ -206,7 +209,21 @@ def test_a_create_that_is_sent_again_makes_no_second_job(client, training_file):
     assert {create(2), create(2)} == both
 
 
-def test_a_create_that_its_own_repetition_overtakes_makes_no_second_job(tiny_model, tmp_path):
+def test_a_first_attempt_finds_what_its_repetition_made_while_it_was_held_up(server, client, training_file):
+    with server.service.database.reading() as session:
+        caller = caller_of(session, server.key())
+    body = JobCreate(model="tiny", training_file=training_file, suffix=new_id(""))
+    before = now_ms() - 5
+    repeated = create_job(server.service, caller, body, sent=Sent(now_ms(), 1))
+    held_up = create_job(server.service, caller, body, sent=Sent(before, 0))
+    later = create_job(server.service, caller, body, sent=Sent(now_ms() + 5, 0))  # meant: a new one
+    assert held_up.id == repeated.id
+    assert later.id != repeated.id
+    for made in (repeated, later):
+        client.fine_tuning.jobs.cancel(made.id)
+
+
+def test_a_create_whose_answer_does_not_come_in_time_makes_no_second_job(tiny_model, tmp_path):
     """The first request waits for the database's lock; the client gives up, sends again, and that one is first."""
     with served(settings_for(tmp_path, tiny_model)) as server:
         file = server.client().files.create(file=rows_file(tmp_path), purpose="fine-tune").id
