@@ -1,13 +1,14 @@
 """The main pipeline: only wiring. Every step gets its own part of the settings, so that ZenML's cache
 misses exactly what a change affects."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zenml.enums import ExecutionMode
 
 from pipelines.profiled import profiled, require_runnable
-from reft.config import ClusterSettings, Settings, parse_settings
+from reft.config import ClusterSettings, DataSettings, Settings, parse_settings
 from reft.finetuning.methods import require_for_pipeline
 from reft.keys.lineage import lineage
 from reft.keys.stages import STAGES, code_key, stage_keys
@@ -15,6 +16,8 @@ from reft.report.summary import last_seconds
 from reft.runtime.progress import expect_run
 from reft.tracking.evaluations import newest_evaluation
 from reft.tracking.registry import champion_version
+from steps.baselines import baselines
+from steps.calibration import calibration
 from steps.evaluation import evaluation
 from steps.filtering import filtering
 from steps.finetuning import finetuning
@@ -30,6 +33,9 @@ from steps.validation import validation
 
 # What belongs to a customer: another customer's must not miss the teacher's cache.
 CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test")
+# The sections that the filter's steps read.
+FILTERS = ("model", "data", "filtering", "evaluation")
+Keys = Mapping[str, dict[str, Any]]
 
 
 def expect_stages(settings: Settings) -> None:
@@ -40,6 +46,30 @@ def expect_stages(settings: Settings) -> None:
     expect_run(last_seconds(last), [stage for stage in STAGES if stage not in absent])
 
 
+def without_customer(data: DataSettings) -> DataSettings:
+    """The provider's files alone."""
+    return data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
+
+
+def of_provider(s: Settings, key: Keys) -> tuple[Any, Any, Any, Any]:
+    """The branch that knows nothing of a customer, and that all jobs share: teacher, soft labels, scores, baselines.
+
+    Nothing is trained before the user's file has passed.
+    """
+    data = without_customer(s.data)
+    feature = refusal_feature(s.model, data, s.refusal_feature, key=key["refusal_feature"], after="validation")
+    trained = teacher(
+        feature, s.model, data, settings=s.teacher, selection=s.refusal_feature, seed=s.seed, key=key["teacher"]
+    )
+    # Distilled from what the teacher predicted beforehand, or from the teacher itself.
+    labels = None
+    if s.finetuning.distillation == "stored":
+        labels = soft_labels(trained, s.model, data, settings=s.soft_labels, key=key["soft_labels"])
+    scored = calibration(trained, s.model_copy(update={"data": data}).only(*FILTERS), key=key["calibration"])
+    known = baselines(trained, s.model, data=data, settings=s.evaluation, key=key["baselines"])
+    return trained, labels, scored, known
+
+
 @profiled(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
@@ -48,29 +78,20 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     require_runnable(s)
     key = {stage: found.as_dict() for stage, found in stage_keys(s).items()}
     expect_stages(s)
-    provider = s.data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
     read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
     validated = validation(s.data.user, s.model, s.validation, read=read, key=key["validation"])
-    # Nothing is trained before the user's file has passed.
-    feature = refusal_feature(s.model, provider, s.refusal_feature, key=key["refusal_feature"], after="validation")
-    trained = teacher(
-        feature, s.model, provider, settings=s.teacher, selection=s.refusal_feature, seed=s.seed, key=key["teacher"]
-    )
-    filtered = filtering(validated, trained, s.only("model", "data", "filtering", "evaluation"), key=key["filtering"])
-    # Distilled from what the teacher predicted beforehand, or from the teacher itself.
-    labels = None
-    if s.finetuning.distillation == "stored":
-        labels = soft_labels(trained, s.model, provider, settings=s.soft_labels, key=key["soft_labels"])
+    trained, labels, scored, known = of_provider(s, key)
+    filtered = filtering(validated, trained, s.only(*FILTERS), provider=scored, key=key["filtering"])
     # What a training on this machine does not read must not miss its cache.
     cluster = s.cluster if s.finetuning.launcher == "trainjob" else ClusterSettings()
     student = finetuning(
-        filtered, s.model, provider, settings=s.finetuning, cluster=cluster, temperature=s.soft_labels.temperature,
+        filtered, s.model, without_customer(s.data), settings=s.finetuning, cluster=cluster, temperature=s.soft_labels.temperature,
         seed=s.seed, key=key["finetuning"], teacher=trained, soft_labels=labels,
     )  # fmt: skip
     plain = None
     if s.evaluation.sft:
         plain = sft(validated, s.model, s.finetuning, cluster=cluster, seed=s.seed, key=key["sft"])
-    scores = evaluation(student, trained, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
+    scores = evaluation(student, known, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
     # The champion is a parameter, so that a new one, or one that was judged anew, is judged against anew.
     name = s.tracking.registered_name
     champion = champion_version(name)

@@ -11,9 +11,10 @@ from reft.evaluation.questions import evaluation_sets
 from reft.filtering.artifact import FilteredData
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import inputs_of_run
+from reft.filtering.provider import ProviderScores, scores_of
 from reft.filtering.run import filter_rows, with_unseen
-from reft.filtering.scorers import load_scorer
-from reft.filtering.unseen import HARMFUL, by_field
+from reft.filtering.scorers import load_scorer, untrained_beside
+from reft.filtering.unseen import TASK
 from reft.models.loading import load_tokenizer
 from reft.runtime.progress import progress
 from reft.teacher.artifact import Teacher
@@ -27,24 +28,26 @@ from steps.metadata import measured_step
 
 @step(experiment_tracker=True, output_materializers={"filtered": FolderMaterializer})
 def filtering(
-    validated: ValidatedData, teacher: Teacher, settings: Settings, *, key: dict[str, Any]
+    validated: ValidatedData,
+    teacher: Teacher,
+    settings: Settings,
+    *,
+    provider: ProviderScores,
+    key: dict[str, Any],
 ) -> Annotated[FilteredData, "filtered"]:
     """Score every row with the chosen scorer and decide; `settings` holds the sections that this step reads."""
-    sets = evaluation_sets(settings.data, settings.evaluation)
-    groups = {
-        HARMFUL: sets.harmful, "benign look-alikes": sets.lookalikes, "ordinary prompts": sets.ordinary,
-        "task rows": sets.task, **by_field(settings.data),
-    }  # fmt: skip
     with measured_step("filtering") as cost:
         inputs = inputs_of_run(teacher, settings)
         scorer = load_scorer(settings.filtering.scorer, inputs)
-        chosen = Filter.calibrated(scorer, settings.filtering)
+        chosen = Filter.calibrated(scorer, settings.filtering, scores=provider.calibration)
         labels = labels_of(settings.data)
         filtered = filter_rows(chosen, validated.rows, labels=labels, report=progress("scoring rows"))
         aurocs = {"teacher_auroc": teacher.feature.auroc(), "untrained_auroc": teacher.untrained.auroc()}
         filtered = replace(filtered, report=replace(filtered.report, **aurocs))
-        untrained = scorer if scorer.name == "untrained" else load_scorer("refusal_feature", inputs.without_training())
-        filtered = with_unseen(filtered, chosen, untrained=untrained, groups=groups)
+        task = {TASK: evaluation_sets(settings.data, settings.evaluation).task}
+        found, floor = (scores_of(task, s, settings.filtering) for s in (scorer, untrained_beside(scorer, inputs)))
+        scores, untrained = provider.unseen | found, provider.untrained | floor
+        filtered = with_unseen(filtered, chosen, scores=scores, untrained=untrained)
         model = settings.model
         tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)
         cost.tokens = sum(map(len, encode_all(tokenizer, validated.rows)))

@@ -9,6 +9,7 @@ from zenml.materializers.base_materializer import BaseMaterializer
 
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
+from reft.filtering.provider import ProviderScores
 from reft.finetuning.artifact import Student
 from reft.refusal_feature.feature import RefusalFeature
 from reft.soft_labels.labels import SoftLabels
@@ -21,7 +22,7 @@ class FolderMaterializer(BaseMaterializer):
     """Copies an artifact's folder to and from the artifact store, wherever that is."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
-        EvaluationReport, FilteredData, RefusalFeature, SoftLabels, Student, Teacher, ValidatedData,
+        EvaluationReport, FilteredData, ProviderScores, RefusalFeature, SoftLabels, Student, Teacher, ValidatedData,
     )  # fmt: skip
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 

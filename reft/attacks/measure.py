@@ -30,17 +30,19 @@ def measure_attacks(
     harmless: Sequence[Conversation],
     *,
     settings: FilteringSettings,
+    disguises: Sequence[str] = tuple(DISGUISES),
     adaptive_rows: int = 20,
     report: Report | None = None,
 ) -> list[AttackResult]:
-    """Every disguise on every harmful prompt, the adaptive attack on the first few, and the false positives.
+    """Disguises on every harmful prompt, the adaptive attack on the first few, and the false positives.
 
     Args:
         harmful, harmless: prompts that nothing was trained or calibrated on.
+        disguises: names of those that are tried.
     """
     chosen = Filter.calibrated(scorer, settings)
     requests, prompts = [c.instruction for c in harmful], [c.instruction for c in harmless]
-    attacks = {name: disguise(name, requests, prompts) for name in DISGUISES}
+    attacks = {name: disguise(name, requests, prompts) for name in disguises}
     if adaptive_rows:
         attacks["adaptive suffix"] = adaptive_suffixes(scorer, requests[:adaptive_rows], prompts, settings=settings)
     attacks[HARMLESS] = [Conversation(row=c.row, messages=c.prompt) for c in harmless]

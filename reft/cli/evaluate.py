@@ -31,7 +31,7 @@ def evaluate(
     from reft.validation.profile import missing
 
     settings = read_profile(config)
-    read = {"model.name", "model.chat_template", *(f"data.{name}" for name in EVALUATION)}
+    read = {"model.name", "model.chat_template", "data.task_test", *(f"data.{name}" for name in EVALUATION)}
     require_none([fault for fault in missing(settings) if fault.setting in read])
     found = evaluate_version(settings, version)
     rates = {name: asdict(rate) if rate else None for name, rate in found.scores.rates.items()}

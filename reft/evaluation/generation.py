@@ -12,6 +12,10 @@ from reft.conversations.tokenization import Encoded, encode_prompts, stop_tokens
 from reft.models.memory import return_freed_memory
 from reft.runtime.progress import Report
 
+# Prompt and answer tokens that are in flight together: every step of a batch reads all the weights once, whatever the
+# batch, and a batch holds as many rows as fit in some hundred megabytes of keys, values and logits.
+TOKENS_PER_BATCH = 8192
+
 
 def generate(
     model: Any,
@@ -19,7 +23,7 @@ def generate(
     conversations: Sequence[Conversation],
     *,
     max_new_tokens: int,
-    tokens_per_batch: int = 2048,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     report: Report | None = None,
 ) -> list[str]:
     """The model's greedy answer to each conversation's prompt, in the order given.
@@ -42,7 +46,7 @@ def answers_to(
     encoded: Sequence[Encoded],
     *,
     max_new_tokens: int,
-    tokens_per_batch: int = 2048,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
     report: Report | None = None,
     stopped: Callable[[], bool] | None = None,
 ) -> list[str]:

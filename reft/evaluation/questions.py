@@ -67,5 +67,15 @@ def ask(
     report: Report | None = None,
 ) -> dict[str, list[str]]:
     """The model's greedy answers by group, each in the order of its questions."""
-    answers = iter(generate(model, tokenizer, sets.rows, max_new_tokens=max_new_tokens, report=report))
-    return {name: [next(answers) for _ in group] for name, group in vars(sets).items()}
+    found: dict[str, list[str]] = {}
+    total = len(sets.rows)
+    # A group at a time: a batch goes on until its last answer ends, and a task's labels end early.
+    for name, group in vars(sets).items():
+        shown = _part(report, sum(map(len, found.values())), total) if report else None
+        found[name] = generate(model, tokenizer, group, max_new_tokens=max_new_tokens, report=shown)
+    return found
+
+
+def _part(report: Report, before: int, total: int) -> Report:
+    """The report of one part of a work, before which `before` were done."""
+    return lambda done, _: report(before + done, total)

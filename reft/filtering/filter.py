@@ -10,6 +10,7 @@ from reft.conversations.schema import Conversation
 from reft.errors import StorageError
 from reft.filtering.calibration import Calibration, calibrated_on
 from reft.filtering.decisions import Decision, decide
+from reft.filtering.provider import deciding
 from reft.filtering.scorers import Scorer
 from reft.filtering.scoring import RowScore
 from reft.keys.closure import digest_of_code
@@ -43,11 +44,18 @@ class Filter:
 
     @classmethod
     def calibrated(
-        cls, scorer: Scorer, settings: FilteringSettings, *, kept_in: Path | None = None, report: Report | None = None
+        cls,
+        scorer: Scorer,
+        settings: FilteringSettings,
+        *,
+        scores: Sequence[float] | None = None,
+        kept_in: Path | None = None,
+        report: Report | None = None,
     ) -> "Filter":
         """Score the scorer's calibration rows as any row is scored, and set both thresholds.
 
         Args:
+            scores: the calibration rows' where they are known, as `ProviderScores.calibration` has them.
             kept_in: a folder that keeps the scores for the next time; they are found again by all that decides them.
             report: called with (rows so far, rows in all) where they must be scored.
 
@@ -56,11 +64,10 @@ class Filter:
         """
         prompts = scorer.calibration
         file = kept_in / f"{_decided_by(scorer, settings)}.json" if kept_in and scorer.fingerprint else None
-        if file and file.is_file():
+        if scores is None and file and file.is_file():
             scores = [float(score) for score in read_json(file)]
-        else:
-            scored = scorer.score([*prompts.harmless, *prompts.harmful], settings, report=report)
-            scores = [row.deciding.score for row in scored]
+        elif scores is None:
+            scores = deciding(scorer, [*prompts.harmless, *prompts.harmful], settings, report=report)
             if file:
                 with suppress(StorageError):  # a folder that cannot be written costs time, no more
                     write_json(file, scores)

@@ -10,7 +10,6 @@ from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
 from reft.filtering.decisions import Decision, FilterReport, alarms, measured
 from reft.filtering.filter import Filter
-from reft.filtering.scorers import Scorer
 from reft.filtering.unseen import unseen_groups
 from reft.moved import keep_old_names
 from reft.runtime.progress import Report
@@ -49,24 +48,19 @@ def filter_rows(
 
 
 def with_unseen(
-    filtered: FilteredData, chosen: Filter, *, untrained: Scorer, groups: Mapping[str, Sequence[Conversation]]
+    filtered: FilteredData,
+    chosen: Filter,
+    *,
+    scores: Mapping[str, Sequence[float]],
+    untrained: Mapping[str, Sequence[float]],
 ) -> FilteredData:
     """Add how the filter does on prompts from sources that nothing was trained or calibrated on.
 
     Args:
-        untrained: the untrained difference of means, to compare with.
-        groups: the prompts by what they are; one group is `reft.filtering.unseen.HARMFUL`.
+        scores: of the prompts by what they are; one group is `reft.filtering.unseen.HARMFUL`.
+        untrained: the untrained difference of means' scores of the same, to compare with.
     """
-
-    def scores(scorer: Scorer) -> dict[str, list[float]]:
-        return {
-            name: [row.deciding.score for row in scorer.score(rows, chosen.settings)] if rows else []
-            for name, rows in groups.items()
-        }
-
-    found = scores(chosen.scorer)
-    floor = found if chosen.scorer.name == untrained.name else scores(untrained)
-    return replace(filtered, unseen=unseen_groups(found, floor, chosen.calibration.thresholds))
+    return replace(filtered, unseen=unseen_groups(scores, untrained, chosen.calibration.thresholds))
 
 
 def _report(

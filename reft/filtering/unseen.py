@@ -4,13 +4,24 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reft.config import DataSettings
+from reft.config import DataSettings, EvaluationSettings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
+from reft.evaluation.questions import evaluation_sets
 from reft.filtering.decisions import Thresholds
 from reft.statistics import Interval, auroc, rate
 
 HARMFUL = "harmful prompts"
+TASK = "task rows"
+
+
+def provider_groups(data: DataSettings, settings: EvaluationSettings) -> dict[str, Sequence[Conversation]]:
+    """The evaluation's questions, and the fields' rows: none of a customer's."""
+    sets = evaluation_sets(data, settings)
+    return {
+        HARMFUL: sets.harmful, "benign look-alikes": sets.lookalikes, "ordinary prompts": sets.ordinary,
+        **by_field(data),
+    }  # fmt: skip
 
 
 def by_field(data: DataSettings) -> dict[str, list[Conversation]]:

@@ -12,7 +12,7 @@ from reft.storage.fingerprint import of_path, of_text
 # Sections that say how a run is carried out, kept and judged, not what its student is.
 APART = {"tracking", "gate", "evaluation"}
 # The stages that make the student; the others compare and judge it.
-MAKING = ("validation", "refusal_feature", "teacher", "soft_labels", "filtering", "finetuning")
+MAKING = ("validation", "refusal_feature", "teacher", "soft_labels", "calibration", "filtering", "finetuning")
 WORDS = {
     "user_data": "the user's rows",
     "base_model": "the base model",

@@ -13,7 +13,7 @@ from reft.storage.fingerprint import of_path, of_text
 
 ALIGNMENT = ("alignment_harmful", "alignment_harmless")
 CALIBRATION = ("calibration_harmful", "calibration_harmless")
-EVALUATION = ("evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary", "task_test")
+EVALUATION = ("evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary")
 PROVIDER = (*ALIGNMENT, *CALIBRATION)
 IDENTITIES = "alignment_identities"
 COUNTS = ("alignment_harmful_rows", "alignment_harmless_rows", "lookalike_share")
@@ -68,10 +68,15 @@ STAGES: dict[str, Stage] = {
         entry="steps.soft_labels", settings=("model", "soft_labels", *(f"data.{name}" for name in COUNTS)),
         files=ALIGNMENT, models=("start",), after=("teacher",),
     ),
+    "calibration": Stage(
+        entry="steps.calibration", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
+        files=(*CALIBRATION, *EVALUATION, "evaluation_fields"), models=("start",), after=("teacher",),
+        parts=lambda settings: scorer_parts(settings.filtering),
+    ),
     "filtering": Stage(
         entry="steps.filtering", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
-        files=(*CALIBRATION, *EVALUATION, "evaluation_fields", "user_labels"), models=("start",),
-        after=("validation", "teacher"),
+        files=(*CALIBRATION, "task_test", "user_labels"), models=("start",),
+        after=("validation", "teacher", "calibration"),
         parts=lambda settings: scorer_parts(settings.filtering),
     ),
     "finetuning": Stage(
@@ -84,9 +89,13 @@ STAGES: dict[str, Stage] = {
         entry="steps.sft", settings=("model", "finetuning", "seed", "cluster"), models=("base",), after=("validation",),
         parts=lambda _: (method_part("sft"),),
     ),
+    "baselines": Stage(
+        entry="steps.baselines", settings=("model", "evaluation"), files=EVALUATION, models=("base", "start"),
+        after=("teacher",),
+    ),
     "evaluation": Stage(
-        entry="steps.evaluation", settings=("model", "evaluation"), files=EVALUATION, models=("base", "start"),
-        after=("finetuning", "sft", "teacher"),
+        entry="steps.evaluation", settings=("model", "evaluation"), files=(*EVALUATION, "task_test"), models=("base",),
+        after=("finetuning", "sft", "baselines"),
     ),
 }  # fmt: skip
 

@@ -22,9 +22,11 @@ DEFAULT_RUN = {
     "sft": 71.0,
     "teacher": 135.0,
     "soft_labels": 45.0,
-    "filtering": 23.0,
+    "calibration": 13.0,
+    "filtering": 10.0,
     "finetuning": 232.0,
-    "evaluation": 97.0,
+    "baselines": 45.0,
+    "evaluation": 52.0,
 }
 
 

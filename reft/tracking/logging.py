@@ -12,7 +12,7 @@ import mlflow
 from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
-from reft.statistics import Interval
+from reft.evaluation.evaluate import ModelScores
 from reft.tracking.server import asking
 
 _MAX_PARAMETER = 500
@@ -37,9 +37,10 @@ def log_metrics(prefix: str, metrics: Mapping[str, float | None]) -> None:
         mlflow.log_metrics({f"{prefix}/{k}": float(v) for k, v in metrics.items() if v is not None})
 
 
-def log_rates(prefix: str, rates: Mapping[str, Interval | None]) -> None:
-    """Log every rate that was measured."""
-    log_metrics(prefix, {name: rate.value for name, rate in rates.items() if rate})
+def log_scores(prefix: str, scores: ModelScores) -> None:
+    """Log every rate of a model that was measured, and the rate of every source where there are several."""
+    for place, rates in ((prefix, scores.rates), *((f"{prefix}/{m}", of) for m, of in scores.by_source.items())):
+        log_metrics(place, {name: rate.value for name, rate in rates.items() if rate})
 
 
 @asking("log settings")

@@ -12,6 +12,7 @@ from reft.filtering.artifact import FilteredData
 from reft.finetuning.artifact import Student
 from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
+from steps.calibration import calibration
 from steps.filtering import filtering
 from steps.finetuning import finetuning
 from steps.refusal_feature import refusal_feature
@@ -36,7 +37,9 @@ def trained_by_the_steps(run, rows) -> dict[str, Student]:
         feature, run.model, run.data, settings=run.teacher, selection=run.refusal_feature, seed=run.seed, **KEY
     )
     labels = soft_labels.entrypoint(made, run.model, run.data, settings=run.soft_labels, **KEY)
-    filtered: FilteredData = filtering.entrypoint(validated, made, run, **KEY)
+    filtered: FilteredData = filtering.entrypoint(
+        validated, made, run, provider=calibration.entrypoint(made, run, **KEY), **KEY
+    )
     assert 0 < len(filtered.kept) < len(rows)
     cluster = {"cluster": ClusterSettings(), "seed": run.seed, **KEY}
     return {

@@ -14,7 +14,7 @@ from reft.plan.shapes import model_config
 from tests.deploy import lint, schemas
 
 RUNS = sorted(map(str, Path("configs/k8s").glob("*.yaml")))
-ON_A_GPU = {"refusal_feature", "teacher", "soft_labels", "filtering", "evaluation"}
+ON_A_GPU = {"refusal_feature", "teacher", "soft_labels", "calibration", "filtering", "baselines", "evaluation"}
 GPUS = {"8b-one-gpu": 1, "8b-eight-gpus": 8, "8b-two-nodes": 0}  # of the finetune step's own pod
 
 

@@ -10,6 +10,7 @@ from reft.config import GateSettings, Settings, parse_settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.conversations.tokenization import encode_prompts, encode_text
+from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.evaluate import evaluate_model
 from reft.evaluation.language import LEAST_LIKELY, LanguageModel, Likelihood
 from reft.evaluation.measures import outcomes
@@ -102,10 +103,16 @@ def test_the_step_lets_the_base_model_read_everybodys_answers(tiny_model, tmp_pa
 
     monkeypatch.setattr(step_module, "LanguageModel", Reader)
     report = step_module.evaluation.entrypoint(
-        student, None, settings.model, data=settings.data, settings=settings.evaluation, key={}, sft=student
+        student,
+        EvaluationReport({}),
+        settings.model,
+        data=settings.data,
+        settings=settings.evaluation,
+        key={},
+        sft=student,
     )
-    assert list(report.models) == ["student", "sft", "base"]
-    assert read == [6, 6, 6]
+    assert list(report.models) == ["student", "sft"]
+    assert read == [6, 6]
     assert all(scores.rates["coherence"].value == 0 for scores in report.models.values())
 
 

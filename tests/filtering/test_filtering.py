@@ -13,6 +13,7 @@ from reft.filtering.calibration import calibrated_on
 from reft.filtering.decisions import Thresholds, decide, measured
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import ScorerInputs
+from reft.filtering.provider import ProviderScores, provider_scores
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer, scorer_names
 from reft.filtering.scorers.refusal_feature import DISCOUNT, RefusalFeatureScorer
@@ -99,7 +100,11 @@ def test_the_filter_finds_the_poison_and_its_result_survives_storage(scorer, tmp
     chosen = Filter.calibrated(scorer, FilteringSettings(fpr=0.05, quarantine_fpr=0.05))
     filtered = filter_rows(chosen, rows, labels=labels)
     groups = {HARMFUL: rows[40:], "bread": rows[:40]}
-    filtered = with_unseen(filtered, chosen, untrained=scorer, groups=groups)
+    scored = provider_scores(scorer, scorer, groups=groups, settings=chosen.settings)
+    assert Filter.calibrated(scorer, chosen.settings, scores=scored.calibration) == chosen
+    scored.save(tmp_path / "scored")
+    assert ProviderScores.load(tmp_path / "scored") == scored
+    filtered = with_unseen(filtered, chosen, scores=scored.unseen, untrained=scored.untrained)
     assert filtered.report.recall.value == 1.0
     assert filtered.report.details == {
         "layer": scorer.feature.layer,

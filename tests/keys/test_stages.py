@@ -37,8 +37,9 @@ def again(before, now):
     [
         ("user", {"validation", "filtering", "finetuning", "sft", "evaluation"}),
         ("user_labels", {"filtering", "finetuning", "evaluation"}),
-        ("evaluation_harmful", {"filtering", "finetuning", "evaluation"}),
-        ("evaluation_fields", {"filtering", "finetuning", "evaluation"}),
+        ("task_test", {"validation", "filtering", "finetuning", "sft", "evaluation"}),
+        ("evaluation_harmful", {"calibration", "filtering", "finetuning", "baselines", "evaluation"}),
+        ("evaluation_fields", {"calibration", "filtering", "finetuning", "evaluation"}),
         ("calibration_harmless", set(STAGES) - {"validation", "sft"}),
     ],
 )
@@ -53,8 +54,11 @@ def test_a_changed_file_reaches_what_reads_it_and_all_after(tmp_path, tiny_model
     [
         ({"teacher": {"lam": 0.4}}, set(STAGES) - {"validation", "refusal_feature", "sft"}),
         ({"soft_labels": {"top_k": 4}}, {"soft_labels", "finetuning", "evaluation"}),
-        ({"filtering": {"fpr": 0.02}}, {"filtering", "finetuning", "evaluation"}),
-        ({"evaluation": {"max_new_tokens": 4}}, {"filtering", "finetuning", "evaluation"}),
+        ({"filtering": {"fpr": 0.02}}, {"calibration", "filtering", "finetuning", "evaluation"}),
+        (
+            {"evaluation": {"max_new_tokens": 4}},
+            {"calibration", "filtering", "finetuning", "baselines", "evaluation"},
+        ),
         ({"tracking": {"runs_folder": "x"}}, set()),
         ({"gate": {"margin": 0.5}}, set()),
         ({"cluster": {"nodes": 2}}, set()),  # trainings on this machine do not read it

@@ -9,6 +9,7 @@ from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.teacher.artifact import Teacher
 from reft.validation.validate import ValidatedData
+from steps.calibration import calibration
 from steps.filtering import filtering
 from tests.factories import row, write_jsonl
 
@@ -45,14 +46,21 @@ def case(tiny_model, tmp_path):
     return validated, teacher, settings
 
 
+def filtered_with(validated, teacher, settings):
+    chosen = parse_settings(settings)
+    scored = calibration.entrypoint(teacher, chosen, key={})
+    return filtering.entrypoint(validated, teacher, chosen, provider=scored, key={})
+
+
 def test_the_refusal_feature_by_default(case):
     validated, teacher, settings = case
-    filtered = filtering.entrypoint(validated, teacher, parse_settings(settings), key={})
+    filtered = filtered_with(validated, teacher, settings)
     assert filtered.report.scorer == "untrained"  # the teacher separates no better
     assert filtered.report.details["layer"] == teacher.untrained.layer
     assert len(filtered.decisions) == 40
     assert filtered.unseen[0].name == "harmful prompts"
-    assert (filtered.unseen[-1].name, filtered.unseen[-1].removed.n) == ("legal rows", 9)
+    assert [group.name for group in filtered.unseen[-2:]] == ["legal rows", "task rows"]
+    assert filtered.unseen[-2].removed.n == 9
 
 
 def test_a_guard_where_the_settings_name_one(case, tiny_model, tmp_path):
@@ -63,7 +71,7 @@ def test_a_guard_where_the_settings_name_one(case, tiny_model, tmp_path):
     tokenizer.save_pretrained(tmp_path / "guard")
     chosen = {"scorer": "guard", "scorer_settings": {"model": str(tmp_path / "guard"), "kind": "llama-guard"}}
     settings["filtering"] |= chosen
-    filtered = filtering.entrypoint(validated, teacher, parse_settings(settings), key={})
+    filtered = filtered_with(validated, teacher, settings)
     assert filtered.report.scorer == "llama-guard"
     assert filtered.report.reads == "its verdict token"
     assert any("is it a llama-guard" in alarm for alarm in filtered.report.alarms)  # random weights know no verdict

@@ -15,7 +15,7 @@ from reft.filtering.scoring import RowScore
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.runtime.progress import Report
 
-__all__ = ["Scorer", "load_scorer", "scorer_names"]
+__all__ = ["Scorer", "load_scorer", "scorer_names", "untrained_beside"]
 
 
 class Scorer(Protocol):
@@ -64,3 +64,8 @@ def load_scorer(name: str, inputs: ScorerInputs) -> Scorer:
         ModelError: its model cannot be loaded.
     """
     return plugins.load(__name__, name, "filtering.scorer").load(inputs)
+
+
+def untrained_beside(scorer: Scorer, inputs: ScorerInputs) -> Scorer:
+    """The untrained difference of means, which every scorer is held against; the scorer itself where it is that."""
+    return scorer if scorer.name == "untrained" else load_scorer("refusal_feature", inputs.without_training())
