@@ -5,6 +5,7 @@ import os
 import posixpath
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -90,6 +91,17 @@ class Blobs:
         with self.open(key) as stream, target.open("wb") as out:
             shutil.copyfileobj(stream, out, PIECE)
         return target
+
+    def listed(self) -> Iterator[tuple[str, float]]:
+        """Every key, and when its content was last changed (seconds since 1970)."""
+        try:
+            found = self.fs.find(self.root, detail=True)
+        except FileNotFoundError:
+            return
+        for path, info in found.items():
+            changed = info.get("mtime") or info.get("LastModified") or time.time()
+            seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
+            yield posixpath.relpath(path, self.root), seconds
 
     def remove(self, key: str) -> None:
         """Delete it, or all below it; nothing happens where nothing is."""

@@ -6,7 +6,6 @@ What waits is what the database calls `uploaded`: a kill loses nothing, and whoe
 import json
 import logging
 import os
-import re
 import socket
 import sys
 import time
@@ -21,7 +20,7 @@ from reft.errors import ReftError, parts
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
 from reft.runtime.processes import end_with_launcher
-from reft.service.files import delete_expired
+from reft.service.files import SUFFIX_OF_ROWS, delete_expired
 from reft.service.jobs import leases, states
 from reft.service.jobs.lifecycle import settle_files
 from reft.service.service import Service, open_service
@@ -35,7 +34,6 @@ PAUSE = 0.25  # seconds between looks at the database
 SWEEP = 60.0
 LEASE = 120.0  # seconds after which a file that nobody finished is taken by the next one
 LONGEST = 3000  # characters of `status_details`
-KINDS = re.compile(r"(\.[A-Za-z0-9]{1,10}){1,2}$")
 
 
 class Checker:
@@ -84,7 +82,7 @@ class Checker:
                     resolve_model(model.name), model.chat_template, model.trust_remote_code
                 )
             with scratch("upload") as folder:
-                kinds = KINDS.search(file.filename)
+                kinds = SUFFIX_OF_ROWS.search(file.filename)
                 local = self.service.blobs.fetch(file.blob, folder / f"file{kinds[0] if kinds else '.jsonl'}")
                 report = validate_file(
                     local,

@@ -1,5 +1,6 @@
 """Files in the database: kept, looked up, deleted with what was made of them."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from reft.service.tables import Job, Organization, ReviewItem, StoredFile, Uploa
 FINE_TUNE = "fine-tune"
 RESULTS = "fine-tune-results"
 LONGEST_NAME = 255
+# The ending says what kind of file it is.
+SUFFIX_OF_ROWS = re.compile(r"(\.[A-Za-z0-9]{1,10}){1,2}$")
 
 
 @dataclass(frozen=True, kw_only=True)

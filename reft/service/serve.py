@@ -19,7 +19,7 @@ from reft.service.service import open_service
 from reft.service.settings import ServiceSettings
 
 # What runs beside the HTTP processes and ends with them; each reads all it needs from the database.
-BESIDE = ("reft.service.checking",)
+BESIDE = ("reft.service.checking", "reft.service.jobs.dispatcher", "reft.service.delivery")
 AGAIN = 1.0  # seconds before what has died is started again
 
 

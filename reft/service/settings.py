@@ -69,6 +69,9 @@ class ServiceSettings(Section):
         description="command of a job; --config and its file follow",
     )
     pipeline_folder: Path = Field(Path("."), description="where the command is run: a clone of the repository")
+    most_harmful: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="share of harmful rows from which a file is refused as a whole"
+    )
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
     vllm: str = Field("", description="address of a vLLM server that answers for the models; none: this process does")
     private_webhooks: bool = Field(False, description="deliver to private and loopback addresses, too")

@@ -39,3 +39,19 @@ def is_held(session: Session, name: str) -> bool:
     """Whether somebody holds it now."""
     alive = (col(Lease.name) == name, col(Lease.expires_ms) > now_ms())
     return session.exec(select(Lease.name).where(*alive)).first() is not None
+
+
+def hand_over(session: Session, name: str, before: str, *, to: str, seconds: float) -> bool:
+    """A lease that was taken for somebody becomes his; not where it has run out and somebody else has it."""
+    found = session.exec(select(Lease).where(col(Lease.name) == name, col(Lease.holder) == before)).first()
+    if found is None:
+        return False
+    found.holder, found.expires_ms = to, now_ms() + int(1000 * seconds)
+    session.add(found)
+    return True
+
+
+def holder_of(session: Session, name: str) -> str | None:
+    """Who holds it now; None where nobody does."""
+    alive = (col(Lease.name) == name, col(Lease.expires_ms) > now_ms())
+    return session.exec(select(Lease.holder).where(*alive)).first()
