@@ -40,9 +40,7 @@ class Screening:
         return sum(count for name, count in self.counts.items() if name not in (UNUSABLE, LEFT_OUT))
 
 
-def leave_screening(
-    folder: Path, validated: ValidatedData, *, chosen: Filter, decisions: Sequence[Decision]
-) -> None:
+def leave_screening(folder: Path, validated: ValidatedData, *, chosen: Filter, decisions: Sequence[Decision]) -> None:
     """Write the decisions; `screening.json` comes last, and is there only where the rows are whole.
 
     Raises:

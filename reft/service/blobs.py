@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,8 @@ class Blobs:
         except FileNotFoundError:
             return
         for path, info in found.items():
-            changed = info.get("mtime") or info.get("LastModified") or time.time()
-            seconds = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
+            changed = info.get("mtime") or info.get("LastModified")
+            seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed or time.time())
             yield posixpath.relpath(path, self.root), seconds
 
     def remove(self, key: str) -> None:

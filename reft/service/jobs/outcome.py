@@ -13,8 +13,8 @@ from reft.service.blobs import PIECE, Blobs
 from reft.service.clock import now
 from reft.service.jobs import states
 from reft.service.jobs.events import say
-from reft.service.jobs.following import say_steps
 from reft.service.jobs.folders import JobFolder
+from reft.service.jobs.following import say_steps
 from reft.service.jobs.held import HeldJob
 from reft.service.jobs.lifecycle import error_of, finish
 from reft.service.jobs.results import keep_metrics
@@ -100,17 +100,21 @@ def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], l
         for kind, called in (("finetuned", name), ("checkpoint", checkpoint_name(name, step))):
             session.add(
                 ServedModel(
-                    id=called, base=job.model, job_id=job.id, kind=kind, folder=place, passed=gate["passed"],
-                    gate=gate, **common,
+                    id=called,
+                    base=job.model,
+                    job_id=job.id,
+                    kind=kind,
+                    folder=place,
+                    passed=gate["passed"],
+                    gate=gate,
+                    **common,
                 )  # fmt: skip
             )
         if gate["passed"]:
             metrics = {"step": step, "train_loss": last["loss"]}
             made = checkpoint_name(name, step)
             session.add(
-                Checkpoint(
-                    id=new_id("ftckpt_"), job_id=job.id, step_number=step, model=made, metrics=metrics, **common
-                )
+                Checkpoint(id=new_id("ftckpt_"), job_id=job.id, step_number=step, model=made, metrics=metrics, **common)
             )
     return name
 
