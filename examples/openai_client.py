@@ -60,9 +60,8 @@ def fetch_results(client: openai.OpenAI, job: FineTuningJob, folder: Path) -> No
         if name.endswith("decisions.jsonl"):
             rows = [json.loads(line) for line in content.decode().splitlines()]
             for row in [row for row in rows if row["decision"] in ("drop", "quarantine")][:20]:
-                print(
-                    f"  row {row['row']:4} {row['decision']:10} {row['score']:+.2f} {row['reason']}: {row['span'][:60]!r}"
-                )
+                said = f"{row['decision']:10} {row['score']:+.2f} {row['reason']}: {row['span'][:60]!r}"
+                print(f"  row {row['row']:4} {said}")
 
 
 def compare(client: openai.OpenAI, models: list[str]) -> None:

@@ -64,8 +64,8 @@ class HeldJob:
 
     def _keep(self) -> None:
         while not self._over.wait(self.seconds / 4):
-            with suppress(OperationalError):  # a database that is away for a moment costs nothing yet
-                with self.service.database.writing() as session:
-                    if not leases.take(session, lease_of(self.id), self.holder, seconds=self.seconds):
-                        self.lost.set()
-                        return
+            # A database that is away for a moment costs nothing yet.
+            with suppress(OperationalError), self.service.database.writing() as session:
+                if not leases.take(session, lease_of(self.id), self.holder, seconds=self.seconds):
+                    self.lost.set()
+                    return

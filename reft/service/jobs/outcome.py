@@ -94,28 +94,22 @@ def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], l
     """The model and its one checkpoint: states in between were never judged, and so are never served."""
     owner = session.get_one(Organization, job.organization_id)
     name = model_name(job.model, owner.name, job.suffix, job=job.id)
-    step, common = int(last["step"]), {"organization_id": job.organization_id, "created_at": now()}
-    there = session.exec(select(ServedModel.id).where(col(ServedModel.job_id) == job.id)).first()
-    if there is None:
-        for kind, called in (("finetuned", name), ("checkpoint", checkpoint_name(name, step))):
-            session.add(
-                ServedModel(
-                    id=called,
-                    base=job.model,
-                    job_id=job.id,
-                    kind=kind,
-                    folder=place,
-                    passed=gate["passed"],
-                    gate=gate,
-                    **common,
-                )  # fmt: skip
-            )
-        if gate["passed"]:
-            metrics = {"step": step, "train_loss": last["loss"]}
-            made = checkpoint_name(name, step)
-            session.add(
-                Checkpoint(id=new_id("ftckpt_"), job_id=job.id, step_number=step, model=made, metrics=metrics, **common)
-            )
+    step, kept = int(last["step"]), checkpoint_name(name, int(last["step"]))
+    if session.exec(select(ServedModel.id).where(col(ServedModel.job_id) == job.id)).first() is not None:
+        return name
+    for kind, called in (("finetuned", name), ("checkpoint", kept)):
+        model = ServedModel(
+            id=called, organization_id=job.organization_id, created_at=now(), base=job.model, job_id=job.id, kind=kind,
+            folder=place, passed=gate["passed"], gate=gate,
+        )  # fmt: skip
+        session.add(model)
+    if gate["passed"]:
+        metrics = {"step": step, "train_loss": last["loss"]}
+        checkpoint = Checkpoint(
+            id=new_id("ftckpt_"), organization_id=job.organization_id, created_at=now(), job_id=job.id,
+            step_number=step, model=kept, metrics=metrics,
+        )  # fmt: skip
+        session.add(checkpoint)
     return name
 
 
