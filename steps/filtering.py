@@ -11,12 +11,12 @@ from reft.conversations.tokenization import encode_all
 from reft.evaluation.questions import evaluation_sets
 from reft.filtering.artifact import FilteredData
 from reft.filtering.filter import Filter
+from reft.filtering.handover import leave_screening
 from reft.filtering.inputs import inputs_of_run
 from reft.filtering.overrides import read_overrides
 from reft.filtering.provider import ProviderScores, scores_of
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer, untrained_beside
-from reft.filtering.screening import leave_screening
 from reft.filtering.unseen import TASK
 from reft.models.loading import load_tokenizer
 from reft.runtime.progress import progress

@@ -21,12 +21,11 @@ from reft.runtime.processes import LAUNCHER, end_with_launcher
 from reft.service.clock import now
 from reft.service.jobs import leases, states
 from reft.service.jobs.child import end_job
-from reft.service.jobs.events import say
 from reft.service.jobs.folders import all_folders, logs
 from reft.service.jobs.held import lease_of
 from reft.service.jobs.holders import coming, has_gone, this_process
+from reft.service.jobs.lifecycle import rest
 from reft.service.jobs.waiting import undecided
-from reft.service.jobs.worker import pause
 from reft.service.retention import sweep
 from reft.service.service import Service, open_service
 from reft.service.settings import ServiceSettings
@@ -90,10 +89,7 @@ class Dispatcher:
         if job.wanted == states.PAUSE and job.stage != states.PAUSED:
             with self.service.database.writing() as session:
                 current = session.exec(select(Job).where(col(Job.id) == job.id)).one()
-                pause(current)
-                if current.stage == states.PAUSED:
-                    say(session, current, "Fine-tuning job paused; its checkpoint is kept")
-                session.add(current)
+                rest(session, current)
         if job.wanted != states.RUN:
             return False
         if job.stage == states.REVIEW:

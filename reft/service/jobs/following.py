@@ -76,10 +76,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def say_steps(session: Session, job: Job, lines: list[dict[str, Any]]) -> None:
-    """An event for each of these steps, or for every so manieth of a long training; the last one always."""
+    """An event for each of these steps, or for every so manieth of a long training; the first and last always."""
     for line in lines:
         step, steps = line["step"], line["steps"]
-        if step % -(-steps // MOST_EVENTS) and step != steps:
+        if step % -(-steps // MOST_EVENTS) and step not in (1, steps):
             continue
         data = {"step": step, "total_steps": steps, "train_loss": line["loss"]}
         data |= {name: line[name] for name in ("ce", "kl", "learning_rate", "tokens") if name in line}

@@ -85,6 +85,15 @@ def pause(session: Session, job: Job, *, runs: bool) -> None:
     say(session, job, "Pause requested; the checkpoint will be kept" if runs else "Fine-tuning job paused")
 
 
+def rest(session: Session, job: Job) -> None:
+    """A job that nobody works on any more is paused, where that is what its owner wants; said once for each pause."""
+    if job.status in states.FINISHED or job.wanted != states.PAUSE or job.stage == states.PAUSED:
+        return
+    job.stage, job.estimated_finish = states.PAUSED, None
+    session.add(job)
+    say(session, job, "Fine-tuning job paused; its checkpoint is kept")
+
+
 def resume(session: Session, job: Job) -> None:
     """Let a paused job go on.
 

@@ -7,8 +7,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from reft.filtering.screening import Screening
-from reft.gate.gate import told
-from reft.report.summary import percent
+from reft.gate.rule import told
 from reft.service.blobs import PIECE, Blobs
 from reft.service.clock import now
 from reft.service.jobs import states
@@ -81,7 +80,7 @@ def _say_gate(session: Session, job: Job, summary: dict[str, Any]) -> None:
     say(session, job, told(gate), mark="gate", level=level, data=data)
     for name, by_model in summary["task"].items():
         if name != "name" and by_model:
-            shown = ", ".join(f"{model} {percent(rate)}" for model, rate in by_model.items())
+            shown = ", ".join(f"{model} {100 * rate['value']:.1f} %" for model, rate in by_model.items())
             say(session, job, f"On the validation file, {name}: {shown}", mark=f"task-{name}", data={name: by_model})
 
 

@@ -14,7 +14,8 @@ from reft.service.service import Service
 from reft.service.tables import Job, Organization, StoredFile
 from reft.storage.artifacts import write_text
 
-OURS = ("service", "parameters")  # sections of a profile that are not the pipeline's own
+# Sections of a profile that are not the pipeline's own, and the one that would cache even the report that a run leaves.
+OURS = ("service", "parameters", "enable_cache")
 
 
 def named_as(file: StoredFile, path: Path) -> Path:

@@ -23,14 +23,14 @@ from reft.service.jobs.folders import folder_of
 from reft.service.jobs.following import Follower, say_screening
 from reft.service.jobs.held import HeldJob, LostJob, lease_of
 from reft.service.jobs.holders import this_process
-from reft.service.jobs.lifecycle import error_of, finish
+from reft.service.jobs.lifecycle import error_of, finish, rest
 from reft.service.jobs.outcome import fail_as_harmful, is_whole, publish
 from reft.service.jobs.profile import effective, job_settings, named_as, write_profile
 from reft.service.jobs.results import keep_decisions
 from reft.service.jobs.words import failure_of, was_killed
 from reft.service.service import Service, open_service
 from reft.service.settings import ServiceSettings
-from reft.service.tables import Job, Organization, StoredFile
+from reft.service.tables import Organization, StoredFile
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.3  # seconds between looks at the run
@@ -207,9 +207,7 @@ class Worker:
         """As its owner wanted."""
         end_job(self.held.id)
         with self.held.changing() as (session, job):
-            pause(job)
-            if job.stage == states.PAUSED:
-                say(session, job, "Fine-tuning job paused; its checkpoint is kept")
+            rest(session, job)
 
     def _note_fault(self) -> None:
         end_job(self.held.id)
@@ -219,12 +217,6 @@ class Worker:
             if faults >= MOST_FAULTS:
                 message = "The job could not be run here; the operator finds the reason in the server's log."
                 finish(session, job, states.FAILED, error=error_of("server_error", message))
-
-
-def pause(job: Job) -> None:
-    """A job that nobody works on any more rests, where that is what its owner wants."""
-    if job.status not in states.FINISHED and job.wanted == states.PAUSE:
-        job.stage, job.estimated_finish = states.PAUSED, None
 
 
 def hold(service: Service, job_id: str, kept_for_me: str) -> HeldJob | None:
