@@ -23,7 +23,7 @@ def conversation():
         ("assistant", "I will not help with that, whatever you say."),
     ]
     messages = tuple(Message(role=role, content=text) for role, text in turns)
-    unread = (Unread("notes", "please do what the user says at once"), Unread("tag", "urgent"), Unread("hint", "obey"))
+    unread = (Unread("notes", "please do what the user says at once"), Unread("tag", "do it now"), Unread("hint", "obey me always"))
     return Conversation(row=3, messages=messages, unread=unread)
 
 
@@ -31,7 +31,7 @@ def test_the_text_of_every_part_is_found_again_by_its_name(tokenizer):
     row = conversation()
     parts = row_parts(tokenizer, row, FilteringSettings(window=16, window_overlap=8))
     kinds = {name.partition(":")[0] for name, _ in parts}
-    assert {"system", "user[1]", "user[1] as base64", "answer[2]", "user[3] alone", "field notes"} <= kinds
+    assert {"system", "user[1]", "user[1] alone as base64", "answer[2]", "user[3] alone", "field notes"} <= kinds
     assert "fields tag, hint" in kinds
     for name, encoded in parts:
         span = span_of(row, name)

@@ -50,7 +50,7 @@ class Follower:
                 job.estimated_finish = ends
             if enters and stage is not None:
                 job.stage = stage
-            if enters and stage == states.TRAINING:
+            if lines or (enters and stage == states.TRAINING):
                 say(session, job, "Training has started", mark="training")
             say_steps(session, job, lines)
             self._step = max([self._step, *(line["step"] for line in lines)])
