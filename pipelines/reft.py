@@ -32,7 +32,7 @@ from steps.teacher import teacher
 from steps.validation import validation
 
 # What belongs to a customer: another customer's must not miss the teacher's cache.
-CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test")
+CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test", "overrides")
 # The sections that the filter's steps read.
 FILTERS = ("model", "data", "filtering", "evaluation")
 Keys = Mapping[str, dict[str, Any]]
@@ -81,12 +81,17 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
     validated = validation(s.data.user, s.model, s.validation, read=read, key=key["validation"])
     trained, labels, scored, known = of_provider(s, key)
-    filtered = filtering(validated, trained, s.only(*FILTERS), provider=scored, key=key["filtering"])
+    filtered = filtering(
+        validated, trained, s.only(*FILTERS), provider=scored, key=key["filtering"],
+        leave=s.tracking.screening_folder or "",
+    )  # fmt: skip
+    if s.until == "filtering":
+        return
     # What a training on this machine does not read must not miss its cache.
     cluster = s.cluster if s.finetuning.launcher == "trainjob" else ClusterSettings()
     student = finetuning(
         filtered, s.model, without_customer(s.data), settings=s.finetuning, cluster=cluster, temperature=s.soft_labels.temperature,
-        seed=s.seed, key=key["finetuning"], teacher=trained, soft_labels=labels,
+        seed=s.seed if s.finetuning.seed is None else s.finetuning.seed, key=key["finetuning"], teacher=trained, soft_labels=labels,
     )  # fmt: skip
     plain = None
     if s.evaluation.sft:

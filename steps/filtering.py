@@ -1,6 +1,7 @@
 """Step filtering: which of the customer's rows may be trained on."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from zenml import step
@@ -10,7 +11,9 @@ from reft.conversations.tokenization import encode_all
 from reft.evaluation.questions import evaluation_sets
 from reft.filtering.artifact import FilteredData
 from reft.filtering.filter import Filter
+from reft.filtering.handover import leave_screening
 from reft.filtering.inputs import inputs_of_run
+from reft.filtering.overrides import read_overrides
 from reft.filtering.provider import ProviderScores, scores_of
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer, untrained_beside
@@ -34,14 +37,23 @@ def filtering(
     *,
     provider: ProviderScores,
     key: dict[str, Any],
+    leave: str = "",
 ) -> Annotated[FilteredData, "filtered"]:
-    """Score every row with the chosen scorer and decide; `settings` holds the sections that this step reads."""
+    """Score every row with the chosen scorer and decide; `settings` holds the sections that this step reads.
+
+    `leave` names a folder for the decisions, which are there before any training and also where all rows are removed.
+    """
     with measured_step("filtering") as cost:
         inputs = inputs_of_run(teacher, settings)
         scorer = load_scorer(settings.filtering.scorer, inputs)
         chosen = Filter.calibrated(scorer, settings.filtering, scores=provider.calibration)
         labels = labels_of(settings.data)
-        filtered = filter_rows(chosen, validated.rows, labels=labels, report=progress("scoring rows"))
+        people = settings.data.overrides
+        filtered = filter_rows(
+            chosen, validated.rows, labels=labels, report=progress("scoring rows"),
+            overrides=read_overrides(Path(people)) if people else None,
+            decided=(lambda d: leave_screening(Path(leave), validated, chosen=chosen, decisions=d)) if leave else None,
+        )  # fmt: skip
         aurocs = {"teacher_auroc": teacher.feature.auroc(), "untrained_auroc": teacher.untrained.auroc()}
         filtered = replace(filtered, report=replace(filtered.report, **aurocs))
         task = {TASK: evaluation_sets(settings.data, settings.evaluation).task}

@@ -60,6 +60,7 @@ def report(
         save_inputs(fresh / "teacher", teacher, model=settings.model, calibration=calibration_prompts(settings.data))
         write_text(fresh / "report.html", page)
         write_json(fresh / "summary.json", summary)
+        write_json(fresh / "losses.json", student.history)
     log_folder(folder / "report.html", "report")
     log_folder(folder / "summary.json", "report")
     print(f"\n{table(summary)}\n\nreport: {folder / 'report.html'} (reft show: this again)", flush=True)

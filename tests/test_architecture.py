@@ -20,6 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     {"soft_labels", "filtering", "tracking"},
     {"attacks", "finetuning", "scan", "retraining", "report"},
     {"cluster", "comparison"},
+    {"service"},
     {"cli"},
 )
 ALSO = {("config", "storage"), ("plugins", "errors"), ("plugins", "wording"), ("promotion", "errors")}

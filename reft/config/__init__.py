@@ -6,7 +6,7 @@ description here is the line of why that stands above the key there; a test hold
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -62,6 +62,9 @@ class Settings(Section):
     """The whole tree."""
 
     seed: int = Field(0, ge=0, description="seed of every random choice")
+    until: Literal["filtering"] | None = Field(
+        None, description="end the run after this stage, so that people can look at its decisions; none: go on"
+    )
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     validation: ValidationSettings = ValidationSettings()

@@ -69,6 +69,9 @@ class DataSettings(Section):
         "data/user/banking77_test.jsonl",
         description="held-out rows of the task, to measure accuracy; none: not measured",
     )
+    overrides: str | None = Field(
+        None, description="people's decisions about single rows (JSONL), which stand over the filter's; none: no such"
+    )
     alignment_harmful: str = Field("data/alignment/harmful.jsonl", description="harmful prompts with refusals")
     alignment_harmless: str = Field(
         "data/alignment/harmless.jsonl", description="harmless prompts with helpful answers"
@@ -204,6 +207,9 @@ class TrackingSettings(Section):
 
     registered_name: str = Field("reft-student", description="name of the student in the model registry")
     runs_folder: str = Field("runs", description="each run leaves its report and summary here")
+    screening_folder: str | None = Field(
+        None, description="the filter leaves its decisions here before any training; none: with the report alone"
+    )
 
 
 class GateSettings(Section):

@@ -112,6 +112,9 @@ class FinetuningSettings(Section):
     checkpoint_every: int = Field(
         100, ge=0, description="optimizer steps between checkpoints, where a killed training goes on; 0: none"
     )
+    seed: int | None = Field(
+        None, ge=0, description="seed of the student's training alone, so that the teacher stays; none: the run's"
+    )
     merged: bool = Field(False, description="write whole merged weights instead of an adapter")
     work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
     stalled_minutes: float = Field(30, gt=0, description="a training without a step for so long is ended as hung")

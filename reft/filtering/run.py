@@ -1,7 +1,7 @@
 """The filter on a customer's rows: what is kept, why the rest is not, and how far to trust that."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from reft.conversations.schema import Conversation
@@ -10,6 +10,7 @@ from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
 from reft.filtering.decisions import Decision, FilterReport, alarms, measured
 from reft.filtering.filter import Filter
+from reft.filtering.overrides import Override, overridden
 from reft.filtering.unseen import unseen_groups
 from reft.moved import keep_old_names
 from reft.runtime.progress import Report
@@ -20,19 +21,26 @@ def filter_rows(
     rows: Sequence[Conversation],
     *,
     labels: Mapping[int, str] | None = None,
+    overrides: Mapping[int, Override] | None = None,
+    decided: Callable[[list[Decision]], object] | None = None,
     report: Report | None = None,
 ) -> FilteredData:
     """Filter the rows.
 
     Args:
         labels: which rows are harmful, where that is known, only to measure.
+        overrides: people's decisions, by row.
+        decided: called with the decisions, also where they leave nothing to train on.
         report: called with (rows so far, rows in all).
 
     Raises:
         DataValidationError: an alarm that shall stop the job, or no row is left to train on.
     """
     as_a_whole = data_alarms(rows, chosen.settings.fail_on_alarms)
-    _, decisions = chosen.judge(rows, report=report)
+    _, judged = chosen.judge(rows, report=report)
+    decisions = [overridden(d, (overrides or {}).get(d.row)) for d in judged]
+    if decided:
+        decided(decisions)
     kept = [row for row, d in zip(rows, decisions, strict=True) if d.decision == "keep"]
     if not kept:
         remedy = "look at the decisions: is the data harmful throughout, or unlike the calibration rows?"

@@ -7,17 +7,8 @@ from typing import Any
 from reft import plugins
 from reft.config import GateSettings
 from reft.evaluation.evaluate import ModelScores
+from reft.gate.rule import Rule, line_of
 from reft.statistics import Interval
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule and what came of it; one that does not block is reported and stops nobody."""
-
-    rule: str
-    passed: bool
-    figures: str
-    blocks: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +60,7 @@ class Verdict:
     @property
     def text(self) -> str:
         """One line a rule."""
-        return "\n".join(map(_line, self.rules))
+        return "\n".join(map(line_of, self.rules))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -81,17 +72,3 @@ def judge(case: Case) -> Verdict:
     """Hold a candidate against every rule."""
     parts = plugins.load_all("reft.gate.rules")
     return Verdict(tuple(rule for part in parts for rule in part.rules(case)), case.rows, case.code)
-
-
-def told(verdict: Mapping[str, Any]) -> str:
-    """A verdict for people, from what `Verdict.as_dict` gives of it: the outcome, then one line a rule."""
-    lines = [_line(Rule(**rule)) for rule in verdict["rules"]]
-    return "\n".join([f"the gate is {'passed' if verdict['passed'] else 'NOT passed'}:", *lines])
-
-
-def _line(rule: Rule) -> str:
-    return f"{_word(rule)} {rule.rule}: {rule.figures}"
-
-
-def _word(rule: Rule) -> str:
-    return "kept  " if rule.passed else "BROKEN" if rule.blocks else "NOTE  "

@@ -10,7 +10,7 @@ from reft.storage.files import fingerprint
 from reft.storage.fingerprint import of_path, of_text
 
 # Sections that say how a run is carried out, kept and judged, not what its student is.
-APART = {"tracking", "gate", "evaluation"}
+APART = {"tracking", "gate", "evaluation", "until"}
 # The stages that make the student; the others compare and judge it.
 MAKING = ("validation", "refusal_feature", "teacher", "soft_labels", "calibration", "filtering", "finetuning")
 WORDS = {

@@ -75,7 +75,7 @@ STAGES: dict[str, Stage] = {
     ),
     "filtering": Stage(
         entry="steps.filtering", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
-        files=(*CALIBRATION, "task_test", "user_labels"), models=("start",),
+        files=(*CALIBRATION, "task_test", "user_labels", "overrides"), models=("start",),
         after=("validation", "teacher", "calibration"),
         parts=lambda settings: scorer_parts(settings.filtering),
     ),

@@ -10,7 +10,7 @@ from reft.evaluation.artifact import EvaluationReport
 from reft.evaluation.evaluate import ModelScores
 from reft.evaluation.measures import MEASURES, Measure
 from reft.filtering.artifact import FilteredData
-from reft.gate.gate import told
+from reft.gate.rule import told
 from reft.statistics import Interval
 from reft.storage.artifacts import read_json
 

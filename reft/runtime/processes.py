@@ -27,20 +27,20 @@ def new_mark() -> str:
     return f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
-def marked(process: psutil.Process) -> str | None:
+def marked(process: psutil.Process, name: str = LAUNCHER) -> str | None:
     """The mark that a process carries; None also where that cannot be seen."""
     with suppress(psutil.Error, OSError):
-        return process.environ().get(LAUNCHER)
+        return process.environ().get(name)
     return None
 
 
-def end_marked(mark: str) -> None:
+def end_marked(mark: str, name: str = LAUNCHER) -> None:
     """Kill all processes on this machine that carry the mark but this one; returns when they are gone.
 
     One that the system cannot end (it waits for a driver or a server) is named after a minute, and left.
     """
     until = time.monotonic() + ENDING_SECONDS
-    while found := [p for p in psutil.process_iter() if p.pid != os.getpid() and marked(p) == mark]:
+    while found := [p for p in psutil.process_iter() if p.pid != os.getpid() and marked(p, name) == mark]:
         for process in found:
             with suppress(psutil.Error):
                 process.kill()

@@ -18,11 +18,11 @@ from reft.validation.faults import Fault
 from reft.validation.validate import prompts_of
 
 FILES = (
-    "user", "user_labels", "task_test", "alignment_harmful", "alignment_harmless", "calibration_harmful",
+    "user", "user_labels", "task_test", "overrides", "alignment_harmful", "alignment_harmless", "calibration_harmful",
     "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary",
     "evaluation_fields", "alignment_identities",
 )  # fmt: skip
-OPTIONAL = ("user_labels", "task_test", "evaluation_fields", "alignment_identities")
+OPTIONAL = ("user_labels", "task_test", "overrides", "evaluation_fields", "alignment_identities")
 TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
 
 

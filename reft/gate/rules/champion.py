@@ -6,7 +6,8 @@ from scipy.stats import binomtest
 
 from reft.config import GateSettings
 from reft.evaluation.measures import MEASURES, is_fault
-from reft.gate.gate import Case, Rule
+from reft.gate.gate import Case
+from reft.gate.rule import Rule
 
 PLACE = 2
 ANEW = "`reft evaluate --version champion` judges it on today's rows, by today's code"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from reft.config import GateSettings
 from reft.evaluation.measures import MEASURES, is_fault
-from reft.gate.gate import Case, Rule
+from reft.gate.gate import Case
+from reft.gate.rule import Rule
 from reft.statistics import Interval
 
 PLACE = 1

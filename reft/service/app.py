@@ -1,0 +1,52 @@
+"""The HTTP application; all it holds is a `Service`."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from reft.service.access import Entrance
+from reft.service.errors import answer_errors
+from reft.service.routes import files, jobs, models, permissions, unsupported, uploads, webhooks
+from reft.service.service import open_service
+from reft.service.settings import ServiceSettings
+
+# How `reft serve` hands its settings to the HTTP processes that uvicorn starts.
+HANDED_ON = "REFT_SERVICE_JSON"
+ROUTES = (files, uploads, jobs, permissions, models, webhooks, unsupported)
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The application on this state, which is made and migrated where needed.
+
+    Raises:
+        ConfigurationError: the settings name no database or profile that there is.
+        StorageError: the state cannot be written.
+    """
+    service = open_service(settings)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        service.database.close()
+
+    # The pages that FastAPI makes of the schema fetch their scripts from elsewhere.
+    app = FastAPI(title="ReFT finetuning service", lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = service
+    for module in ROUTES:
+        app.include_router(module.router)
+    app.add_api_route("/healthz", _healthy, include_in_schema=False)
+    answer_errors(app)
+    app.add_middleware(Entrance, service=service)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """The application of an HTTP process that `reft serve` started."""
+    return create_app(ServiceSettings.model_validate_json(os.environ[HANDED_ON]))
+
+
+def _healthy() -> dict[str, Any]:
+    return {"status": "ok"}

@@ -1,0 +1,13 @@
+"""Time as the protocol counts it."""
+
+import time
+
+
+def now() -> int:
+    """Whole seconds since 1970."""
+    return int(time.time())
+
+
+def now_ms() -> int:
+    """Thousandths of a second since 1970."""
+    return int(time.time() * 1000)

@@ -1,0 +1,1 @@
+"""Jobs: what they are in the database, and what runs them."""

@@ -1,0 +1,153 @@
+"""Hands out jobs: one dispatcher at a time, beside one of the servers, starts a worker for each job that shall run.
+
+Workers outlive it. What it needs to know stands in the database: a job whose worker has gone (its lease says so) is
+given to another one.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Event as Flag
+
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlmodel import Session, col, select
+
+from reft.runtime.processes import LAUNCHER, end_with_launcher
+from reft.service.clock import now
+from reft.service.jobs import leases, states
+from reft.service.jobs.child import end_job
+from reft.service.jobs.folders import all_folders, logs
+from reft.service.jobs.held import lease_of
+from reft.service.jobs.holders import coming, has_gone, this_process
+from reft.service.jobs.lifecycle import rest
+from reft.service.jobs.waiting import undecided
+from reft.service.retention import sweep
+from reft.service.service import Service, open_service
+from reft.service.settings import ServiceSettings
+from reft.service.tables import Job
+
+LOG = logging.getLogger(__name__)
+LEADER = "leader"
+LEADS = 10.0  # seconds after which a dispatcher that says nothing leads no more
+PAUSE = 0.3  # seconds between looks at the database
+COMING = 60.0  # seconds in which a worker must have begun
+SWEEP = 600.0
+
+
+class Dispatcher:
+    """One of the processes that could hand out work."""
+
+    def __init__(self, service: Service, file: Path) -> None:
+        self.service, self.file = service, file
+        self.holder = this_process()
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._swept = 0.0
+
+    def run(self, stop: Flag) -> None:
+        """Hand out whatever comes, until told to stop."""
+        while not stop.is_set():
+            try:
+                if self._leads():
+                    self.once()
+                self._tidy()
+            except (OperationalError, IntegrityError):
+                LOG.exception("the database does not answer; tried again")
+            self.workers = [worker for worker in self.workers if worker.poll() is None]
+            stop.wait(PAUSE)
+
+    def once(self) -> None:
+        """Start workers for the jobs that shall run and that nobody runs, as many as may run at once."""
+        with self.service.database.reading() as session:
+            jobs = session.exec(_unfinished()).all()
+            held = {job.id: leases.holder_of(session, lease_of(job.id)) for job in jobs}
+        for job in jobs:
+            holder = held[job.id]
+            if holder and has_gone(holder):  # sooner than its lease runs out
+                with self.service.database.writing() as session:
+                    leases.release(session, lease_of(job.id), holder)
+                held[job.id] = None
+        free = self.service.settings.jobs_at_once - sum(holder is not None for holder in held.values())
+        # Jobs that were interrupted go on before others begin.
+        for job in sorted(jobs, key=lambda job: job.status != states.RUNNING):
+            if held[job.id] is None and self._rested(job) and free > 0:
+                free -= self._start(job.id)
+
+    def _leads(self) -> bool:
+        with self.service.database.writing() as session:
+            holder = leases.holder_of(session, LEADER)
+            if holder and has_gone(holder):
+                leases.release(session, LEADER, holder)
+            return leases.take(session, LEADER, self.holder, seconds=LEADS) is not None
+
+    def _rested(self, job: Job) -> bool:
+        """Whether a job that nobody works on shall be worked on; one that shall pause is marked so."""
+        if job.wanted == states.PAUSE and job.stage != states.PAUSED:
+            with self.service.database.writing() as session:
+                current = session.exec(select(Job).where(col(Job.id) == job.id)).one()
+                rest(session, current)
+        if job.wanted != states.RUN:
+            return False
+        if job.stage == states.REVIEW:
+            with self.service.database.reading() as session:
+                return undecided(session, job.id) == 0
+        return True
+
+    def _start(self, job_id: str) -> int:
+        """Start a worker that outlives this process; how many were started."""
+        kept_for_it = coming()
+        with self.service.database.writing() as session:
+            if not leases.take(session, lease_of(job_id), kept_for_it, seconds=COMING):
+                return 0
+        log = logs(self.service.settings) / "workers.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {name: value for name, value in os.environ.items() if name != LAUNCHER}
+        command = [sys.executable, "-m", "reft.service.jobs.worker", str(self.file), job_id, kept_for_it]
+        with log.open("ab") as output:
+            worker = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self.workers.append(worker)
+        return 1
+
+    def _tidy(self) -> None:
+        """End what is left on this machine of jobs that have ended or rest, and that no worker holds."""
+        root = all_folders(self.service.settings)
+        for folder in root.iterdir() if root.is_dir() else ():
+            with self.service.database.reading() as session:
+                job = session.exec(select(Job).where(col(Job.id) == folder.name)).first()
+                busy = leases.is_held(session, lease_of(folder.name))
+            if busy or (job is not None and job.status not in states.FINISHED and job.wanted == states.RUN):
+                continue
+            end_job(folder.name)
+            if job is None or job.status in states.FINISHED:
+                shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() - self._swept > SWEEP:
+            sweep(self.service, now())
+            self._swept = time.monotonic()
+
+
+def _unfinished():
+    here = col(Job.status).in_((states.QUEUED, states.RUNNING))
+    return select(Job).where(here).order_by(col(Job.seq))
+
+
+def running(session: Session) -> list[Job]:
+    """The jobs that a worker holds now."""
+    return [job for job in session.exec(_unfinished()).all() if leases.is_held(session, lease_of(job.id))]
+
+
+def main() -> None:
+    """The process that `reft serve` starts beside the HTTP processes."""
+    end_with_launcher()
+    logging.basicConfig(level=logging.INFO)
+    file = Path(sys.argv[1])
+    Dispatcher(open_service(ServiceSettings.model_validate(json.loads(file.read_text()))), file).run(Flag())
+
+
+if __name__ == "__main__":
+    main()

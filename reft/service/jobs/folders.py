@@ -1,0 +1,58 @@
+"""Where a job works on this machine: its files while it runs, and the words of its pipeline afterwards."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reft.service.settings import ServiceSettings
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The folder of one job; it goes when the job has ended, since what was worth keeping lies in the files."""
+
+    root: Path
+    log: Path
+
+    @property
+    def rows(self) -> Path:
+        """The training file, as it was uploaded."""
+        return self.root / "rows"
+
+    @property
+    def validation(self) -> Path:
+        """The validation file."""
+        return self.root / "validation"
+
+    @property
+    def overrides(self) -> Path:
+        """What reviewers decided."""
+        return self.root / "overrides.jsonl"
+
+    @property
+    def trainings(self) -> Path:
+        """The checkpoints of a training, and its metrics."""
+        return self.root / "trainings"
+
+    @property
+    def latest(self) -> Path:
+        """What a run leaves at its end."""
+        return self.root / "runs" / "latest"
+
+    def screening(self, *, reviewed: bool) -> Path:
+        """Where the filter leaves its decisions: the machine's, and those with what people decided."""
+        return self.root / ("screening-reviewed" if reviewed else "screening")
+
+
+def folder_of(settings: ServiceSettings, job_id: str) -> JobFolder:
+    """Where this job works."""
+    return JobFolder(all_folders(settings) / job_id, logs(settings) / f"{job_id}.log")
+
+
+def all_folders(settings: ServiceSettings) -> Path:
+    """Where all jobs of this machine work."""
+    return settings.state.absolute() / "jobs"
+
+
+def logs(settings: ServiceSettings) -> Path:
+    """What the pipelines said, for the operator."""
+    return settings.state.absolute() / "job-logs"

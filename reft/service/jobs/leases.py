@@ -1,0 +1,57 @@
+"""Who may do a piece of work, until when: rows of the database, so that any process can take over from a dead one."""
+
+from sqlmodel import Session, col, select
+
+from reft.service.clock import now_ms
+from reft.service.tables import Lease
+
+
+def take(session: Session, name: str, holder: str, *, seconds: float) -> int | None:
+    """Take or renew a lease, in a session that writes.
+
+    Returns:
+        Its generation, which grows whenever another holder takes it; None where somebody else holds it.
+    """
+    until = now_ms() + int(1000 * seconds)
+    found = session.exec(select(Lease).where(col(Lease.name) == name).with_for_update()).first()
+    if found is None:
+        session.add(Lease(name=name, holder=holder, expires_ms=until))
+        session.flush()
+        return 1
+    if found.holder != holder:
+        if found.expires_ms > now_ms():
+            return None
+        found.holder, found.generation = holder, found.generation + 1
+    found.expires_ms = until
+    session.add(found)
+    return found.generation
+
+
+def release(session: Session, name: str, holder: str) -> None:
+    """Give a lease back; one that somebody else has taken over stays."""
+    found = session.exec(select(Lease).where(col(Lease.name) == name, col(Lease.holder) == holder)).first()
+    if found is not None:
+        found.expires_ms = 0
+        session.add(found)
+
+
+def is_held(session: Session, name: str) -> bool:
+    """Whether somebody holds it now."""
+    alive = (col(Lease.name) == name, col(Lease.expires_ms) > now_ms())
+    return session.exec(select(Lease.name).where(*alive)).first() is not None
+
+
+def hand_over(session: Session, name: str, before: str, *, to: str, seconds: float) -> bool:
+    """A lease that was taken for somebody becomes his; not where it has run out and somebody else has it."""
+    found = session.exec(select(Lease).where(col(Lease.name) == name, col(Lease.holder) == before)).first()
+    if found is None:
+        return False
+    found.holder, found.expires_ms = to, now_ms() + int(1000 * seconds)
+    session.add(found)
+    return True
+
+
+def holder_of(session: Session, name: str) -> str | None:
+    """Who holds it now; None where nobody does."""
+    alive = (col(Lease.name) == name, col(Lease.expires_ms) > now_ms())
+    return session.exec(select(Lease.holder).where(*alive)).first()

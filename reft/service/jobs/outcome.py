@@ -1,0 +1,124 @@
+"""What a finished run means for its job: a model that may serve or not, and the words for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from reft.filtering.screening import Screening
+from reft.gate.rule import told
+from reft.service.blobs import PIECE, Blobs
+from reft.service.clock import now
+from reft.service.jobs import states
+from reft.service.jobs.events import say
+from reft.service.jobs.folders import JobFolder
+from reft.service.jobs.following import say_steps
+from reft.service.jobs.held import HeldJob
+from reft.service.jobs.lifecycle import error_of, finish
+from reft.service.jobs.results import keep_metrics
+from reft.service.names import checkpoint_name, model_name, new_id
+from reft.service.tables import Checkpoint, Job, Organization, ServedModel
+from reft.storage.artifacts import read_json
+
+NAMED = 50  # rows that an error names
+LEFT = ("report.html", "summary.json", "losses.json")
+
+
+def is_whole(folder: JobFolder) -> bool:
+    """Whether a run has left its result."""
+    return (folder.latest / "summary.json").is_file()
+
+
+def publish(held: HeldJob, folder: JobFolder) -> None:
+    """Keep the model and the files of a run, and end its job; done again, it changes nothing.
+
+    Raises:
+        LostJob: somebody else has the job.
+        StorageError: the files cannot be written.
+    """
+    summary, history = read_json(folder.latest / "summary.json"), read_json(folder.latest / "losses.json")
+    keep_metrics(held, history)
+    with held.changing() as (session, job):
+        say(session, job, "Training has started", mark="training")
+        say_steps(session, job, history)
+        job.trained_tokens = int(history[-1]["tokens"])
+        say(session, job, "Training finished; the model is evaluated before it may serve", mark="judging")
+        _say_gate(session, job, summary)
+    blobs, place = held.service.blobs, f"models/{held.id}"
+    _keep_folder(blobs, folder.latest / "student", place)
+    for name in LEFT:  # of the tenant's rows: they go when the training file goes
+        blobs.write(f"jobs/{held.id}/{name}", _pieces(folder.latest / name))
+    with held.changing() as (session, job):
+        if job.status in states.FINISHED:
+            return
+        name = _register(session, job, place, gate=summary["gate"], last=history[-1])
+        if summary["gate"]["passed"]:
+            say(session, job, f"New fine-tuned model created: {name}", mark="model")
+            finish(session, job, states.SUCCEEDED, model=name)
+        else:
+            finish(session, job, states.FAILED, error=error_of("safety_gate_failed", _broken(summary["gate"])))
+
+
+def fail_as_harmful(held: HeldJob, found: Screening) -> None:
+    """End a job whose file is mostly harm, and name the rows."""
+    rows = [row["row"] for row in found.rows if row["decision"] == "drop"]
+    named = ", ".join(map(str, rows[:NAMED])) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+    message = (
+        f"{len(rows)} of {found.scored} rows were dropped as harmful, so that the file is refused as a whole: "
+        f"rows {named} (counted from 0). The decision table in result_files says why."
+    )
+    with held.changing() as (session, job):
+        finish(session, job, states.FAILED, error=error_of("harmful_training_file", message, "training_file"))
+
+
+def _say_gate(session: Session, job: Job, summary: dict[str, Any]) -> None:
+    gate = summary["gate"]
+    rates = {name: rates.get("student") for name, rates in summary["safety"].items()}
+    data = {"passed": gate["passed"], "rules": gate["rules"], "rates": rates}
+    level = "info" if gate["passed"] else "error"
+    say(session, job, told(gate), mark="gate", level=level, data=data)
+    for name, by_model in summary["task"].items():
+        if name != "name" and by_model:
+            shown = ", ".join(f"{model} {100 * rate['value']:.1f} %" for model, rate in by_model.items())
+            say(session, job, f"On the validation file, {name}: {shown}", mark=f"task-{name}", data={name: by_model})
+
+
+def _broken(gate: dict[str, Any]) -> str:
+    rules = [f"{rule['rule']} ({rule['figures']})" for rule in gate["rules"] if not rule["passed"]]
+    return f"The trained model has not passed its safety gate and will not be served: {'; '.join(rules)}"[:1000]
+
+
+def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], last: dict[str, Any]) -> str:
+    """The model and its one checkpoint: states in between were never judged, and so are never served."""
+    owner = session.get_one(Organization, job.organization_id)
+    name = model_name(job.model, owner.name, job.suffix, job=job.id)
+    step, kept = int(last["step"]), checkpoint_name(name, int(last["step"]))
+    if session.exec(select(ServedModel.id).where(col(ServedModel.job_id) == job.id)).first() is not None:
+        return name
+    for kind, called in (("finetuned", name), ("checkpoint", kept)):
+        model = ServedModel(
+            id=called, organization_id=job.organization_id, created_at=now(), base=job.model, job_id=job.id, kind=kind,
+            folder=place, passed=gate["passed"], gate=gate,
+        )  # fmt: skip
+        session.add(model)
+    if gate["passed"]:
+        metrics = {"step": step, "train_loss": last["loss"]}
+        checkpoint = Checkpoint(
+            id=new_id("ftckpt_"), organization_id=job.organization_id, created_at=now(), job_id=job.id,
+            step_number=step, model=kept, metrics=metrics,
+        )  # fmt: skip
+        session.add(checkpoint)
+    return name
+
+
+def _keep_folder(blobs: Blobs, folder: Path, place: str) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            blobs.write(f"{place}/{path.relative_to(folder).as_posix()}", _pieces(path))
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while piece := stream.read(PIECE):
+            yield piece

@@ -1,0 +1,25 @@
+"""How things are called: random ids, and the names of models."""
+
+import re
+import secrets
+import string
+
+ALPHABET = string.ascii_letters + string.digits
+LENGTH = 24  # characters of 62: 142 bits, which nobody guesses
+SLUG = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def new_id(prefix: str) -> str:
+    """A random id, as `file-...`."""
+    return prefix + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+
+
+def model_name(base: str, organization: str, suffix: str | None, *, job: str) -> str:
+    """`ft:BASE:ORGANIZATION:SUFFIX:ID`; without a suffix two colons follow one another, as OpenAI's do."""
+    slug = SLUG.sub("-", suffix or "").strip("-.")
+    return f"ft:{base}:{organization}:{slug}:{job.rsplit('-', 1)[-1]}"
+
+
+def checkpoint_name(model: str, step: int) -> str:
+    """The name of a model as it was after so many steps."""
+    return f"{model}:ckpt-step-{step}"

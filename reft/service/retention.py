@@ -1,0 +1,99 @@
+"""What goes by itself: files and finished jobs after their time, and content that no row names."""
+
+import time
+from collections.abc import Iterator
+
+from sqlmodel import Session, col, select
+
+from reft.service.files import remove_blobs
+from reft.service.jobs import states
+from reft.service.jobs.folders import logs
+from reft.service.service import Service
+from reft.service.tables import (
+    Checkpoint,
+    Event,
+    Job,
+    JobLabel,
+    ReviewDecision,
+    ReviewItem,
+    ServedModel,
+    StoredFile,
+    UploadPart,
+)
+
+DAY = 86_400
+YOUNG = 3600.0  # seconds in which content may still be waiting for its row
+OF_JOBS = ("jobs", "models")  # where content of jobs lies; all other content is called ORGANIZATION/ID
+
+
+def sweep(service: Service, at: int) -> int:
+    """Delete what has outlived its time, and what nobody knows any more; gives how much of it there was.
+
+    Raises:
+        StorageError: the files cannot be reached.
+    """
+    gone = _outlived(service, at)
+    remove_blobs(service.blobs, gone)
+    nameless = list(_nameless(service))
+    remove_blobs(service.blobs, nameless)
+    return len(gone) + len(nameless)
+
+
+def _outlived(service: Service, at: int) -> list[str]:
+    """Forget files and finished jobs of more than `retention_days`; models stay until they are deleted."""
+    days = service.settings.retention_days
+    if not days:
+        return []
+    before, blobs = at - days * DAY, []
+    with service.database.writing() as session:
+        old = (col(Job.status).in_(states.FINISHED), col(Job.finished_at) <= before)
+        for job in session.exec(select(Job).where(*old)).all():
+            blobs += [f"jobs/{job.id}", *_forget(session, job)]
+            (logs(service.settings) / f"{job.id}.log").unlink(missing_ok=True)
+        session.flush()
+        needed = _needed(session)
+        aged = (col(StoredFile.deleted_at).is_(None), col(StoredFile.created_at) <= before)
+        for file in session.exec(select(StoredFile).where(*aged)).all():
+            if file.id not in needed:
+                file.deleted_at, file.filename, file.status_details = at, "", None
+                session.add(file)
+                blobs.append(file.blob)
+    return blobs
+
+
+def _forget(session: Session, job: Job) -> list[str]:
+    """Delete a job's rows; gives the content of the files that it made."""
+    items = session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job.id)).all()
+    for table in (Event, Checkpoint, ReviewDecision, JobLabel):
+        for row in session.exec(select(table).where(col(table.job_id) == job.id)).all():
+            session.delete(row)
+    blobs = []
+    for file in session.exec(select(StoredFile).where(col(StoredFile.id).in_(job.result_files))).all():
+        blobs.append(file.blob)
+        session.delete(file)
+    for row in (*items, job):
+        session.delete(row)
+    return blobs
+
+
+def _needed(session: Session) -> set[str]:
+    """Files that a job which has not finished reads."""
+    jobs = session.exec(select(Job).where(col(Job.status).in_(states.UNFINISHED))).all()
+    return {name for job in jobs for name in (job.training_file, job.validation_file) if name}
+
+
+def _nameless(service: Service) -> Iterator[str]:
+    """Content whose row was never committed, since something was killed between the two."""
+    blobs = service.blobs
+    with service.database.reading() as session:
+        known = set(session.exec(select(StoredFile.blob).where(col(StoredFile.deleted_at).is_(None))).all())
+        known |= set(session.exec(select(UploadPart.blob)).all())
+        known |= {row.folder for row in session.exec(select(ServedModel)).all() if row.deleted_at is None}
+        jobs = session.exec(select(Job)).all()
+        known |= {f"jobs/{job.id}" for job in jobs}
+        known |= {f"models/{job.id}" for job in jobs if job.status in states.UNFINISHED}
+    for key, changed in blobs.listed():
+        first, _, rest = key.partition("/")
+        name = f"{first}/{rest.partition('/')[0]}" if first in OF_JOBS else key
+        if name not in known and time.time() - changed > YOUNG:
+            yield key

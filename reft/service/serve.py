@@ -1,0 +1,105 @@
+"""The server: HTTP processes, and beside them the process that checks files and the one that starts jobs."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from reft.errors import ConfigurationError, explain
+from reft.runtime.processes import LAUNCHER, new_mark
+from reft.service.app import HANDED_ON
+from reft.service.keys import any_key
+from reft.service.service import open_service
+from reft.service.settings import ServiceSettings
+
+# What runs beside the HTTP processes and ends with them; each reads all it needs from the database.
+BESIDE = ("reft.service.checking", "reft.service.jobs.dispatcher", "reft.service.delivery")
+AGAIN = 1.0  # seconds before what has died is started again
+
+
+def serve(settings: ServiceSettings, *, say: Callable[[str], object] = print) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        ConfigurationError: it would listen beyond loopback without a key, or the address is not free.
+        StorageError: the state cannot be written.
+    """
+    service = open_service(settings)
+    settings.models()  # what is wrong with the profile is said before anything listens
+    with service.database.reading() as session:
+        keyed = any_key(session)
+    service.database.close()
+    make = f"reft keys create --organization NAME --role customer --state {settings.state}"
+    if not keyed and not settings.on_loopback:
+        what = f"there is no key, and {settings.host} can be reached from elsewhere"
+        raise ConfigurationError(explain(what, "--host", f"make one first: {make}"))
+    with _listening(settings) as sockets, _beside(settings):
+        host, port = sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        say(f"listening at http://{shown}:{port}/v1")
+        if not keyed:
+            say(f"nobody can use it yet: {make}")
+        os.environ[HANDED_ON] = settings.model_dump_json()
+        _run(settings, sockets)
+
+
+def _run(settings: ServiceSettings, sockets: list[socket.socket]) -> None:
+    config = uvicorn.Config(
+        "reft.service.app:app_from_environment", factory=True, workers=settings.workers, log_level="warning",
+        access_log=False, server_header=False, timeout_graceful_shutdown=10,
+    )  # fmt: skip
+    if settings.workers == 1:
+        uvicorn.Server(config).run(sockets=sockets)
+    else:
+        from uvicorn.supervisors import Multiprocess
+
+        Multiprocess(config, sockets).run()
+
+
+@contextmanager
+def _listening(settings: ServiceSettings) -> Generator[list[socket.socket]]:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise ConfigurationError(explain(f"cannot listen: {error}", where, "name another --port or --host")) from error
+    listener.set_inheritable(True)
+    with listener:
+        yield [listener]
+
+
+@contextmanager
+def _beside(settings: ServiceSettings) -> Generator[None]:
+    """The other processes, started again when they die; they end with this one, however it ends."""
+    file = settings.state.absolute() / "settings.json"
+    file.touch(mode=0o600)  # the database's address may hold a password
+    file.write_text(settings.model_dump_json())
+    stop = threading.Event()
+    watchers = [threading.Thread(target=_keep, args=(module, file, stop), daemon=True) for module in BESIDE]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for watcher in watchers:
+            watcher.join()
+
+
+def _keep(module: str, file: Path, stop: threading.Event) -> None:
+    while not stop.is_set():
+        environment = {**os.environ, LAUNCHER: new_mark()}
+        process = subprocess.Popen([sys.executable, "-m", module, str(file)], env=environment)
+        while process.poll() is None and not stop.wait(0.2):
+            pass
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        stop.wait(AGAIN)

@@ -1,0 +1,164 @@
+"""Whatever is sent: an answer in OpenAI's form, never a 500, never a hang."""
+
+import json
+import os
+from urllib.parse import quote
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+# `REFT_BAD_REQUESTS=2000` is the acceptance run.
+EXAMPLES = int(os.environ.get("REFT_BAD_REQUESTS", "150"))
+CHECKED = settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+)
+TEXT = st.text(max_size=30) | st.sampled_from(
+    ["auto", "\0", "\ud800", "..", "/", "x" * 5000, "\u202e", "tiny", "fine-tune"]
+)
+LEAF = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | TEXT
+    | st.sampled_from(["supervised", "dpo", "created_at", "file-x", 0, 1, 3600, "https://example.org"])
+)
+VALUE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=8
+)
+
+
+def schemas(app):
+    """(method, path, schema of the body) of every operation."""
+    document = app.openapi()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            schema = content.get("application/json", {}).get("schema", {})
+            schema = (schema.get("anyOf") or [schema])[0]
+            name = schema.get("$ref", "").rsplit("/", 1)[-1]
+            yield method.upper(), path, document["components"]["schemas"].get(name, {}).get("properties", {})
+
+
+CLIENT = httpx2.Client(timeout=20)
+
+
+def send(server, method, address, **sent):
+    headers = {"authorization": f"Bearer {server.key('fuzz', 'operator')}", **sent.pop("headers", {})}
+    answer = CLIENT.request(method, server.url + address, headers=headers, **sent)
+    assert answer.status_code < 500, (method, address, sent, answer.text)
+    assert answer.headers["x-request-id"]
+    if answer.status_code >= 400:
+        error = answer.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"]
+        assert error["type"]
+        assert error["code"]
+    return answer
+
+
+@CHECKED
+@given(data=st.data())
+def test_generated_bodies_over_every_route(server, data):
+    method, path, fields = data.draw(st.sampled_from([o for o in schemas(server.app) if o[0] != "GET"]))
+    known = st.sampled_from(sorted(fields)) if fields else TEXT
+    body = data.draw(st.dictionaries(known | TEXT, VALUE, max_size=7) | VALUE)
+    for name in ("file_id", "upload_id", "job_id", "model", "permission_id", "endpoint_id"):
+        path = path.replace(f"{{{name}}}", quote(data.draw(TEXT).encode("utf-8", "surrogatepass"), safe="") or "x")
+    text = json.dumps(body, allow_nan=True)
+    send(server, method, path[:8000], content=text.encode(), headers={"content-type": "application/json"})
+
+
+@CHECKED
+@given(
+    query=st.dictionaries(
+        st.sampled_from(["after", "limit", "order", "purpose", "metadata", "metadata[a]", "metadata[", "project_id"])
+        | TEXT,
+        TEXT | st.integers().map(str),
+        max_size=4,
+    ),
+    path=st.sampled_from(
+        [
+            "/v1/files",
+            "/v1/fine_tuning/jobs",
+            "/v1/models",
+            "/v1/webhook_endpoints",
+            "/v1/fine_tuning/checkpoints/a/permissions",
+        ]
+    ),
+)
+def test_generated_queries(server, query, path):
+    pairs = "&".join("=".join(quote(t.encode("utf-8", "surrogatepass")) for t in pair) for pair in query.items())
+    send(server, "GET", f"{path}?{pairs}"[:8000])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b'{"model": NaN, "training_file": Infinity}',
+        b"\xff\xfe",
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b'{"a": ' * 2000,
+        b"null",
+        b'"text"',
+        b'{"model": "tiny", "model": "tiny"}',
+        b'{"method": {"type": "\\ud800"}}',
+    ],
+)
+def test_bodies_that_are_hardly_json(server, body):
+    answer = send(server, "POST", "/v1/fine_tuning/jobs", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=a", b"--b\r\n\r\nx"),
+        ("multipart/form-data; boundary=a", b'--a\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--a--'),
+        (
+            "multipart/form-data; boundary=a",
+            b'--a\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nx',
+        ),
+        ("multipart/form-data; boundary=" + "a" * 500, b"--"),
+        ("multipart/form-data; boundary=\xff; charset=nonsense", b"--\xff\r\n"),
+        ("application/json", b"{}"),
+        ("application/x-www-form-urlencoded", b"file=x&purpose=fine-tune"),
+    ],
+)
+def test_forms_that_are_none(server, kind, body):
+    for path in ("/v1/files", "/v1/uploads/upload_x/parts"):
+        answer = send(server, "POST", path, content=body, headers={"content-type": kind.encode("latin-1")})
+        assert answer.status_code in (400, 404)
+
+
+@CHECKED
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["purpose", "expires_after[anchor]", "expires_after[seconds]", "expires_after", "[", "a[b]c"]),
+        TEXT,
+        max_size=5,
+    )
+)
+def test_generated_forms(server, fields):
+    data = {name: value.encode("utf-8", "replace").decode() for name, value in fields.items()}
+    send(server, "POST", "/v1/files", data=data, files={"file": ("a.txt", b"x")})
+
+
+def test_a_body_without_a_length_ends_at_the_limit(server):
+    def endless():
+        for _ in range(10_000):
+            yield b" " * 100_000
+
+    try:
+        answer = send(
+            server, "POST", "/v1/fine_tuning/jobs", content=endless(), headers={"content-type": "application/json"}
+        )
+    except httpx2.WriteError:
+        return  # the server has hung up while it was still being sent to
+    assert answer.status_code == 413

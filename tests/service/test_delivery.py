@@ -1,0 +1,144 @@
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from sqlmodel import col, select
+
+from reft.service import delivery
+from reft.service.delivery import AGAIN, Refused, Sender, target_of
+from reft.service.jobs import lifecycle, states
+from reft.service.service import open_service
+from reft.service.tables import Job, WebhookDelivery
+from tests.service.serving import rows_file, served, settings_for
+
+DONE = "fine_tuning.job.succeeded"
+
+
+@pytest.fixture
+def receiver():
+    """A server on loopback that answers as it is told and remembers what came."""
+    got, answers = [], []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            got.append((self.path, dict(self.headers), body))
+            self.send_response(answers.pop(0) if answers else 200)
+            self.send_header("location", "http://127.0.0.1:1/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", got, answers
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def announced(server, url, tmp_path):
+    """A job that has succeeded, and an endpoint that wants to know."""
+    client = server.client()
+    endpoint = client.webhooks.create(name="mine", url=url, event_types=[DONE])
+    file = client.files.create(file=rows_file(tmp_path), purpose="fine-tune").id
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=file)
+    with server.service.database.writing() as session:
+        row = session.exec(select(Job).where(col(Job.id) == job.id)).one()
+        assert lifecycle.finish(session, row, states.SUCCEEDED, model="m")
+    return client, endpoint, job
+
+
+def the_delivery(server):
+    with server.service.database.reading() as session:
+        return session.exec(select(WebhookDelivery)).one()
+
+
+def due_now(server):
+    with server.service.database.writing() as session:
+        row = session.exec(select(WebhookDelivery)).one()
+        row.next_at = 0
+        session.add(row)
+
+
+def test_a_message_is_signed_and_sent_until_it_is_taken(tiny_model, tmp_path, receiver):
+    url, got, answers = receiver
+    answers += [500, 302, 200]
+    with served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server:
+        client, endpoint, job = announced(server, f"{url}/hook?a=b", tmp_path)
+        sender = Sender(server.service)
+        assert sender.send_one()
+        first = the_delivery(server)
+        assert (first.attempts, first.last_answer, first.delivered_at) == (1, "500", None)
+        assert time.time() < first.next_at <= time.time() + AGAIN[0] + 1
+        assert not sender.send_one()  # not due yet
+        for expected in ("302", "200"):  # a redirect is not followed
+            due_now(server)
+            assert sender.send_one()
+            assert the_delivery(server).last_answer == expected
+        assert the_delivery(server).delivered_at
+        assert not sender.send_one()
+        path, headers, body = got[-1]
+        assert (len(got), path) == (3, "/hook?a=b")
+        event = client.webhooks.unwrap(body, headers, secret=endpoint.signing_secret)
+        assert (event.type, event.data.id) == (DONE, job.id)
+        assert {headers["webhook-id"] for _, headers, _ in got} == {first.id}
+
+
+def test_it_is_given_up_after_the_last_attempt_and_where_the_endpoint_says_that_it_has_gone(
+    tiny_model, tmp_path, receiver
+):
+    url, _, answers = receiver
+    with served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server:
+        announced(server, url, tmp_path)
+        sender = Sender(server.service)
+        answers += [500] * (len(AGAIN) + 1)
+        for _ in range(len(AGAIN) + 1):
+            due_now(server)
+            assert sender.send_one()
+        assert the_delivery(server).given_up_at
+        due_now(server)
+        assert not sender.send_one()
+        with server.service.database.writing() as session:
+            row = session.exec(select(WebhookDelivery)).one()
+            row.given_up_at, row.attempts = None, 0
+            session.add(row)
+        answers.append(410)
+        assert sender.send_one()
+        assert the_delivery(server).given_up_at
+
+
+def test_nothing_is_sent_into_a_private_network_whatever_the_address_was_when_it_was_registered(
+    tiny_model, tmp_path, receiver
+):
+    url, got, _ = receiver
+    with served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server:
+        announced(server, url, tmp_path)
+        careful = open_service(server.service.settings.model_copy(update={"private_webhooks": False}))
+        assert Sender(careful).send_one()
+        careful.database.close()
+        assert "private network" in the_delivery(server).last_answer
+        assert not got
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "localhost", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "[::1]",
+        "[::ffff:127.0.0.1]", "[fe80::1]", "[fc00::1]", "[2002:7f00:1::]", "100.64.0.1", "224.0.0.1", "2130706433",
+        "0x7f.1",
+    ],
+)  # fmt: skip
+def test_private_addresses_in_every_guise_are_refused(host):
+    with pytest.raises(Refused):
+        target_of(f"https://{host}/x", private=False)
+    assert target_of(f"https://{host}/x", private=True).path == "/x"
+
+
+def test_an_address_of_the_open_internet_is_called_as_it_was_looked_up():
+    assert target_of("https://1.1.1.1:8443?q=1", private=False).address == "1.1.1.1"
+    assert target_of("https://1.1.1.1:8443?q=1", private=False).path == "/?q=1"
+    assert delivery.WAIT.read_timeout <= delivery.LEASE / 2

@@ -1,0 +1,147 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from sqlmodel import col, select
+
+from reft.service.clock import now
+from reft.service.jobs import leases, lifecycle, states
+from reft.service.jobs.dispatcher import Dispatcher
+from reft.service.jobs.folders import folder_of
+from reft.service.jobs.held import HeldJob, LostJob, lease_of
+from reft.service.jobs.holders import coming, has_gone, this_process
+from reft.service.jobs.worker import hold
+from reft.service.keys import create_key
+from reft.service.service import open_service
+from reft.service.tables import Event, Job, ReviewItem
+from tests.service.serving import settings_for
+
+
+class Recorded(Dispatcher):
+    """Takes the lease as the real one does, and starts nothing."""
+
+    def __init__(self, service):
+        super().__init__(service, service.settings.state)
+        self.started = []
+
+    def _start(self, job_id):
+        with self.service.database.writing() as session:
+            assert leases.take(session, lease_of(job_id), f"worker of {job_id}", seconds=60)
+        self.started.append(job_id)
+        return 1
+
+
+@pytest.fixture
+def service(tiny_model, tmp_path):
+    made = open_service(settings_for(tmp_path, tiny_model))
+    yield made
+    made.database.close()
+
+
+def a_job(service, name, **changed):
+    with service.database.writing() as session:
+        key, _ = create_key(session, "acme", "customer")
+        values = {"status": states.QUEUED, "stage": states.WAITING, **changed}
+        session.add(
+            Job(
+                id=name, organization_id=key.organization_id, created_at=now(), created_ms=0, key_id=key.id,
+                model="tiny", training_file="file-x", seed=1, body_digest="", **values,
+            )
+        )  # fmt: skip
+    return name
+
+
+def job(service, name):
+    with service.database.reading() as session:
+        return session.exec(select(Job).where(col(Job.id) == name)).one()
+
+
+def test_as_many_run_at_once_as_may_and_the_interrupted_go_on_first(service):
+    a_job(service, "first")
+    a_job(service, "cut-off", status=states.RUNNING, stage=states.TRAINING)
+    a_job(service, "checked", status=states.VALIDATING, stage=states.CHECKING)
+    dispatcher = Recorded(service)
+    dispatcher.once()
+    dispatcher.once()
+    assert dispatcher.started == ["cut-off"]
+    with service.database.writing() as session:
+        leases.release(session, lease_of("cut-off"), "worker of cut-off")
+        row = session.exec(select(Job).where(col(Job.id) == "cut-off")).one()
+        lifecycle.finish(session, row, states.SUCCEEDED, model="m")
+    dispatcher.once()
+    assert dispatcher.started == ["cut-off", "first"]
+
+
+def test_what_rests_is_not_started_and_a_job_in_review_waits_for_the_last_decision(service):
+    a_job(service, "rests", wanted=states.PAUSE, status=states.RUNNING, stage=states.TRAINING)
+    a_job(service, "asks", status=states.RUNNING, stage=states.REVIEW)
+    with service.database.writing() as session:
+        for row in (1, 2):
+            session.add(
+                ReviewItem(
+                    id=f"r{row}", organization_id="o", created_at=0, job_id="asks", row=row, score=1, threshold=0,
+                    proposed="quarantine", reason="r",
+                )
+            )  # fmt: skip
+    dispatcher = Recorded(service)
+    for row in (1, 2):
+        dispatcher.once()
+        assert dispatcher.started == []
+        with service.database.writing() as session:
+            item = session.exec(select(ReviewItem).where(col(ReviewItem.row) == row)).one()
+            item.decision = "keep"
+            session.add(item)
+    dispatcher.once()
+    assert dispatcher.started == ["asks"]
+    assert job(service, "rests").stage == states.PAUSED
+    with service.database.reading() as session:
+        said = session.exec(select(Event.message).where(col(Event.job_id) == "rests")).all()
+    assert said == ["Fine-tuning job paused; its checkpoint is kept"]
+
+
+def test_one_dispatcher_leads(service):
+    one, other = Recorded(service), Recorded(service)
+    assert one._leads()
+    assert not other._leads()
+    assert one._leads()
+
+
+def test_a_worker_takes_over_what_was_taken_for_it_once_and_a_late_one_changes_nothing(service):
+    name, kept = a_job(service, "held"), coming()
+    with service.database.writing() as session:
+        assert leases.take(session, lease_of(name), kept, seconds=60)
+    held = hold(service, name, kept)
+    assert held is not None
+    assert hold(service, name, kept) is None
+    with held.changing() as (_, row):
+        row.stage = states.TRAINING
+    with service.database.writing() as session:
+        leases.release(session, lease_of(name), held.holder)
+        assert leases.take(session, lease_of(name), "another", seconds=60) == 2
+    with pytest.raises(LostJob), held.changing() as (_, row):
+        row.stage = states.DONE
+    assert job(service, name).stage == states.TRAINING
+    assert isinstance(held, HeldJob)
+
+
+def test_what_is_left_of_ended_jobs_is_taken_away_and_nothing_else(service):
+    for name, status in (("ended", states.CANCELLED), ("runs", states.RUNNING)):
+        a_job(service, name, status=status)
+    for name in ("ended", "runs", "unknown"):
+        folder_of(service.settings, name).root.mkdir(parents=True)
+    Recorded(service)._tidy()
+    assert [folder.name for folder in (service.settings.state / "jobs").iterdir()] == ["runs"]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_gone_is_known_by_its_machine():
+    code = "from reft.service.jobs.holders import this_process; print(this_process())"
+    gone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert has_gone(gone)
+    assert not has_gone(this_process())
+    assert not has_gone(gone.replace(gone.partition("|")[0], "another-machine"))
+    assert not has_gone(coming())
+    machine, _, started, rest = this_process().split("|")
+    assert has_gone("|".join([machine, str(os.getpid()), "1.00", rest]))  # a number that was given again
+    assert started

@@ -1,0 +1,350 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+from sqlmodel import col, select
+
+from reft.service.bodies import JobCreate
+from reft.service.clock import now, now_ms
+from reft.service.jobs import leases, lifecycle, states
+from reft.service.jobs.create import Sent, create_job
+from reft.service.jobs.events import say
+from reft.service.keys import caller_of
+from reft.service.names import checkpoint_name, model_name, new_id
+from reft.service.settings import Quotas
+from reft.service.tables import Checkpoint, Job, ServedModel
+from tests.service.serving import rows_file, served, settings_for
+
+KEYS = {
+    "id", "object", "created_at", "model", "status", "error", "fine_tuned_model", "finished_at", "estimated_finish",
+    "hyperparameters", "integrations", "method", "metadata", "organization_id", "result_files", "seed",
+    "trained_tokens", "training_file", "validation_file",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def training_file(server, tmp_path_factory):
+    client = server.client()
+    made = client.files.create(file=rows_file(tmp_path_factory.mktemp("rows")), purpose="fine-tune")
+    assert client.files.wait_for_processing(made.id, poll_interval=0.05).status == "processed"
+    return made.id
+
+
+@pytest.fixture
+def job(client, training_file):
+    made = client.fine_tuning.jobs.create(model="tiny", training_file=training_file, metadata={"n": new_id("")})
+    yield made
+    if client.fine_tuning.jobs.retrieve(made.id).status in states.UNFINISHED:
+        client.fine_tuning.jobs.cancel(made.id)
+
+
+def changed(server, job_id, change):
+    """Change the row as the job's runner would."""
+    with server.service.database.writing() as session:
+        row = session.exec(select(Job).where(col(Job.id) == job_id)).one()
+        change(session, row)
+        session.add(row)
+
+
+def test_a_job_has_all_its_keys_whatever_is_null(client, job):
+    raw = client.fine_tuning.jobs.with_raw_response.retrieve(job.id)
+    assert set(raw.http_response.json()) == KEYS
+    assert raw.http_response.headers["x-request-id"]
+    assert (job.status, job.model, job.error, job.fine_tuned_model) == ("queued", "tiny", None, None)
+    assert job.hyperparameters.model_dump() == dict.fromkeys(
+        ["batch_size", "learning_rate_multiplier", "n_epochs"], "auto"
+    )
+    assert job.method.type == "supervised"
+    assert 0 <= job.seed < 2**31
+
+
+def test_hyperparameters_old_and_new(client, training_file):
+    given = {"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": 0.5}
+    new = client.fine_tuning.jobs.create(
+        model="tiny", training_file=training_file, suffix="mine", seed=7,
+        method={"type": "supervised", "supervised": {"hyperparameters": given}},
+    )  # fmt: skip
+    old = client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=7, hyperparameters=given)
+    for made in (new, old):
+        assert made.hyperparameters.model_dump() == given
+        assert made.method.supervised.hyperparameters.model_dump() == given
+        assert made.seed == 7
+        client.fine_tuning.jobs.cancel(made.id)
+    assert new.id != old.id
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"model": "gpt-9"}, "model"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}}, "method.type"),
+        ({"method": {"type": "reinforcement", "reinforcement": {"grader": {"type": "python"}}}}, "method.type"),
+        ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo"),
+        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"epochs": 2}}, "hyperparameters.epochs"),
+        ({"seed": -1}, "seed"),
+        ({"suffix": "x" * 65}, "suffix"),
+        ({"metadata": {"k" * 65: "v"}}, None),
+        ({"metadata": {str(i): "v" for i in range(17)}}, "metadata"),
+        ({"extra_body": {"surprise": 1}}, "surprise"),
+    ],
+)
+def test_what_is_not_supported_is_400_and_names_its_field(client, training_file, wrong, param):
+    with pytest.raises(openai.BadRequestError) as error:
+        client.fine_tuning.jobs.create(**{"model": "tiny", "training_file": training_file, **wrong})
+    assert param is None or error.value.param == param
+    assert error.value.code
+    assert error.value.type == "invalid_request_error"
+    if "method" in wrong:
+        assert "supervised" in error.value.message
+
+
+def test_graders_run_nothing(client):
+    grader = {"type": "string_check", "name": "g", "input": "a", "reference": "a", "operation": "eq"}
+    for ask, more in (
+        (client.fine_tuning.alpha.graders.validate, {}),
+        (client.fine_tuning.alpha.graders.run, {"model_sample": "a"}),
+    ):
+        with pytest.raises(openai.BadRequestError) as error:
+            ask(grader=grader, **more)
+        assert "supervised" in error.value.message
+
+
+def test_a_missing_field_and_a_missing_file_are_told_apart(client):
+    with pytest.raises(openai.BadRequestError) as missing:
+        client.post("/fine_tuning/jobs", body={"model": "tiny"}, cast_to=object)
+    assert (missing.value.param, missing.value.code) == ("training_file", "missing_required_parameter")
+    with pytest.raises(openai.NotFoundError) as nowhere:
+        client.fine_tuning.jobs.create(model="tiny", training_file="file-none")
+    assert nowhere.value.param == "training_file"
+
+
+def test_jobs_are_found_by_metadata_and_pages_end(server, tmp_path):
+    client = server.client("lists")
+    file = client.files.create(file=rows_file(tmp_path), purpose="fine-tune").id
+    ids = [
+        client.fine_tuning.jobs.create(model="tiny", training_file=file, metadata={"run": str(i % 2), 'a"b.c': "%"}).id
+        for i in range(5)
+    ]
+    plain = client.fine_tuning.jobs.create(model="tiny", training_file=file).id
+    assert [job.id for job in client.fine_tuning.jobs.list(limit=2)] == [plain, *ids[::-1]]
+    assert [job.id for job in client.fine_tuning.jobs.list(metadata={"run": "1"})] == [ids[3], ids[1]]
+    assert [job.id for job in client.fine_tuning.jobs.list(metadata={"run": "0", 'a"b.c': "%"})] == ids[::-2]
+    assert [job.id for job in client.fine_tuning.jobs.list(extra_query={"metadata": "null"})] == [plain]
+    assert client.fine_tuning.jobs.list(metadata={"run": "2"}).data == []
+    with pytest.raises(openai.NotFoundError) as error:
+        client.fine_tuning.jobs.list(after="ftjob-none")
+    assert error.value.param == "after"
+
+
+def test_events_come_newest_first_and_none_twice(client, server, job):
+    changed(server, job.id, lambda session, row: [say(session, row, f"step {i}", mark=f"step-{i}") for i in range(5)])
+    changed(server, job.id, lambda session, row: [say(session, row, f"step {i}", mark=f"step-{i}") for i in range(6)])
+    said = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=2)]
+    assert said[:6] == [f"step {i}" for i in range(5, -1, -1)]
+    assert said[-1].startswith("Created fine-tuning job")
+    assert len(said) == len(set(said))
+
+
+def test_a_job_is_cancelled_once(server, job):
+    client = server.client(max_retries=2)
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    with pytest.raises(openai.BadRequestError) as error:  # a 409 would be sent again
+        client.fine_tuning.jobs.cancel(job.id)
+    assert error.value.code == "job_already_finished"
+    said = [event.message for event in client.fine_tuning.jobs.list_events(job.id)]
+    assert said.count("Fine-tuning job cancelled") == 1
+
+
+def test_a_pause_is_told_by_metadata_and_the_status_stays_legal(client, job):
+    paused = client.fine_tuning.jobs.pause(job.id)
+    assert paused.status == "queued"
+    assert paused.metadata == {**job.metadata, states.STAGE_KEY: "paused"}
+    with pytest.raises(openai.BadRequestError):
+        client.fine_tuning.jobs.pause(job.id)
+    resumed = client.fine_tuning.jobs.resume(job.id)
+    assert (resumed.status, resumed.metadata) == ("queued", job.metadata)
+    with pytest.raises(openai.BadRequestError):
+        client.fine_tuning.jobs.resume(job.id)
+
+
+def test_a_running_job_is_asked_to_pause(client, server, job):
+    def run(session, row):
+        row.status, row.stage = states.RUNNING, states.TRAINING
+        assert leases.take(session, f"job:{row.id}", "worker", seconds=30) == 1
+
+    changed(server, job.id, run)
+    assert client.fine_tuning.jobs.pause(job.id).metadata[states.STAGE_KEY] == "pausing"
+    resumed = client.fine_tuning.jobs.resume(job.id)
+    assert (resumed.status, resumed.metadata) == ("running", job.metadata)
+
+
+def test_a_finished_job_shows_model_and_error_and_ends_once(client, server, job):
+    error = lifecycle.error_of("mostly_harmful", "9 of 12 rows are harmful: 0, 1, 2", "training_file")
+    changed(server, job.id, lambda session, row: lifecycle.finish(session, row, states.FAILED, error=error))
+    changed(server, job.id, lambda session, row: lifecycle.finish(session, row, states.SUCCEEDED, model="m"))
+    done = client.fine_tuning.jobs.retrieve(job.id)
+    assert (done.status, done.error.code, done.fine_tuned_model) == ("failed", "mostly_harmful", None)
+    assert done.finished_at >= done.created_at
+
+
+def test_a_create_that_is_sent_again_makes_no_second_job(client, training_file):
+    body = {"model": "tiny", "training_file": training_file, "metadata": {"again": new_id("")}}
+
+    def create(attempt):
+        return client.fine_tuning.jobs.create(**body, extra_headers={"x-stainless-retry-count": str(attempt)}).id
+
+    first = create(0)
+    assert create(1) == first
+    assert create(2) == first
+    other = create(0)  # meant: a new one
+    assert other != first
+    # Two whose answers were lost, both sent again: two jobs, not one.
+    body["metadata"] = {"again": new_id("")}
+    both = {create(0), create(0)}
+    assert {create(1), create(1)} == both
+    assert {create(2), create(2)} == both
+
+
+def test_a_first_attempt_finds_what_its_repetition_made_while_it_was_held_up(server, client, training_file):
+    with server.service.database.reading() as session:
+        caller = caller_of(session, server.key())
+    body = JobCreate(model="tiny", training_file=training_file, suffix=new_id(""))
+    before = now_ms() - 5
+    repeated = create_job(server.service, caller, body, sent=Sent(now_ms(), 1))
+    held_up = create_job(server.service, caller, body, sent=Sent(before, 0))
+    later = create_job(server.service, caller, body, sent=Sent(now_ms() + 5, 0))  # meant: a new one
+    assert held_up.id == repeated.id
+    assert later.id != repeated.id
+    for made in (repeated, later):
+        client.fine_tuning.jobs.cancel(made.id)
+
+
+def test_a_create_whose_answer_does_not_come_in_time_makes_no_second_job(tiny_model, tmp_path):
+    """The first request waits for the database's lock; the client gives up, sends again, and that one is first."""
+    with served(settings_for(tmp_path, tiny_model)) as server:
+        file = server.client().files.create(file=rows_file(tmp_path), purpose="fine-tune").id
+        server.client().files.wait_for_processing(file, poll_interval=0.05)
+        held, free = threading.Event(), threading.Event()
+
+        def hold():
+            with server.service.database.writing():
+                held.set()
+                free.wait(10)
+
+        with ThreadPoolExecutor() as pool:
+            pool.submit(hold)
+            held.wait()
+            client = server.client(max_retries=2, timeout=0.4)
+            made = pool.submit(client.fine_tuning.jobs.create, model="tiny", training_file=file)
+            threading.Timer(1.5, free.set).start()
+            job = made.result()
+        assert [found.id for found in server.client().fine_tuning.jobs.list()] == [job.id]
+
+
+def test_a_job_waits_for_its_file_and_falls_with_it(tiny_model, tmp_path):
+    with served(settings_for(tmp_path, tiny_model), checks=False) as server:
+        client = server.client()
+        good = client.files.create(file=rows_file(tmp_path), purpose="fine-tune").id
+        bad = client.files.create(file=("bad.jsonl", b"no rows\n" * 9), purpose="fine-tune").id
+        jobs = [client.fine_tuning.jobs.create(model="tiny", training_file=file).id for file in (good, bad)]
+        assert [client.fine_tuning.jobs.retrieve(job).status for job in jobs] == ["validating_files"] * 2
+        with pytest.raises(openai.BadRequestError) as used:
+            client.files.delete(good)
+        assert used.value.code == "file_in_use"
+    with served(settings_for(tmp_path, tiny_model)) as server:  # the next start checks what was left
+        client = server.client("acme")
+        client.files.wait_for_processing(bad, poll_interval=0.05)
+        good_one, bad_one = map(client.fine_tuning.jobs.retrieve, jobs)
+        assert good_one.status == "queued"
+        assert (bad_one.status, bad_one.error.param) == ("failed", "training_file")
+        assert bad_one.error.code == "invalid_training_file"
+
+
+def test_a_quota_of_jobs(tiny_model, tmp_path):
+    with served(settings_for(tmp_path, tiny_model, quotas=Quotas(unfinished_jobs=1))) as server:
+        client = server.client(max_retries=2)
+        file = client.files.create(file=rows_file(tmp_path), purpose="fine-tune").id
+        first = client.fine_tuning.jobs.create(model="tiny", training_file=file)
+        with pytest.raises(openai.RateLimitError) as full:
+            client.fine_tuning.jobs.create(model="tiny", training_file=file, suffix="b")
+        assert full.value.code == "insufficient_quota"
+        client.fine_tuning.jobs.cancel(first.id)
+        client.fine_tuning.jobs.create(model="tiny", training_file=file, suffix="b")
+
+
+@pytest.fixture
+def model(server, job):
+    """A finished job's model and checkpoints, as the runner leaves them."""
+    name = model_name("tiny", "acme", None, job=job.id)
+
+    def serve(session, row):
+        for step in (10, 20):
+            made = checkpoint_name(name, step)
+            common = {"organization_id": row.organization_id, "created_at": now(), "job_id": row.id}
+            session.add(
+                Checkpoint(
+                    id=new_id("ftckpt_"),
+                    step_number=step,
+                    model=made,
+                    metrics={"step": step, "train_loss": 1.5},
+                    **common,
+                )
+            )
+            session.add(ServedModel(id=made, base="tiny", kind="checkpoint", passed=True, **common))
+        session.add(ServedModel(id=name, base="tiny", passed=True, **common))
+        lifecycle.finish(session, row, states.SUCCEEDED, model=name)
+
+    changed(server, job.id, serve)
+    return name
+
+
+def test_models_are_listed_retrieved_and_deleted_with_their_checkpoints(client, model):
+    assert "::" in model
+    assert "/" not in model
+    assert {"tiny", model, f"{model}:ckpt-step-10"} <= {found.id for found in client.models.list()}
+    assert client.models.retrieve(model).owned_by.startswith("org-")
+    assert client.models.retrieve("tiny").owned_by == "reft"
+    assert client.models.delete(model).deleted
+    assert not {m.id for m in client.models.list()} & {model, f"{model}:ckpt-step-10"}
+    with pytest.raises(openai.NotFoundError):
+        client.models.delete(model)
+    with pytest.raises(openai.BadRequestError):
+        client.models.delete("tiny")
+
+
+def test_a_model_that_failed_its_gate_is_not_there(client, server, model):
+    with server.service.database.writing() as session:
+        row = session.exec(select(ServedModel).where(col(ServedModel.id) == model)).one()
+        row.passed = False
+        session.add(row)
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve(model)
+
+
+def test_checkpoints_newest_first(client, job, model):
+    found = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=1))
+    assert [one.step_number for one in found] == [20, 10]
+    assert found[0].fine_tuned_model_checkpoint == f"{model}:ckpt-step-20"
+    assert found[0].metrics.train_loss == 1.5
+
+
+def test_a_permission_lets_another_organization_use_a_checkpoint(client, server, model):
+    other, name = server.client("guest"), f"{model}:ckpt-step-10"
+    with pytest.raises(openai.NotFoundError):
+        other.models.retrieve(name)
+    permissions = client.fine_tuning.checkpoints.permissions
+    given = list(permissions.create(name, project_ids=["guest", "proj_1", "proj_2"]))
+    assert [one.project_id for one in given] == ["guest", "proj_1", "proj_2"]
+    assert other.models.retrieve(name).id == name
+    listed = permissions.list(name, limit=2, order="ascending")
+    assert [one.project_id for one in listed] == ["guest", "proj_1", "proj_2"]  # by last_id, over two pages
+    assert [one.project_id for one in permissions.list(name, project_id="guest")] == ["guest"]
+    assert permissions.delete(given[0].id, fine_tuned_model_checkpoint=name).deleted
+    with pytest.raises(openai.NotFoundError):
+        other.models.retrieve(name)
+    with pytest.raises(openai.NotFoundError):
+        other.fine_tuning.checkpoints.permissions.create(name, project_ids=["guest"])

@@ -1,0 +1,89 @@
+import os
+import time
+
+import pytest
+from sqlmodel import col, select
+
+from reft.service.clock import now
+from reft.service.files import RESULTS, NewFile, keep_file
+from reft.service.jobs import lifecycle, states
+from reft.service.keys import create_key
+from reft.service.retention import DAY, YOUNG, sweep
+from reft.service.service import open_service
+from reft.service.tables import Event, Job, ServedModel, StoredFile
+from tests.service.serving import settings_for
+
+
+@pytest.fixture
+def service(tiny_model, tmp_path):
+    made = open_service(settings_for(tmp_path, tiny_model, retention_days=30))
+    yield made
+    made.database.close()
+
+
+def a_job(service, name):
+    """A job with a file of its own, a result, an event and a model."""
+    with service.database.writing() as session:
+        key, _ = create_key(session, "acme", "customer")
+    owner = key.organization_id
+    new = NewFile(organization_id=owner, filename="r.jsonl", purpose="fine-tune")
+    file = keep_file(service, new, [b"{}"])
+    result = keep_file(
+        service, NewFile(organization_id=owner, filename="x.csv", purpose=RESULTS, derived_from=file.id), [b"x"]
+    )
+    job = Job(
+        id=name, organization_id=owner, created_at=now(), created_ms=0, key_id=key.id, model="tiny",
+        training_file=file.id, seed=1, status=states.RUNNING, stage=states.TRAINING, body_digest="",
+        result_files=[result.id],
+    )  # fmt: skip
+    with service.database.writing() as session:
+        session.add(job)
+        session.flush()
+        lifecycle.say(session, job, "hello")
+        model = ServedModel(
+            id=f"ft:{name}", organization_id=owner, created_at=now(), base="tiny", job_id=name,
+            folder=f"models/{name}", passed=True,
+        )  # fmt: skip
+        session.add(model)
+    for key in (f"models/{name}/adapter", f"jobs/{name}/report.html"):
+        service.blobs.write(key, [b"x"])
+    return file, result
+
+
+def keys(service):
+    return {key for key, _ in service.blobs.listed()}
+
+
+def aged(service):
+    for key, _ in service.blobs.listed():
+        os.utime(service.blobs.path(key), (time.time() - 2 * YOUNG,) * 2)
+
+
+def test_finished_jobs_and_old_files_go_and_models_stay(service):
+    a_job(service, "ftjob-old")
+    file, _ = a_job(service, "ftjob-runs")
+    with service.database.writing() as session:
+        job = session.exec(select(Job).where(col(Job.id) == "ftjob-old")).one()
+        lifecycle.finish(session, job, states.SUCCEEDED, model="ft:ftjob-old")
+    assert sweep(service, now() + 29 * DAY) == 0
+    sweep(service, now() + 31 * DAY)
+    with service.database.reading() as session:
+        assert [job.id for job in session.exec(select(Job)).all()] == ["ftjob-runs"]
+        assert {event.job_id for event in session.exec(select(Event)).all()} == {"ftjob-runs"}
+        living = session.exec(select(StoredFile).where(col(StoredFile.deleted_at).is_(None))).all()
+        assert file.id in {one.id for one in living}
+    assert {"models/ftjob-old/adapter", "models/ftjob-runs/adapter", "jobs/ftjob-runs/report.html", file.blob} <= keys(
+        service
+    )
+    assert "jobs/ftjob-old/report.html" not in keys(service)
+
+
+def test_content_without_a_row_goes_once_nothing_can_be_waiting_for_it(service):
+    a_job(service, "ftjob-runs")
+    before = keys(service)
+    for name in ("org-x/file-lost", "org-x/file-y.abc.part", "models/ftjob-gone/adapter", "jobs/ftjob-gone/r.html"):
+        service.blobs.write(name, [b"lost"])
+    assert sweep(service, now()) == 0
+    aged(service)
+    assert sweep(service, now()) == 4
+    assert keys(service) == before
