@@ -173,6 +173,17 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[C
     return [encode(tokenizer, replace(c, messages=c.prompt)) for c in conversations]
 
 
+def longest_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many characters one token can stand for at most."""
+    return max(map(len, tokenizer.get_vocab()))
+
+
+def fewest_tokens(conversation: Conversation, longest: int) -> int:
+    """A number of tokens that the conversation has at least, told without making them (`longest_token`)."""
+    letters = sum(len(text) for message in conversation.messages for text in message.texts)
+    return max(len(conversation.messages), letters // longest)
+
+
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Tokens of untrusted text: the names of special tokens in it stay ordinary text."""
     return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

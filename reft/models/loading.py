@@ -160,26 +160,62 @@ def _no_word_of_missing_layers(wanted: bool) -> Generator[None]:
         logging.set_verbosity(before)
 
 
+def add_adapter(model: Any, adapter: Path, name: str) -> Any:
+    """PEFT's wrapper around a model, or the one that it has already, with one more adapter under this name.
+
+    Nothing is merged: adapters of one base stay side by side, and which of them speaks is PEFT's `set_adapter`.
+
+    Raises:
+        ModelError: the adapter is not there, is damaged, does not fit, or holds NaN or an infinity.
+    """
+    from peft import PeftModel
+
+    _require_adapter(adapter)
+    with _explained_adapter(adapter):
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(adapter), adapter_name=name)
+        else:
+            model = PeftModel.from_pretrained(model, str(adapter), adapter_name=name)
+    if found := not_finite((key, value) for key, value in model.named_parameters() if f".{name}." in key):
+        model.delete_adapter(name)
+        raise ModelError(explain(f"weight {found} holds NaN or infinity", str(adapter), AGAIN))
+    return model.eval()
+
+
 def _with_adapter(model: PreTrainedModel, adapter: Path, cut: bool) -> Any:
     from peft import PeftModel  # slow to import, and most callers need no adapter
     from peft.utils.error import NoMatchingPeftModuleError
 
+    _require_adapter(adapter)
+    with _explained_adapter(adapter):
+        try:
+            adapted = PeftModel.from_pretrained(model, str(adapter))
+        except NoMatchingPeftModuleError:
+            if cut:
+                return model  # all that the adapter changes is in the layers above
+            raise
+    _require_finite(adapted, str(adapter))
+    # Added to weights that are stored in half precision, most of the small update would be rounded away.
+    return adapted.merge_and_unload() if model.dtype == torch.float32 else adapted
+
+
+def _require_adapter(adapter: Path) -> None:
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         if not (adapter / file).is_file():
             raise ModelError(explain(f"no {file}", str(adapter), "name a folder written by save_pretrained"))
+
+
+@contextmanager
+def _explained_adapter(adapter: Path) -> Generator[None]:
+    """What goes wrong with an adapter, as an error of ours."""
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter))
+        yield
     except torch.OutOfMemoryError:
         raise
     except (SafetensorError, OSError) as error:
         what = f"adapter_model.safetensors is cut off or damaged ({first_line(error)})"
         raise ModelError(explain(what, str(adapter), AGAIN)) from error
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        if cut and isinstance(error, NoMatchingPeftModuleError):
-            return model  # all that the adapter changes is in the layers above
         base = base_of(adapter / "adapter_config.json")
         remedy = f"load it on the base model that it was trained on ({base})" if base else AGAIN
         raise ModelError(explain("the adapter does not fit this model", str(adapter), remedy)) from error
-    _require_finite(adapted, str(adapter))
-    # Added to weights that are stored in half precision, most of the small update would be rounded away.
-    return adapted.merge_and_unload() if model.dtype == torch.float32 else adapted

@@ -88,6 +88,8 @@ class Entrance:
             return limits.file_bytes + MULTIPART_SLACK
         if path.startswith(f"{API}/uploads/") and path.endswith("/parts"):
             return limits.part_bytes + MULTIPART_SLACK
+        if path in (f"{API}/chat/completions", f"{API}/moderations"):
+            return min(self.service.chat_limits.bytes, limits.body_bytes)
         return limits.body_bytes
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:

@@ -9,32 +9,35 @@ from fastapi import FastAPI
 
 from reft.service.access import Entrance
 from reft.service.errors import answer_errors
-from reft.service.routes import files, jobs, models, permissions, unsupported, uploads, webhooks
+from reft.service.routes import chat, files, jobs, models, moderations, permissions, unsupported, uploads, webhooks
 from reft.service.service import open_service
+from reft.service.serving.engine import Engine
 from reft.service.settings import ServiceSettings
 
 # How `reft serve` hands its settings to the HTTP processes that uvicorn starts.
 HANDED_ON = "REFT_SERVICE_JSON"
-ROUTES = (files, uploads, jobs, permissions, models, webhooks, unsupported)
+ROUTES = (files, uploads, jobs, permissions, models, webhooks, chat, moderations, unsupported)
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
     """The application on this state, which is made and migrated where needed.
 
     Raises:
-        ConfigurationError: the settings name no database or profile that there is.
+        ConfigurationError: the settings name no database or profile that there is, or a limit is none.
         StorageError: the state cannot be written.
     """
     service = open_service(settings)
+    engine = Engine(service)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
         yield
+        engine.close()
         service.database.close()
 
     # The pages that FastAPI makes of the schema fetch their scripts from elsewhere.
     app = FastAPI(title="ReFT finetuning service", lifespan=life, docs_url=None, redoc_url=None)
-    app.state.service = service
+    app.state.service, app.state.engine = service, engine
     for module in ROUTES:
         app.include_router(module.router)
     app.add_api_route("/healthz", _healthy, include_in_schema=False)

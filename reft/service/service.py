@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from reft.config import Settings
+from reft.config.serving import Limits
 from reft.service.blobs import Blobs
 from reft.service.database import Database
 from reft.service.settings import ServiceSettings
@@ -26,6 +27,15 @@ class Service:
     def models(self) -> dict[str, str]:
         """The served base models: public name, and where each lies."""
         return self.settings.models()
+
+    @cached_property
+    def chat_limits(self) -> Limits:
+        """What a request for an answer may ask for: the limits of all our servers, `REFT_SERVE_*`.
+
+        Raises:
+            ConfigurationError: the environment sets a limit that is none.
+        """
+        return Limits.from_environment()
 
     def base_model(self, name: str) -> str | None:
         """The public name of the base model that is called so; None where none is."""

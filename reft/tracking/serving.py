@@ -19,15 +19,15 @@ from mlflow.pyfunc import add_to_model
 from mlflow.types import ParamSchema, ParamSpec
 
 from reft.config import DEFAULT_MODEL
+from reft.config.serving import NEW_TOKENS, Limits, variable
 from reft.conversations.formats import RowError, messages_of
 from reft.conversations.schema import Conversation
 from reft.errors import ModelError, ReftError, explain
 from reft.storage.fingerprint import of_path
 from reft.tracking.guard import current, stand_before_mlflows_server
-from reft.tracking.limits import Limits, over, refused, variable
+from reft.tracking.limits import over, refused
 
 BASE = "REFT_BASE_MODEL"
-MAX_NEW_TOKENS = 256
 # What a request may hold besides its messages or prompt: the rest would be ignored, and who sent it not know.
 _LENGTHS = ("max_tokens", "max_completion_tokens")
 _KNOWN = {"messages", "prompt", "tools", "functions", "model", *_LENGTHS}
@@ -42,7 +42,7 @@ def make_servable(folder: Path, max_length: int | None = None) -> None:
     """
     adapter = folder / "adapter_config.json"
     base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapter.is_file() else None
-    lengths = ParamSchema([ParamSpec("max_new_tokens", "long", MAX_NEW_TOKENS)])
+    lengths = ParamSchema([ParamSpec("max_new_tokens", "long", NEW_TOKENS)])
     metadata = {"base": base, "base_fingerprint": of_path(base)} if base else {}
     if max_length:
         metadata["max_length"] = max_length
@@ -71,6 +71,7 @@ class ChatModel:
             ConfigurationError: the environment sets a limit that is none.
             ModelError: its base is not there, or is not the one that it was finetuned on.
         """
+        from reft.conversations.tokenization import longest_token
         from reft.models.hardware import choose_hardware
         from reft.models.loading import load_tokenizer, load_trained
 
@@ -81,7 +82,7 @@ class ChatModel:
         self._limits, self._turn = limits or Limits.from_environment(), threading.Lock()
         self._positions = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         self._longest = self._limits.prompt_tokens or metadata.get("max_length") or self._positions
-        self._token = max(map(len, self._tokenizer.get_vocab()))  # characters that one token can stand for
+        self._token = longest_token(self._tokenizer)
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Answer.
@@ -95,7 +96,7 @@ class ChatModel:
             MlflowException: a wrong request, or one that asks for more than the limits (status 400); one that is
                 wanted no more, or out of time, stops where it is (503, 504).
         """
-        limit = (params or {}).get("max_new_tokens", MAX_NEW_TOKENS)
+        limit = (params or {}).get("max_new_tokens", NEW_TOKENS)
         if not isinstance(data, Mapping):
             return self._answers(_rows(data), limit)
         if unknown := sorted(set(data) - _KNOWN):
@@ -153,8 +154,9 @@ class ChatModel:
 
     def _check_size(self, conversation: Conversation) -> None:
         """Refuse what cannot but be too long before it is made tokens: that takes seconds for a megabyte."""
-        letters = sum(len(text) for message in conversation.messages for text in message.texts)
-        least = max(len(conversation.messages), letters // self._token)
+        from reft.conversations.tokenization import fewest_tokens
+
+        least = fewest_tokens(conversation, self._token)
         if self._longest and least > self._longest:
             raise self._too_long(f"at least {least} tokens", conversation.row)
 
