@@ -9,13 +9,13 @@ from fastapi import FastAPI
 
 from reft.service.access import Entrance
 from reft.service.errors import answer_errors
-from reft.service.routes import files, jobs, models, permissions, unsupported, uploads, webhooks
+from reft.service.routes import files, jobs, models, operator, permissions, review, signing, unsupported, uploads, webhooks
 from reft.service.service import open_service
 from reft.service.settings import ServiceSettings
 
 # How `reft serve` hands its settings to the HTTP processes that uvicorn starts.
 HANDED_ON = "REFT_SERVICE_JSON"
-ROUTES = (files, uploads, jobs, permissions, models, webhooks, unsupported)
+ROUTES = (files, uploads, jobs, permissions, models, webhooks, unsupported, signing, review, operator)
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
