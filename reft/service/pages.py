@@ -52,10 +52,10 @@ class PageRoute(APIRoute):
                 back = request.url.path if request.method == "GET" else "/review"
                 answer = RedirectResponse(f"{SIGN_IN}?back={quote(back, safe='')}", 303)
             except HTTPException as error:
-                answer = page("error.html.j2", status=error.status_code, message=str(error.detail))
+                answer = page("error.html.j2", code=error.status_code, message=str(error.detail))
             except RequestValidationError as error:
                 field = ".".join(str(step) for step in error.errors()[0]["loc"][1:])
-                answer = page("error.html.j2", status=400, message=f"{field}: {error.errors()[0]['msg']}")
+                answer = page("error.html.j2", code=400, message=f"{field}: {error.errors()[0]['msg']}")
             for name, value in HEADERS.items():
                 answer.headers.setdefault(name, value)
             return answer
@@ -63,12 +63,12 @@ class PageRoute(APIRoute):
         return handle
 
 
-def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+def page(template: str, *, code: int = 200, **values: Any) -> HTMLResponse:
     """The page of a template; whatever is put into it is text."""
     nonce = secrets.token_urlsafe(16)
-    html = _environment().get_template(template).render(nonce=nonce, status=status, **values)
+    html = _environment().get_template(template).render(nonce=nonce, code=code, **values)
     # Half a character, which JSON may hold, has no bytes in UTF-8.
-    answer = HTMLResponse(html.encode("utf-8", "backslashreplace"), status)
+    answer = HTMLResponse(html.encode("utf-8", "backslashreplace"), code)
     answer.headers["content-security-policy"] = POLICY.format(nonce)
     return answer
 

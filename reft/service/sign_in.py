@@ -72,9 +72,7 @@ def open_session(service: Service, key: str) -> str | None:
             return None
         session.exec(delete(PageSession).where(col(PageSession.expires_at) <= now()))
         session.add(
-            PageSession(
-                digest=digest_of(cookie), key_id=caller.key_id, created_at=now(), expires_at=now() + SECONDS
-            )
+            PageSession(digest=digest_of(cookie), key_id=caller.key_id, created_at=now(), expires_at=now() + SECONDS)
         )
     return cookie
 

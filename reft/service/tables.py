@@ -12,8 +12,8 @@ from sqlmodel import Field, SQLModel
 
 __all__ = [
     "METADATA", "ApiKey", "Checkpoint", "Event", "Job", "JobLabel", "Lease", "Listed", "Organization", "PageSession",
-    "Permission", "ReviewDecision", "ReviewItem", "ServedModel", "StoredFile", "Upload", "UploadPart", "WebhookDelivery",
-    "WebhookEndpoint",
+    "Permission", "ReviewDecision", "ReviewItem", "ServedModel", "StoredFile", "Upload", "UploadPart",
+    "WebhookDelivery", "WebhookEndpoint",
 ]  # fmt: skip
 
 

@@ -64,9 +64,7 @@ def overrides_jsonl(session: Session, job_id: str) -> str:
 def label_studio(session: Session, job_id: str, *, who: str, people: int) -> list[dict[str, Any]]:
     """Tasks with the filter's prediction and an annotation for each person's decision."""
     decisions = decisions_of(session, job_id)
-    return [
-        _task(item, _shown(item, decisions, who=who, people=people).values()) for item in _items(session, job_id)
-    ]
+    return [_task(item, _shown(item, decisions, who=who, people=people).values()) for item in _items(session, job_id)]
 
 
 def _shown(

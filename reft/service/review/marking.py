@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 LONGEST = 4000  # characters of a turn that are shown; around a span that lies beyond, AROUND on either side
@@ -90,7 +90,7 @@ def pieces_of(text: str, spans: list[tuple[int, int]]) -> list[Piece]:
         if start > done:
             found.append(Piece("gap", f"{start - done:,} characters are not shown here"))
         edges = sorted({start, end, *(edge for span in spans for edge in span if start < edge < end)})
-        for a, b in zip(edges, edges[1:], strict=False):
+        for a, b in pairwise(edges):
             within = any(s <= a and b <= e for s, e in spans)
             found += _signs(text[a:b], within=within)
         done = end
@@ -120,7 +120,7 @@ def _signs(text: str, *, within: bool) -> Iterator[Piece]:
         if not sign:
             yield Piece("mark" if within else "text", piece)
             continue
-        times = f" ×{len(piece)}" if len(piece) > 1 else ""
+        times = f" \u00d7{len(piece)}" if len(piece) > 1 else ""
         name = unicodedata.name(sign, "a character without a form")
         yield Piece("sign", f"U+{ord(sign):04X}{times}", name.lower(), within)
 

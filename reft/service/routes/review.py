@@ -18,7 +18,16 @@ from reft.service.review.decisions import Given, agreements, decide, latest
 from reft.service.review.holding import RELEASED, STATE, WAITING, release
 from reft.service.review.marking import turns_of
 from reft.service.review.queue import (
-    ALL, OPEN, SHOWS, Entry, Selection, effect_of, entries_of, items_of, reviewable, shown,
+    ALL,
+    OPEN,
+    SHOWS,
+    Entry,
+    Selection,
+    effect_of,
+    entries_of,
+    items_of,
+    reviewable,
+    shown,
 )  # fmt: skip
 from reft.service.sign_in import Visitor, sending, visiting
 from reft.service.tables import Job, Organization, ReviewDecision, ReviewItem

@@ -9,7 +9,16 @@ from starlette.responses import Response
 from reft.service.access import Serving
 from reft.service.pages import SIGN_IN, PageRoute, page
 from reft.service.sign_in import (
-    BEFORE, COOKIE, Token, Visitor, elsewhere, end_session, form_token, open_session, require_token, sending,
+    BEFORE,
+    COOKIE,
+    Token,
+    Visitor,
+    elsewhere,
+    end_session,
+    form_token,
+    open_session,
+    require_token,
+    sending,
     set_cookie,
 )  # fmt: skip
 
@@ -19,8 +28,7 @@ Back = Annotated[str, Query(max_length=300)]
 
 def _form(request: Request, *, back: str, wrong: str = "") -> Response:
     cookie = request.cookies.get(BEFORE) or secrets.token_urlsafe(32)
-    status = 401 if wrong else 200
-    answer = page("sign_in.html.j2", status=status, token=form_token(cookie), back=back, wrong=wrong)
+    answer = page("sign_in.html.j2", code=401 if wrong else 200, token=form_token(cookie), back=back, wrong=wrong)
     set_cookie(request, answer, name=BEFORE, value=cookie)
     return answer
 
