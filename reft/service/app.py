@@ -9,7 +9,18 @@ from fastapi import FastAPI
 
 from reft.service.access import Entrance
 from reft.service.errors import answer_errors
-from reft.service.routes import files, jobs, models, operator, permissions, review, signing, unsupported, uploads, webhooks
+from reft.service.routes import (
+    files,
+    jobs,
+    models,
+    operator,
+    permissions,
+    review,
+    signing,
+    unsupported,
+    uploads,
+    webhooks,
+)
 from reft.service.service import open_service
 from reft.service.settings import ServiceSettings
 

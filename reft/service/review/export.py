@@ -61,6 +61,26 @@ def overrides_jsonl(session: Session, job_id: str) -> str:
     return "".join(json.dumps(vars(override)) + "\n" for override in overrides_of(session, job_id))
 
 
+def decisions_jsonl(session: Session, job_id: str, *, who: str, people: int) -> str:
+    """The whole record, oldest first: who decided what, when, how and why, with which key."""
+    rows = {item.id: item for item in _items(session, job_id)}
+    made = [one for of_row in decisions_of(session, job_id).items() for one in _known(rows, of_row, who, people=people)]
+    return "".join(
+        json.dumps(
+            {"row": rows[one.item_id].row, "decision": one.decision, "by": one.reviewer, "key": one.key_id,
+             "at": one.created_at, "how": one.how, "reason": one.reason}
+        ) + "\n"
+        for one in sorted(made, key=lambda d: d.seq or 0)
+    )  # fmt: skip
+
+
+def _known(
+    rows: Mapping[str, ReviewItem], of_row: tuple[str, list[ReviewDecision]], who: str, *, people: int
+) -> list[ReviewDecision]:
+    id_, made = of_row
+    return made if shown_to(who, made, rows[id_].decision, people=people) else []
+
+
 def label_studio(session: Session, job_id: str, *, who: str, people: int) -> list[dict[str, Any]]:
     """Tasks with the filter's prediction and an annotation for each person's decision."""
     decisions = decisions_of(session, job_id)

@@ -62,9 +62,10 @@ def hold(session: Session, job: Job, rows: Sequence[Quarantined], *, total: int,
         for id_, r, group in zip(ids, rows, groups, strict=True)
     )  # fmt: skip
     job.work = {**job.work, STATE: WAITING, COUNTS: {"rows": total, "kept": kept, "quarantined": len(rows)}}
-    job.notes = {**job.notes, NOTE: f"{len(rows)} quarantined rows wait for a person's decision"}
+    waits = "1 quarantined row waits" if len(rows) == 1 else f"{len(rows)} quarantined rows wait"
+    job.notes = {**job.notes, NOTE: f"{waits} for a person's decision"}
     session.add(job)
-    say(session, job, f"{len(rows)} rows wait for review", mark="review-waiting", data={"rows": len(rows)})
+    say(session, job, f"{waits} for review", mark="review-waiting", data={"rows": len(rows)})
     return len(rows)
 
 
@@ -99,7 +100,7 @@ def near_duplicates(contents: Sequence[Mapping[str, Any]]) -> list[int]:
     """For each row the first that says nearly the same, straight or by way of others; itself where none does."""
     if not contents:
         return []
-    bands = np.array([bands_of(from_prompt("\n".join(texts_of(c)))) for c in contents], dtype=np.uint64)
+    bands = np.array([bands_of(from_prompt(_storable("\n".join(texts_of(c))))) for c in contents], dtype=np.uint64)
     first = first_like(list(bands.T), np.arange(len(contents)))
     while not np.array_equal(first, first[first]):
         first = first[first]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-LONGEST = 4000  # characters of a turn that are shown; around a span that lies beyond, AROUND on either side
-AROUND = 600
+LONGEST = 4000  # characters of a turn that are shown whole; of a longer one its ends, and what is AROUND the span
+AROUND = 300
 MOST_MARKS = 20
 # "user[0]:120-560", "user[2] alone", "system": where the filter read, as `filtering.parts` says it.
 PLACE = re.compile(r"(system|(?:user|answer|tool)\[(\d+)\])(?: alone| reasoning)?(?::(\d+)-(\d+))?")
@@ -100,16 +100,17 @@ def pieces_of(text: str, spans: list[tuple[int, int]]) -> list[Piece]:
 
 
 def _windows(length: int, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Which parts are shown: the beginning, and what lies around the first span and the ends of a long one."""
-    wanted = [(0, length if length <= LONGEST else LONGEST - 2 * AROUND)]
+    """Which parts are shown: all, or both ends and the surroundings of the first span (of a long one its beginning)."""
+    if length <= LONGEST:
+        return [(0, length)]
+    wanted = [(0, AROUND if spans else LONGEST - AROUND), (length - AROUND, length)]
     for start, end in spans[:1]:
-        end = min(end, start + LONGEST)
-        wanted.append((max(0, start - AROUND), min(length, end + AROUND)))
+        wanted.append((max(0, start - AROUND), min(length, min(end, start + LONGEST) + AROUND)))
     joined: list[tuple[int, int]] = []
     for start, end in sorted(wanted):
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        elif end > start:
+        else:
             joined.append((start, end))
     return joined
 

@@ -42,6 +42,7 @@ Score = Annotated[float | None, Query(allow_inf_nan=False)]
 AT_ONCE = 10  # rows on a page
 SAMPLE = 5
 TRAIL = 500
+LINES = "application/jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +277,9 @@ def exported(service: Serving, visitor: Looks, job_id: str, kind: str) -> Respon
     with service.database.reading() as session:
         job = reviewable(session, visitor.caller, job_id)
         if kind == "overrides.jsonl":
-            return _file(export.overrides_jsonl(session, job.id), f"{job.id}-{kind}", "application/jsonl")
+            return _file(export.overrides_jsonl(session, job.id), f"{job.id}-{kind}", LINES)
+        if kind == "decisions.jsonl":
+            return _file(export.decisions_jsonl(session, job.id, who=who, people=people), f"{job.id}-{kind}", LINES)
         if kind == "label-studio.json":
             found = export.label_studio(session, job.id, who=who, people=people)
         elif kind == "argilla.json":
