@@ -79,7 +79,7 @@ def _environment() -> Environment:
         loader=PackageLoader("reft.service", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.globals["visitor"] = None
+    made.globals.update(visitor=None)
     made.filters.update(moment=_moment, marked=marked, number=_number)
     return made
 

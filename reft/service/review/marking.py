@@ -41,7 +41,7 @@ def turns_of(content: Mapping[str, Any], place: str, span: str) -> list[Turn]:
     found, at = [], PLACE.fullmatch(place)
     for index, (role, text) in enumerate(_parts(content)):
         here = at is not None and (int(at[2]) == index if at[2] else role == "system")
-        exact = [(int(at[3]), int(at[4]))] if here and at and at[3] else []
+        exact = [(int(at[3]), int(at[4]))] if here and at[3] else []
         spans = [s for s in exact if s[1] <= len(text)] or _places(text, span)
         pieces = pieces_of(text, spans)
         cut = any(piece.kind == "gap" for piece in pieces)

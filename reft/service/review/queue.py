@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import sqlalchemy
 from sqlmodel import Session, col, select
 
 from reft.service.errors import invalid, not_found
@@ -90,11 +91,11 @@ def reviewable(session: Session, caller: Caller, job_id: str) -> Job:
 
 def entries_of(session: Session, job_id: str, *, who: str, people: int) -> list[Entry]:
     """All rows of a job, highest score first; those that could not be scored come before."""
-    columns = (ReviewItem.id, ReviewItem.row, ReviewItem.score, ReviewItem.group, ReviewItem.decision)
-    query = select(*map(col, columns)).where(col(ReviewItem.job_id) == job_id)
+    columns = [col(c) for c in (ReviewItem.id, ReviewItem.row, ReviewItem.score, ReviewItem.group, ReviewItem.decision)]
+    query = sqlalchemy.select(*columns).where(col(ReviewItem.job_id) == job_id)  # SQLModel's takes four
     decisions = decisions_of(session, job_id)
     found = []
-    for id_, row, score, group, decision in session.exec(query).all():
+    for id_, row, score, group, decision in session.execute(query).all():
         made = tuple(decisions.get(id_, ()))
         visible = shown_to(who, made, decision, people=people)
         found.append(

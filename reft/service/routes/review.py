@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
+import sqlalchemy
 from fastapi import APIRouter, Depends, Form, Query
 from sqlalchemy import case, func
 from sqlmodel import Session, col, select
@@ -69,14 +70,14 @@ def index(service: Serving, visitor: Looks) -> Response:
     counts = select(ReviewItem.job_id, func.count().label("rows"), settled.label("settled"), left.label("left"))
     each = counts.group_by(col(ReviewItem.job_id)).subquery()
     query = (
-        select(Job, Organization.name, each.c.rows, each.c.settled, each.c.left)
+        sqlalchemy.select(Job, col(Organization.name), each.c.rows, each.c.settled, each.c.left)
         .join(each, each.c.job_id == col(Job.id))
         .join(Organization, col(Organization.id) == col(Job.organization_id))
         .where(*mine)
         .order_by(col(Job.seq).desc())
     )
     with service.database.reading() as session:
-        jobs = session.exec(query).all()
+        jobs = session.execute(query).all()
     waiting = [line for line in jobs if line[0].work.get(STATE) == WAITING]
     others = [line for line in jobs if line[0].work.get(STATE) != WAITING]
     return page("review_index.html.j2", visitor=visitor, waiting=waiting, others=others)
