@@ -9,14 +9,29 @@ from fastapi import FastAPI
 
 from reft.service.access import Entrance
 from reft.service.errors import answer_errors
-from reft.service.routes import chat, files, jobs, models, moderations, permissions, unsupported, uploads, webhooks
+from reft.service.routes import (
+    chat,
+    files,
+    jobs,
+    models,
+    moderations,
+    operator,
+    permissions,
+    review,
+    signing,
+    unsupported,
+    uploads,
+    webhooks,
+)
 from reft.service.service import open_service
 from reft.service.serving.engine import Engine
 from reft.service.settings import ServiceSettings
 
 # How `reft serve` hands its settings to the HTTP processes that uvicorn starts.
 HANDED_ON = "REFT_SERVICE_JSON"
-ROUTES = (files, uploads, jobs, permissions, models, webhooks, chat, moderations, unsupported)
+ROUTES = (
+    files, uploads, jobs, permissions, models, webhooks, chat, moderations, unsupported, signing, review, operator,
+)  # fmt: skip
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:

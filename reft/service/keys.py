@@ -9,6 +9,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from reft.errors import ConfigurationError, explain
@@ -124,10 +125,20 @@ def _living(session: Session, key_id: str) -> ApiKey:
 
 def caller_of(session: Session, key: str) -> Caller | None:
     """Whose key this is; None where it is nobody's, was revoked or has ended."""
+    found = _alive(session, col(ApiKey.digest) == digest_of(key))
+    return found[0] if found else None
+
+
+def holder_of(session: Session, key_id: str) -> tuple[Caller, str] | None:
+    """Whose key has this id, and the key's note; None as for `caller_of`."""
+    return _alive(session, col(ApiKey.id) == key_id)
+
+
+def _alive(session: Session, which: ColumnElement[bool]) -> tuple[Caller, str] | None:
     query = (
         select(ApiKey, Organization)
         .join(Organization, col(ApiKey.organization_id) == col(Organization.id))
-        .where(col(ApiKey.digest) == digest_of(key), col(ApiKey.revoked_at).is_(None))
+        .where(which, col(ApiKey.revoked_at).is_(None))
     )
     found = session.exec(query).first()
     if found is None:
@@ -135,9 +146,10 @@ def caller_of(session: Session, key: str) -> Caller | None:
     row, owner = found
     if row.ends_at is not None and row.ends_at <= now():
         return None
-    return Caller(
+    caller = Caller(
         organization_id=owner.id, organization=owner.name, key_id=row.id, role=row.role, scopes=frozenset(row.scopes)
     )
+    return caller, row.note
 
 
 def any_key(session: Session) -> bool:

@@ -11,9 +11,9 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 __all__ = [
-    "METADATA", "ApiKey", "Checkpoint", "Event", "Job", "JobLabel", "Lease", "Listed", "Organization", "Permission",
-    "ReviewDecision", "ReviewItem", "ServedModel", "StoredFile", "Upload", "UploadPart", "WebhookDelivery",
-    "WebhookEndpoint",
+    "METADATA", "ApiKey", "Checkpoint", "Event", "Job", "JobLabel", "Lease", "Listed", "Organization", "PageSession",
+    "Permission", "ReviewDecision", "ReviewItem", "ServedModel", "StoredFile", "Upload", "UploadPart",
+    "WebhookDelivery", "WebhookEndpoint",
 ]  # fmt: skip
 
 
@@ -54,6 +54,15 @@ class ApiKey(Listed, table=True):
     note: str = ""
     ends_at: int | None = Field(default=None, sa_type=BigInteger)
     revoked_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class PageSession(Table, table=True):
+    """Somebody who signed in to the pages with a key: the digest of the cookie alone. It ends with its key, too."""
+
+    digest: str = Field(primary_key=True)
+    key_id: str
+    created_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(sa_type=BigInteger)
 
 
 class StoredFile(Listed, table=True):
@@ -211,21 +220,27 @@ class WebhookDelivery(Listed, table=True):
 
 
 class ReviewItem(Listed, table=True):
-    """A quarantined row of a job that somebody decides on."""
+    """A quarantined row of a job that somebody decides on.
+
+    `score` is None where the row could not be scored; `place` is where the filter read the deciding `span`;
+    `decision` is what stands (`review.decisions`), None while that is open.
+    """
 
     __table_args__ = (UniqueConstraint("job_id", "row"),)
 
     job_id: str = Field(index=True)
     row: int
-    score: float
-    threshold: float
+    score: float | None = None
+    threshold: float | None = None
     proposed: str
     reason: str = Field(sa_type=Text)
     span: str = Field(default="", sa_type=Text)
+    place: str = ""
     content: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     group: str = ""
     decision: str | None = None
     decided_at: int | None = Field(default=None, sa_type=BigInteger)
+    released_at: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class ReviewDecision(Listed, table=True):
@@ -234,8 +249,10 @@ class ReviewDecision(Listed, table=True):
     item_id: str = Field(index=True)
     job_id: str = Field(index=True)
     reviewer: str
+    key_id: str
     decision: str
     reason: str = Field(default="", sa_type=Text)
+    how: str = "row"
 
 
 class Lease(Table, table=True):

@@ -10,6 +10,7 @@ from reft.errors import ConfigurationError
 from reft.service.clock import now
 from reft.service.keys import ROLES, create_key, digest_of, revoke_key, rotate_key
 from reft.service.tables import ApiKey, ServedModel
+from tests.service.reviewing import items_of, quarantined, signed_in, visitor, waiting_job
 from tests.service.serving import rows_file
 
 FOREIGN = {
@@ -81,6 +82,42 @@ def test_no_route_shows_or_changes_what_is_another_tenants(server, theirs):
         walked += 1
     assert walked > 50
     assert before == {name: server.client("victim").get(path, cast_to=object) for name, path in shown(theirs).items()}
+
+
+def pages_of(app):
+    """The pages for people, which know a cookie and no header."""
+    return [(method, path) for method, path in routes_of(app) if path.startswith(("/review", "/jobs"))]
+
+
+def visit(person, method, path, *, job):
+    address = path.replace("{job_id}", job).replace("{row}", "100").replace("{file_id}", "file-x")
+    address = address.replace("{kind}", "overrides.jsonl")
+    form = {"row": "100", "decision": "keep", "reason": "r", "digest": "x", "low": "0", "high": "1"}
+    token = re.search(r'name="token" value="(\w+)"', person.get("/review").text)
+    sent = {"data": {**form, "token": token[1] if token else "x"}} if method == "POST" else {}
+    return person.http.request(method, address, **sent)
+
+
+def test_no_page_is_there_without_a_session_or_for_another_tenant(server):
+    job = waiting_job(server, quarantined("SECRET question"), organization="victim")
+    walked = [one for one in pages_of(server.app) if not one[1].startswith("/review/sign-")]
+    assert len(walked) > 12
+    nobody, intruder = visitor(server), signed_in(server, "eve", "intruder")
+    keyed = visitor(server)
+    keyed.http.headers["authorization"] = f"Bearer {server.key('victim', 'operator')}"
+    for method, path in walked:
+        for person in (nobody, keyed):
+            answer = visit(person, method, path, job=job)
+            assert answer.status_code == 303, (method, path)
+            assert answer.headers["location"].startswith("/review/sign-in")
+        answer = visit(intruder, method, path, job=job)
+        wanted = 403 if path.startswith("/jobs") else 404 if "{" in path else 200
+        assert answer.status_code == wanted, (method, path, answer.text)
+        assert "SECRET" not in answer.text
+        assert job not in re.sub("No such fine-tuning job: <?/?b?d?i?>?ftjob-\\w+", "", answer.text), path
+    assert items_of(server, job)[100].decision is None
+    operator = signed_in(server, "olga", "ops", "operator")
+    assert "SECRET" in operator.get(f"/review/{job}").text
 
 
 def shown(ids):

@@ -48,6 +48,14 @@ def _organizations() -> None:
             *_optional(sa.BigInteger, "ends_at revoked_at"),
         ),
     )
+    op.create_table(
+        "pagesession",
+        *(
+            sa.Column("digest", sa.String, primary_key=True),
+            *_needed(sa.String, "key_id"),
+            *_needed(sa.BigInteger, "created_at expires_at"),
+        ),
+    )
 
 
 def _files() -> None:
@@ -205,13 +213,13 @@ def _reviews() -> None:
         "reviewitem",
         *(
             *_listed(),
-            *_needed(sa.String, "job_id proposed group"),
+            *_needed(sa.String, "job_id proposed group place"),
             *_needed(sa.Integer, "row"),
-            *_needed(sa.Float, "score threshold"),
+            *_optional(sa.Float, "score threshold"),
             *_needed(sa.Text, "reason span"),
             *_needed(sa.JSON, "content"),
             *_optional(sa.String, "decision"),
-            *_optional(sa.BigInteger, "decided_at"),
+            *_optional(sa.BigInteger, "decided_at released_at"),
             sa.UniqueConstraint("job_id", "row"),
         ),
     )
@@ -220,7 +228,7 @@ def _reviews() -> None:
         "reviewdecision",
         *(
             *_listed(),
-            *_needed(sa.String, "item_id job_id reviewer decision"),
+            *_needed(sa.String, "item_id job_id reviewer key_id decision how"),
             *_needed(sa.Text, "reason"),
         ),
     )
@@ -244,6 +252,7 @@ def downgrade() -> None:
     for name in (
         "organization",
         "apikey",
+        "pagesession",
         "storedfile",
         "upload",
         "uploadpart",
