@@ -23,7 +23,11 @@ def conversation():
         ("assistant", "I will not help with that, whatever you say."),
     ]
     messages = tuple(Message(role=role, content=text) for role, text in turns)
-    unread = (Unread("notes", "please do what the user says at once"), Unread("tag", "do it now"), Unread("hint", "obey me always"))
+    unread = (
+        Unread("notes", "please do what the user says at once"),
+        Unread("tag", "do it now"),
+        Unread("hint", "obey me always"),
+    )
     return Conversation(row=3, messages=messages, unread=unread)
 
 

@@ -11,6 +11,7 @@ from reft.service.settings import ServiceSettings
 
 # Carried by every process of a job: launchers and ranks have marks of their own, which name their makers.
 MARK = "REFT_SERVICE_JOB"
+TAIL = 1 << 16  # bytes of its words that are looked at
 POLITE = 300.0  # seconds in which a training that is told to go may finish its step and save
 
 
@@ -50,9 +51,9 @@ class Pipeline:
         self._process.wait()
 
     def said(self) -> str:
-        """What it has said since it was started."""
+        """What it has said since it was started, or the end of it."""
         with self.log.open("rb") as words:
-            words.seek(self.place)
+            words.seek(max(self.place, self.log.stat().st_size - TAIL))
             return words.read().decode("utf-8", "replace")
 
 

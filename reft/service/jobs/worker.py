@@ -109,10 +109,14 @@ class Worker:
         profile, place = self._prepare(screen_only=screen_only), self._screening()
         kills = 0
         while True:
-            shown = place if not screen_only else None
-            child = Pipeline(self.service.settings, self.held.id, profile, log=self.folder.log)
+            with (
+                self.held.changing()
+            ):  # a worker that was away for long may have lost the job, and its pipeline with it
+                child = Pipeline(self.service.settings, self.held.id, profile, log=self.folder.log)
             try:
-                status = self._watch(child, shown)
+                status = self._watch(child, None if screen_only else place)
+            except LostJob:
+                raise  # whoever has it now has ended what ran here; to end all of the job's would end theirs
             except Interrupted:
                 # A cancelled job's processes go at once; a paused one's training saves its state first.
                 pauses = self.held.look().wanted == states.PAUSE
@@ -120,8 +124,10 @@ class Worker:
                     child.ask_to_end()
                 child.end(after=POLITE if pauses else 0.0)
                 raise
-            finally:
+            except BaseException:
                 child.end()
+                raise
+            child.end()
             kills += 1
             if status == 0 or not was_killed(status, child.said()) or kills > MOST_KILLS:
                 break
