@@ -1,33 +1,14 @@
 """Whatever is sent: an answer in OpenAI's form, never a 500, never a hang."""
 
 import json
-import os
 from urllib.parse import quote
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-# `REFT_BAD_REQUESTS=2000` is the acceptance run.
-EXAMPLES = int(os.environ.get("REFT_BAD_REQUESTS", "150"))
-CHECKED = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-)
-TEXT = st.text(max_size=30) | st.sampled_from(
-    ["auto", "\0", "\ud800", "..", "/", "x" * 5000, "\u202e", "tiny", "fine-tune"]
-)
-LEAF = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | TEXT
-    | st.sampled_from(["supervised", "dpo", "created_at", "file-x", 0, 1, 3600, "https://example.org"])
-)
-VALUE = st.recursive(
-    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=8
-)
+from tests.service.hostile import CHECKED, TEXT, VALUE, send
 
 
 def schemas(app):
@@ -40,23 +21,6 @@ def schemas(app):
             schema = (schema.get("anyOf") or [schema])[0]
             name = schema.get("$ref", "").rsplit("/", 1)[-1]
             yield method.upper(), path, document["components"]["schemas"].get(name, {}).get("properties", {})
-
-
-CLIENT = httpx2.Client(timeout=20)
-
-
-def send(server, method, address, **sent):
-    headers = {"authorization": f"Bearer {server.key('fuzz', 'operator')}", **sent.pop("headers", {})}
-    answer = CLIENT.request(method, server.url + address, headers=headers, **sent)
-    assert answer.status_code < 500, (method, address, sent, answer.text)
-    assert answer.headers["x-request-id"]
-    if answer.status_code >= 400:
-        error = answer.json()["error"]
-        assert set(error) == {"message", "type", "param", "code"}
-        assert error["message"]
-        assert error["type"]
-        assert error["code"]
-    return answer
 
 
 @CHECKED

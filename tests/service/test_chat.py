@@ -1,6 +1,6 @@
+import json
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -16,8 +16,8 @@ from reft.evaluation.generation import stop_ids
 from reft.models.loading import add_adapter, load_model, load_tokenizer
 from reft.service.serving.stops import StopTexts
 from tests.service.chatting import make_adapter, serve_adapter, serve_folder
+from tests.service.hostile import CHECKED, TEXT, VALUE, send
 from tests.service.serving import served, settings_for
-from tests.service.test_bad_requests import CHECKED, TEXT, VALUE, send
 
 ASK = [{"role": "user", "content": "Where is my card?"}]
 
@@ -100,11 +100,16 @@ def test_a_stop_text_across_tokens_is_never_shown(client):
         answer = say(client, temperature=0, max_tokens=64, stop=stop)
         assert answer.choices[0].message.content == whole[: whole.index(stop)]
         assert answer.choices[0].finish_reason == "stop"
-        assert joined(streamed(client, temperature=0, max_tokens=64, stop=["nowhere at all", stop])) == whole.split(stop)[0]
+        assert (
+            joined(streamed(client, temperature=0, max_tokens=64, stop=["nowhere at all", stop]))
+            == whole.split(stop)[0]
+        )
     assert text_of(client, temperature=0, max_tokens=64, stop=whole[-1] + "beyond") == whole
 
 
-@given(text=st.text("ab", max_size=30), stops=st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), cut=st.data())
+@given(
+    text=st.text("ab", max_size=30), stops=st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), cut=st.data()
+)
 def test_stop_texts_for_every_way_to_cut_a_text(text, stops, cut):
     found = StopTexts(stops)
     shown, rest = "", text
@@ -210,7 +215,9 @@ def test_models_with_weights_of_their_own_are_bounded_too(tiny_model, tmp_path):
     with served(settings_for(tmp_path, tiny_model, models_in_memory=1), checks=False) as server:
         client = server.client()
         folder = Path(server.service.blobs.path("acme/models/w"))
-        merged = add_adapter(load_model(tiny_model), make_adapter(tmp_path / "a", tiny_model, 3), "x").merge_and_unload()
+        merged = add_adapter(
+            load_model(tiny_model), make_adapter(tmp_path / "a", tiny_model, 3), "x"
+        ).merge_and_unload()
         merged.save_pretrained(folder)
         load_tokenizer(tiny_model, "chatml").save_pretrained(folder)
         whole, adapter = serve_folder(server, "w", "acme/models/w"), serve_adapter(server, tiny_model, "m")
@@ -249,9 +256,6 @@ def test_a_damaged_adapter_is_told_as_such_and_harms_no_other(server, client, ti
     assert text_of(client, good) == before
 
 
-LONG = {"max_tokens": 1000, "temperature": 0, "extra_body": {}}
-
-
 def until(true, seconds=20):
     end = time.monotonic() + seconds
     while not true():
@@ -272,9 +276,7 @@ def endless(tiny_model, tmp_path, monkeypatch):
 def post(server, **options):
     body = {"model": "tiny", "messages": ASK, "max_tokens": 1900, **options}
     headers = {"authorization": f"Bearer {server.key()}"}
-    return httpx2.Client(timeout=60).stream(
-        "POST", f"{server.url}/v1/chat/completions", json=body, headers=headers
-    )
+    return httpx2.Client(timeout=60).stream("POST", f"{server.url}/v1/chat/completions", json=body, headers=headers)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -347,11 +349,11 @@ MESSAGE = st.dictionaries(
 
 
 @CHECKED
-@given(body=st.dictionaries(FIELDS | TEXT, VALUE, max_size=5), messages=st.lists(MESSAGE, max_size=3), good=st.booleans())
+@given(
+    body=st.dictionaries(FIELDS | TEXT, VALUE, max_size=5), messages=st.lists(MESSAGE, max_size=3), good=st.booleans()
+)
 def test_generated_bodies_are_answered_without_a_500(server, body, messages, good):
     asked = {"model": "tiny", "messages": ASK if good else messages, "max_tokens": 1, **body}
-    import json
-
     kind = {"content-type": "application/json"}
     send(server, "POST", "/v1/chat/completions", content=json.dumps(asked).encode(), headers=kind)
 
@@ -359,8 +361,6 @@ def test_generated_bodies_are_answered_without_a_500(server, body, messages, goo
 @CHECKED
 @given(body=st.dictionaries(st.sampled_from(["input", "model"]) | TEXT, VALUE, max_size=3))
 def test_generated_bodies_of_moderation(server, body):
-    import json
-
     headers = {"authorization": f"Bearer {server.key()}", "content-type": "application/json"}
     answer = httpx2.post(f"{server.url}/v1/moderations", content=json.dumps(body).encode(), headers=headers, timeout=20)
     assert answer.status_code in (200, 400, 503)  # 503: this server has no teacher
@@ -368,7 +368,7 @@ def test_generated_bodies_of_moderation(server, body):
 
 
 def test_limits_are_those_of_all_our_servers(server, client):
-    assert replace(server, keys=dict(server.keys)).service.chat_limits.bytes == 2**20
+    assert server.service.chat_limits.bytes == 2**20
     with pytest.raises(openai.APIStatusError) as refused:
         say(client, messages=[{"role": "user", "content": "a" * 2**21}])
     assert refused.value.status_code == 413

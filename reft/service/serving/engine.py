@@ -65,8 +65,8 @@ class Engine:
             turn.tell(self._moderator.verdicts(rows))
 
         async with aclosing(self._news(moderate, bounded=bounded)) as news:
-            async for found in news:
-                pass
+            async for told in news:
+                found = told
         return found
 
     def close(self) -> None:

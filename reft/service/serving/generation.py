@@ -23,6 +23,8 @@ class Teller(BaseStreamer):
         self._tokenizer, self._stops, self._ends, self._say = tokenizer.backend_tokenizer, stops, ends, say
         self._decoded = DecodeStream(skip_special_tokens=True)
         self._prompt_seen = False
+        self._ids: list[int] = []
+        self._made = 0  # characters that the tokens have become so far
         self.tokens, self.ended = 0, False
 
     def put(self, value: torch.Tensor) -> None:
@@ -34,11 +36,17 @@ class Teller(BaseStreamer):
             self.tokens += 1
             self.ended = token in self._ends
             if not self.ended:
-                self._tell(self._stops.feed(self._decoded.step(self._tokenizer, token) or ""))
+                self._ids.append(token)
+                self._add(self._decoded.step(self._tokenizer, token) or "")
 
     def end(self) -> None:
-        """Tell what was held back."""
+        """Tell what was held back: the beginning of a stop text that never came, of a character that broke off."""
+        self._add(self._tokenizer.decode(self._ids, skip_special_tokens=True)[self._made :])
         self._tell(self._stops.rest())
+
+    def _add(self, text: str) -> None:
+        self._made += len(text)
+        self._tell(self._stops.feed(text))
 
     def _tell(self, text: str) -> None:
         if text:
