@@ -79,7 +79,7 @@ def _environment() -> Environment:
         loader=PackageLoader("reft.service", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.globals.update(visitor=None)
+    made.globals["visitor"] = None  # ty: ignore[invalid-assignment]
     made.filters.update(moment=_moment, marked=marked, number=_number)
     return made
 

@@ -20,6 +20,7 @@ from tests.service.hostile import CHECKED, TEXT, VALUE, send
 from tests.service.serving import served, settings_for
 
 ASK = [{"role": "user", "content": "Where is my card?"}]
+IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
 
 
 def say(client, model="tiny", **options):
@@ -164,7 +165,7 @@ def test_a_user_forges_no_marker(client, tiny_model):
         ({"messages": [{"role": "who", "content": "a"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": "word " * 400}]}, "messages"),
         ({"messages": [{"role": "user", "content": "word" * 40_000}]}, "messages"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"extra_body": {"best_of": 3}}, "best_of"),
     ],
@@ -322,8 +323,7 @@ def test_out_of_time_a_plain_answer_is_504_and_a_stream_holds_the_error(endless)
     assert late.value.status_code == 504
     said = []
     with pytest.raises(openai.APIError) as broken:
-        for chunk in say(endless.client(), max_tokens=1900, stream=True):
-            said.append(chunk)
+        said.extend(say(endless.client(), max_tokens=1900, stream=True))
     assert broken.value.code == "timeout"
     assert said
 

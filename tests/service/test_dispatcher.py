@@ -13,6 +13,8 @@ from reft.service.jobs.held import HeldJob, LostJob, lease_of
 from reft.service.jobs.holders import coming, has_gone, this_process
 from reft.service.jobs.worker import hold
 from reft.service.keys import create_key
+from reft.service.review.holding import Quarantined, release
+from reft.service.review.holding import hold as hold_rows
 from reft.service.service import open_service
 from reft.service.tables import Event, Job, ReviewItem
 from tests.service.serving import settings_for
@@ -77,21 +79,21 @@ def test_what_rests_is_not_started_and_a_job_in_review_waits_for_the_last_decisi
     a_job(service, "rests", wanted=states.PAUSE, status=states.RUNNING, stage=states.TRAINING)
     a_job(service, "asks", status=states.RUNNING, stage=states.REVIEW)
     with service.database.writing() as session:
-        for row in (1, 2):
-            session.add(
-                ReviewItem(
-                    id=f"r{row}", organization_id="o", created_at=0, job_id="asks", row=row, score=1, threshold=0,
-                    proposed="quarantine", reason="r",
-                )
-            )  # fmt: skip
+        asks = session.exec(select(Job).where(col(Job.id) == "asks")).one()
+        said = {"reason": "r", "content": {"messages": [{"role": "user", "content": "where is my card"}]}}
+        rows = [Quarantined(row=row, score=1.0, threshold=0.0, **said) for row in (1, 2)]
+        assert hold_rows(session, asks, rows, total=9, kept=7) == 2
     dispatcher = Recorded(service)
-    for row in (1, 2):
-        dispatcher.once()
-        assert dispatcher.started == []
-        with service.database.writing() as session:
-            item = session.exec(select(ReviewItem).where(col(ReviewItem.row) == row)).one()
+    dispatcher.once()
+    assert dispatcher.started == []
+    with service.database.writing() as session:
+        for item in session.exec(select(ReviewItem)).all():
             item.decision = "keep"
             session.add(item)
+    dispatcher.once()
+    assert dispatcher.started == []
+    with service.database.writing() as session:
+        release(session, "asks", "eve")
     dispatcher.once()
     assert dispatcher.started == ["asks"]
     assert job(service, "rests").stage == states.PAUSED

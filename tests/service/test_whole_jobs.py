@@ -200,8 +200,8 @@ def test_a_job_with_quarantined_rows_waits_for_people_and_their_word_counts(clon
         job_id = started(client, rows(clone.folder, harmless=20, harmful=2, name="review.jsonl"))
         job = until(lambda: _waits(client, job_id))
         assert job.status == "running"
-        assert "wait for" in job.metadata["reft_review"]
-        assert any("wait for review" in text for text in messages(client, job_id))
+        assert "for a person's decision" in job.metadata["reft_review"]
+        assert any("for review" in text for text in messages(client, job_id))
         until(lambda: not place.workers() and not place.pipelines(job_id), seconds=20)
         place.stop(signal.SIGKILL)
         place.start()
@@ -228,6 +228,7 @@ def decide_all(place, job_id, decision):
 
     from reft.service.clock import now
     from reft.service.names import new_id
+    from reft.service.review.holding import release
     from reft.service.service import open_service
     from reft.service.settings import read_service_settings
     from reft.service.tables import ReviewDecision, ReviewItem
@@ -244,4 +245,6 @@ def decide_all(place, job_id, decision):
                 job_id=job_id, reviewer="eve", decision=decision, reason="looks fine",
             )  # fmt: skip
             session.add_all([item, made])
+        session.flush()
+        release(session, job_id, "eve")
         return [item.row for item in items]

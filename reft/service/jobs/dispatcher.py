@@ -25,7 +25,7 @@ from reft.service.jobs.folders import all_folders, logs
 from reft.service.jobs.held import lease_of
 from reft.service.jobs.holders import coming, has_gone, this_process
 from reft.service.jobs.lifecycle import rest
-from reft.service.jobs.waiting import undecided
+from reft.service.jobs.waiting import released
 from reft.service.retention import sweep
 from reft.service.service import Service, open_service
 from reft.service.settings import ServiceSettings
@@ -93,8 +93,7 @@ class Dispatcher:
         if job.wanted != states.RUN:
             return False
         if job.stage == states.REVIEW:
-            with self.service.database.reading() as session:
-                return undecided(session, job.id) == 0
+            return released(job)
         return True
 
     def _start(self, job_id: str) -> int:

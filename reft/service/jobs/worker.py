@@ -99,7 +99,7 @@ class Worker:
         if not self._screened(found):
             return True
         with self.held.changing() as (session, job):
-            return waiting.ask(session, job, found) > 0
+            return waiting.ask(session, job, found)
 
     def _screening(self) -> Path:
         return self.folder.screening(reviewed=bool(self.held.look().work.get(waiting.REVIEWED)))

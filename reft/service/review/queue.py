@@ -95,7 +95,7 @@ def entries_of(session: Session, job_id: str, *, who: str, people: int) -> list[
     query = sqlalchemy.select(*columns).where(col(ReviewItem.job_id) == job_id)  # SQLModel's takes four
     decisions = decisions_of(session, job_id)
     found = []
-    for id_, row, score, group, decision in session.execute(query).all():
+    for id_, row, score, group, decision in session.execute(query).all():  # ty: ignore[deprecated]
         made = tuple(decisions.get(id_, ()))
         visible = shown_to(who, made, decision, people=people)
         found.append(

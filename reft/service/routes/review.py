@@ -77,7 +77,7 @@ def index(service: Serving, visitor: Looks) -> Response:
         .order_by(col(Job.seq).desc())
     )
     with service.database.reading() as session:
-        jobs = session.execute(query).all()
+        jobs = session.execute(query).all()  # ty: ignore[deprecated]
     waiting = [line for line in jobs if line[0].work.get(STATE) == WAITING]
     others = [line for line in jobs if line[0].work.get(STATE) != WAITING]
     return page("review_index.html.j2", visitor=visitor, waiting=waiting, others=others)
