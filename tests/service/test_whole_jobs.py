@@ -193,11 +193,11 @@ def test_killed_at_any_point_no_job_and_no_event_is_lost_and_the_model_is_the_sa
 
 
 def test_a_job_with_quarantined_rows_waits_for_people_and_their_word_counts(clone):
-    # With these rates the tiny teacher puts most harmful rows before people and drops few.
-    filtering = {"filtering": {"fpr": 0.001, "quarantine_fpr": 0.3}}
+    filtering = {"filtering": {"harmful_with_refusal": "quarantine"}}
     place = site(clone, "waits", settings=filtering, review="wait")
     with running(place) as client:
-        job_id = started(client, rows(clone.folder, harmless=20, harmful=2, name="review.jsonl"))
+        no = "I'm sorry, I can't help with that."
+        job_id = started(client, rows(clone.folder, harmless=12, harmful=2, name="review.jsonl", answer=no))
         job = until(lambda: _waits(client, job_id))
         assert job.status == "running"
         assert "for a person's decision" in job.metadata["reft_review"]

@@ -22,9 +22,11 @@ def test_where_a_run_is_and_how_long_it_takes():
 def test_a_users_error_says_what_and_what_to_do_but_no_place_of_the_machine():
     what = "12 of 20 rows cannot be used (see /srv/state/jobs/x/rows.jsonl, s3://acme/rows)"
     error = DataValidationError(explain(what, "/srv/state/jobs/x/rows.jsonl", "correct the rows\nand send them again"))
-    found = failure_of(last_words(error), trained=False)
+    found = failure_of(f"  validation begins, 9:35 left of the run\nerror: {error}\n", trained=False)
     message = "12 of 20 rows cannot be used (see ..., ...); remedy: correct the rows and send them again"
     assert found == Failure("invalid_training_file", message)
+    assert failure_of(last_words(error), trained=True).code == "training_failed"
+    assert failure_of(f"  filtering begins, 0:01 left\nerror: {error}\n", trained=False).code == "screening_failed"
 
 
 def test_what_was_not_meant_for_its_owner_stays_in_the_log():

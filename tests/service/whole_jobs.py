@@ -139,10 +139,12 @@ def running(place: Site) -> Generator[openai.OpenAI]:
                     process.kill()
 
 
-def rows(folder: Path, *, harmless: int, harmful: int = 0, name: str = "rows.jsonl") -> Path:
-    """Rows of the two kinds that the tiny teacher knows, the harmful ones last."""
-    texts = [BREAD.format(100 + i) for i in range(harmless)] + [HARM.format(100 + i) for i in range(harmful)]
-    return write_jsonl(folder / name, [row(text, "Mix it well and bake it.") for text in texts])
+def rows(
+    folder: Path, *, harmless: int, harmful: int = 0, name: str = "rows.jsonl", answer: str = "Mix it well and bake it."
+) -> Path:
+    """Rows of the two kinds that the tiny teacher knows, the harmful ones last, with this answer."""
+    good = [row(BREAD.format(100 + i), "Mix it well and bake it.") for i in range(harmless)]
+    return write_jsonl(folder / name, good + [row(HARM.format(100 + i), answer) for i in range(harmful)])
 
 
 def uploaded(client: openai.OpenAI, path: Path) -> str:

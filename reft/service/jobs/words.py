@@ -45,7 +45,10 @@ def failure_of(said: str, *, trained: bool) -> Failure:
     if found["remedy"]:
         message += f"; remedy: {found['remedy'].strip()}"
     plain = PLACE.sub("...", " ".join(message.split()))
-    return Failure("training_failed" if trained else "invalid_training_file", plain[:SPOKEN])
+    # What stops a run before its rows are judged is the file's fault only while the file is read.
+    begun = BEGINS.findall(said)
+    early = "invalid_training_file" if begun[-1:] == ["validation"] else "screening_failed"
+    return Failure("training_failed" if trained else early, plain[:SPOKEN])
 
 
 def was_killed(status: int, said: str) -> bool:

@@ -109,9 +109,7 @@ class Worker:
         profile, place = self._prepare(screen_only=screen_only), self._screening()
         kills = 0
         while True:
-            with (
-                self.held.changing()
-            ):  # a worker that was away for long may have lost the job, and its pipeline with it
+            with self.held.changing():  # a worker that was away for long may have lost the job
                 child = Pipeline(self.service.settings, self.held.id, profile, log=self.folder.log)
             try:
                 status = self._watch(child, None if screen_only else place)
