@@ -1,5 +1,6 @@
 import openai
 import pytest
+import yaml
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import from_prompt
@@ -10,6 +11,7 @@ from tests.factories import BREAD, HARM, build_scorer
 from tests.service.chatting import say, streamed
 from tests.service.serving import served, settings_for
 
+FILTERING = {"fpr": 0.05, "quarantine_fpr": 0.1}  # as few as forty rows can promise
 OURS = "refusal_feature"
 HARMFUL, HARMLESS = HARM.format(7), BREAD.format(7)
 
@@ -21,14 +23,17 @@ def teacher(tiny_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def moderating(tiny_model, teacher, tmp_path_factory):
-    with served(settings_for(tmp_path_factory.mktemp("m"), tiny_model, teacher=teacher), checks=False) as server:
+    settings = settings_for(tmp_path_factory.mktemp("m"), tiny_model, teacher=teacher)
+    run = {"model": {"name": tiny_model, "max_length": 256}, "filtering": FILTERING}
+    settings.profile.write_text(yaml.safe_dump({"parameters": {"settings": run}}))
+    with served(settings, checks=False) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def judge(teacher):
     """The filter itself, as a scan has it."""
-    settings = FilteringSettings()
+    settings = FilteringSettings(**FILTERING)
     return Filter.calibrated(load_scorer("refusal_feature", read_inputs(teacher)), settings)
 
 
@@ -72,7 +77,8 @@ def test_an_answer_carries_its_moderation(moderating):
         assert plain.moderation.input.results[0].flagged is flagged
         assert plain.moderation.output.type == "moderation_results"
         chunks = streamed(moderating.client(), messages=asked(text), moderation=wish)
-        assert [c.moderation for c in chunks if c.moderation] == [plain.moderation]
+        said = [chunk.moderation.model_dump() for chunk in chunks if chunk.moderation]
+        assert said == [plain.moderation.model_dump()]
     assert say(moderating.client()).moderation is None
 
 
