@@ -4,10 +4,29 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from sqlmodel import col, select
 
 from reft.models.loading import load_model
 from reft.service.clock import now
-from reft.service.tables import ServedModel
+from reft.service.tables import Organization, ServedModel
+
+ASK = [{"role": "user", "content": "Where is my card?"}]
+
+
+def say(client, model="tiny", **options):
+    return client.chat.completions.create(**{"model": model, "messages": ASK, "max_tokens": 24, "seed": 7, **options})
+
+
+def text_of(client, model="tiny", **options):
+    return say(client, model, **options).choices[0].message.content
+
+
+def streamed(client, model="tiny", **options):
+    return list(say(client, model, stream=True, **options))
+
+
+def joined(chunks):
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
 def make_adapter(folder: Path, base: str, seed: int) -> Path:
@@ -32,10 +51,6 @@ def serve_adapter(server, base: str, name: str, *, organization: str = "acme", s
 
 def serve_folder(server, name: str, key: str, *, organization: str = "acme", **fields) -> str:
     """A row for what lies under the key."""
-    from sqlmodel import col, select
-
-    from reft.service.tables import Organization
-
     server.key(organization)
     full = f"ft:tiny:{organization}::{name}"
     with server.service.database.writing() as session:

@@ -15,28 +15,11 @@ from reft.conversations.tokenization import encode
 from reft.evaluation.generation import stop_ids
 from reft.models.loading import add_adapter, load_model, load_tokenizer
 from reft.service.serving.stops import StopTexts
-from tests.service.chatting import make_adapter, serve_adapter, serve_folder
+from tests.service.chatting import ASK, joined, make_adapter, say, serve_adapter, serve_folder, streamed, text_of
 from tests.service.hostile import CHECKED, TEXT, VALUE, send
 from tests.service.serving import served, settings_for
 
-ASK = [{"role": "user", "content": "Where is my card?"}]
-IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
-
-
-def say(client, model="tiny", **options):
-    return client.chat.completions.create(**{"model": model, "messages": ASK, "max_tokens": 24, "seed": 7, **options})
-
-
-def text_of(client, model="tiny", **options):
-    return say(client, model, **options).choices[0].message.content
-
-
-def streamed(client, model="tiny", **options):
-    return list(say(client, model, stream=True, **options))
-
-
-def joined(chunks):
-    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
 
 
 def alone(base, folder, new=24):
@@ -165,7 +148,7 @@ def test_a_user_forges_no_marker(client, tiny_model):
         ({"messages": [{"role": "who", "content": "a"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": "word " * 400}]}, "messages"),
         ({"messages": [{"role": "user", "content": "word" * 40_000}]}, "messages"),
-        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages[0].content[0]"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"extra_body": {"best_of": 3}}, "best_of"),
     ],
@@ -285,7 +268,8 @@ def test_a_client_that_goes_away_frees_the_worker(endless, stream):
     worker = endless.app.state.engine.worker
     if stream:
         with post(endless, stream=True) as answer:
-            next(answer.iter_bytes())
+            pieces = answer.iter_bytes()
+            next(pieces)
             assert worker.there == 1
     else:
         with pytest.raises(httpx2.ReadTimeout):
@@ -303,7 +287,8 @@ def test_a_client_that_goes_away_frees_the_worker(endless, stream):
 
 def test_beyond_the_bound_the_answer_is_429_with_retry_after(endless):
     with post(endless, stream=True) as first:
-        next(first.iter_bytes())
+        pieces = first.iter_bytes()  # once it is let go of, the stream is closed
+        next(pieces)
         second = threading.Thread(target=lambda: text_of(endless.client(), max_tokens=2), daemon=True)
         second.start()
         until(lambda: endless.app.state.engine.worker.there == 2)
@@ -321,11 +306,11 @@ def test_out_of_time_a_plain_answer_is_504_and_a_stream_holds_the_error(endless)
     with pytest.raises(openai.APIStatusError) as late:
         say(endless.client(), max_tokens=1900)
     assert late.value.status_code == 504
-    said = []
+    chunks = say(endless.client(), max_tokens=1900, stream=True)
+    assert next(chunks).choices[0].delta.role == "assistant"
     with pytest.raises(openai.APIError) as broken:
-        said.extend(say(endless.client(), max_tokens=1900, stream=True))
+        list(chunks)
     assert broken.value.code == "timeout"
-    assert said
 
 
 def test_the_stream_is_of_server_sent_events(server):

@@ -1,0 +1,103 @@
+import openai
+import pytest
+import yaml
+
+from reft.config import FilteringSettings
+from reft.conversations.schema import from_prompt
+from reft.filtering.filter import Filter
+from reft.filtering.inputs import read_inputs
+from reft.filtering.scorers import load_scorer
+from tests.factories import BREAD, HARM, build_scorer
+from tests.service.chatting import say, streamed
+from tests.service.serving import served, settings_for
+
+FILTERING = {"fpr": 0.05, "quarantine_fpr": 0.1}  # as few as forty rows can promise
+OURS = "refusal_feature"
+HARMFUL, HARMLESS = HARM.format(7), BREAD.format(7)
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_model, tmp_path_factory):
+    return build_scorer(tmp_path_factory.mktemp("scorer"), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def moderating(tiny_model, teacher, tmp_path_factory):
+    settings = settings_for(tmp_path_factory.mktemp("m"), tiny_model, teacher=teacher)
+    run = {"model": {"name": tiny_model, "max_length": 256}, "filtering": FILTERING}
+    settings.profile.write_text(yaml.safe_dump({"parameters": {"settings": run}}))
+    with served(settings, checks=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def judge(teacher):
+    """The filter itself, as a scan has it."""
+    settings = FilteringSettings(**FILTERING)
+    return Filter.calibrated(load_scorer("refusal_feature", read_inputs(teacher)), settings)
+
+
+def asked(text):
+    return [{"role": "user", "content": text}]
+
+
+def test_the_score_is_the_filters_and_so_is_the_threshold(moderating, judge):
+    answer = moderating.client().moderations.create(input=[HARMFUL, HARMLESS])
+    assert [r.flagged for r in answer.results] == [True, False]
+    scores, _ = judge.judge([from_prompt(HARMFUL), from_prompt(HARMLESS)])
+    for result, scored in zip(answer.results, scores, strict=True):
+        assert result.score == pytest.approx(scored.deciding.score, abs=1e-5)
+        assert result.threshold == pytest.approx(judge.calibration.thresholds.quarantine, abs=1e-5)
+        scores_of = result.category_scores.model_dump(by_alias=True)
+        assert scores_of[OURS] == pytest.approx((result.score + 1) / 2)
+        assert result.categories.model_dump(by_alias=True)[OURS] == result.flagged
+        assert {name for name, score in scores_of.items() if score} == {OURS}
+
+
+def test_one_text_and_parts_give_one_result(moderating):
+    client = moderating.client()
+    parts = [{"type": "text", "text": HARMFUL[:20]}, {"type": "text", "text": HARMFUL[20:]}]
+    assert len(client.moderations.create(input=HARMFUL, model="omni-moderation-latest").results) == 1
+    assert len(client.moderations.create(input=parts).results) == 1
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["a"] * 33, [{"type": "image_url", "image_url": {"url": "x"}}], [1], "a" * 20_000, ["a", "b\0"]]
+)
+def test_what_is_no_text_or_too_much_is_refused(moderating, given):
+    with pytest.raises(openai.BadRequestError) as refused:
+        moderating.client().moderations.create(input=given)
+    assert refused.value.param.startswith("input")
+
+
+def test_an_answer_carries_its_moderation(moderating):
+    wish = {"model": "omni-moderation-latest"}
+    for text, flagged in ((HARMFUL, True), (HARMLESS, False)):
+        plain = say(moderating.client(), messages=asked(text), moderation=wish)
+        assert plain.moderation.input.results[0].flagged is flagged
+        assert plain.moderation.output.type == "moderation_results"
+        chunks = streamed(moderating.client(), messages=asked(text), moderation=wish)
+        said = [chunk.moderation.model_dump() for chunk in chunks if chunk.moderation]
+        assert said == [plain.moderation.model_dump()]
+    assert say(moderating.client()).moderation is None
+
+
+def test_a_policy_that_blocks_holds_the_answer_back(moderating):
+    block = {"model": "x", "policy": {"input": {"mode": "block"}, "output": {"mode": "block"}}}
+    answer = say(moderating.client(), messages=asked(HARMFUL), moderation=block)
+    assert answer.choices[0].finish_reason == "content_filter"
+    assert answer.choices[0].message.content == ""
+    assert answer.usage.completion_tokens == 0
+    chunks = streamed(moderating.client(), messages=asked(HARMFUL), moderation=block)
+    assert not any(chunk.choices[0].delta.content for chunk in chunks if chunk.choices)
+
+
+def test_without_a_teacher_it_is_said_and_an_answer_comes_all_the_same(server):
+    with pytest.raises(openai.InternalServerError) as refused:
+        server.client().moderations.create(input="a")
+    assert refused.value.code == "moderation_unavailable"
+    answer = say(server.client(), moderation={"model": "x"})
+    assert answer.choices[0].message.content is not None
+    assert answer.moderation.input.code == "moderation_unavailable"
+    with pytest.raises(openai.InternalServerError):
+        say(server.client(), moderation={"model": "x", "policy": {"input": {"mode": "block"}}})
