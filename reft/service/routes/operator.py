@@ -84,7 +84,7 @@ def one(service: Serving, visitor: Looks, job_id: str) -> Response:
 
 
 @router.get("/{job_id}/files/{file_id}")
-def content(service: Serving, _: Looks, job_id: str, file_id: str) -> Response:
+def content(service: Serving, _: Looks, *, job_id: str, file_id: str) -> Response:
     """A result of a job: its report to look at, anything else to keep."""
     with service.database.reading() as session:
         job, _owner = _job(session, job_id)

@@ -168,7 +168,7 @@ def decide_one(
     return RedirectResponse(f"/review/{job.id}?show={show}&page={at // AT_ONCE + 1}&saved=1{anchor}", 303)
 
 
-def _given(visitor: Visitor, decision: str, reason: str, how: str = "row") -> Given:
+def _given(visitor: Visitor, decision: str, reason: str, *, how: str = "row") -> Given:
     return Given(by=visitor.name, key_id=visitor.caller.key_id, decision=decision, reason=_written(reason), how=how)
 
 
@@ -230,7 +230,7 @@ def decide_many(
         chosen = _chosen(entries_of(session, job.id, who=visitor.name, people=people), selection)
         if not chosen or digest != _digest(chosen):
             raise invalid("Meanwhile these are other rows: go back, load the page again, and look at them.")
-        given = _given(visitor, decision, reason, str(selection))
+        given = _given(visitor, decision, reason, how=str(selection))
         decide(session, items_of(session, [e.id for e in chosen]), given, people=people)
     return RedirectResponse(f"/review/{job.id}?saved={len(chosen)}", 303)
 
