@@ -43,7 +43,7 @@ def refused(tmp_path: Path, content: str | bytes) -> str:
         ),
         (
             "    tracking:\n      zzz: 1\n",
-            "tracking.zzz (line 4): no such setting; there are registered_name, runs_folder",
+            "tracking.zzz (line 4): no such setting; there are registered_name, runs_folder, screening_folder",
         ),
         ("    seed: -1\n", "seed (line 3): -1 is given; wanted: a whole number, at least 0"),
         ("    seed: 1.5\n", "seed (line 3): 1.5 is given; wanted: a whole number, at least 0"),

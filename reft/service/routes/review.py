@@ -260,7 +260,7 @@ def trail(service: Serving, visitor: Looks, job_id: str) -> Response:
 
 
 @router.get("/{job_id}/rows/{row}.txt")
-def whole(service: Serving, visitor: Looks, job_id: str, row: int) -> Response:
+def whole(service: Serving, visitor: Looks, *, job_id: str, row: int) -> Response:
     """One row as it is, as a file that no browser interprets."""
     with service.database.reading() as session:
         job = reviewable(session, visitor.caller, job_id)
@@ -272,7 +272,7 @@ def whole(service: Serving, visitor: Looks, job_id: str, row: int) -> Response:
 
 
 @router.get("/{job_id}/export/{kind}")
-def exported(service: Serving, visitor: Looks, job_id: str, kind: str) -> Response:
+def exported(service: Serving, visitor: Looks, *, job_id: str, kind: str) -> Response:
     """The decisions as a file."""
     people, who = service.settings.reviewers, visitor.name
     with service.database.reading() as session:
