@@ -223,28 +223,20 @@ def _waits(client, job_id):
 
 
 def decide_all(place, job_id, decision):
-    """As the review page does it: the decisions, and what follows from them for the rows."""
+    """As the review page does it: the decisions, and the job let go."""
     from sqlmodel import col, select
 
-    from reft.service.clock import now
-    from reft.service.names import new_id
+    from reft.service.review.decisions import Given, decide
     from reft.service.review.holding import release
     from reft.service.service import open_service
     from reft.service.settings import read_service_settings
-    from reft.service.tables import ReviewDecision, ReviewItem
+    from reft.service.tables import ReviewItem
 
     service = open_service(read_service_settings(place.profile, {}, state=place.state))
     with service.database.writing() as session:
-        items = session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job_id)).all()
+        items = list(session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job_id)).all())
         assert items
         assert all(item.content["messages"] and item.span for item in items)
-        for item in items:
-            item.decision, item.decided_at = decision, now()
-            made = ReviewDecision(
-                id=new_id("decision-"), organization_id=item.organization_id, created_at=now(), item_id=item.id,
-                job_id=job_id, reviewer="eve", decision=decision, reason="looks fine",
-            )  # fmt: skip
-            session.add_all([item, made])
-        session.flush()
+        decide(session, items, Given(by="eve", key_id="key_eve", decision=decision, reason="looks fine"), people=1)
         release(session, job_id, "eve")
         return [item.row for item in items]
