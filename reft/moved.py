@@ -80,10 +80,12 @@ STAYED: dict[str, tuple[str, ...]] = {
     "config": ("config",),
     "config.sections": ("config",),
     "config.training": ("config",),
+    "conversations.containers": ("conversations.limits",),
     "evaluation.evaluate": ("evaluation.measures",),
     "filtering.parts": ("conversations.sentences",),
     "filtering.run": ("filtering.calibration",),
     "report.html": ("report.html",),
+    "tracking.serving": ("config.serving",),
     "validation.file": ("validation.outputs",),
 }
 # Names that were called otherwise, in any of these modules.
@@ -93,6 +95,7 @@ RENAMED: dict[str, str] = {
     "FilterSettings": "FilteringSettings",
     "FinetuneSettings": "FinetuningSettings",
     "JudgeKind": "Question",
+    "MAX_NEW_TOKENS": "NEW_TOKENS",
     "ReportInputs": "RunResult",
     "form_of": "format_of",
     "read_evidence_settings": "read_comparison_settings",

@@ -16,8 +16,8 @@ GONE = {
     "reft.distillation.launch": {"COMPILING_SECONDS", "forget_dead_builds"},
     # The checks have a page of our own.
     "reft.validation.expectations": {"FOREIGN", "STYLE"},
-    # A setting: `validation.max_expansion`.
-    "reft.conversations.containers": {"HIGHEST_EXPANSION"},
+    # Settings: `validation.max_expansion`, `validation.max_line_mb`.
+    "reft.conversations.containers": {"HIGHEST_EXPANSION", "LONGEST_LINE"},
     # Formats are told by pairs of keys; a language by its letters and how sure the classifier is.
     "reft.conversations.forms": {"FORMS"},
     "reft.conversations.languages": {"ENOUGH_CHARACTERS"},
@@ -43,6 +43,8 @@ GONE = {
     "reft.filtering.run": {"calibrate"},
     "reft.filtering.scoring": {"score_rows"},
     "reft.scorer": {"GuardScorer", "SCORING", "guard_scorer", "untrained_scorer"},
+    # Rows are checked many at once.
+    "reft.validation.rows": {"check_row"},
     # Its value is what it was, under the name LOG.
     "reft.tracking.promotion": {"TRAIL"},
 }  # fmt: skip

@@ -22,6 +22,7 @@ from reft.conversations.limits import Meter as Meter
 from reft.conversations.limits import too_long
 from reft.conversations.tables import LineTooLongError, header_of, table_rows
 from reft.errors import DataFormatError, explain
+from reft.moved import keep_old_names
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd"]
@@ -262,3 +263,6 @@ def _array(stream: IO[bytes], file: Path, limits: ValidationSettings) -> Iterato
             continue
         yield buffer[:end].replace("\n", " ").replace("\r", " ") if isinstance(value, dict) else json.dumps(value)
         buffer = buffer[end:].lstrip(" \t\r\n").removeprefix(",")
+
+
+keep_old_names(__name__)

@@ -23,6 +23,7 @@ from reft.config.serving import NEW_TOKENS, Limits, variable
 from reft.conversations.formats import RowError, messages_of
 from reft.conversations.schema import Conversation
 from reft.errors import ModelError, ReftError, explain
+from reft.moved import keep_old_names
 from reft.storage.fingerprint import of_path
 from reft.tracking.guard import current, stand_before_mlflows_server
 from reft.tracking.limits import over, refused
@@ -207,3 +208,6 @@ def _conversation(number: int, row: Mapping[str, Any]) -> Conversation:
     if messages[-1].role == "assistant":
         raise refused("the last message is the assistant's", where, "end with what is to be answered")
     return Conversation(row=number, messages=messages)
+
+
+keep_old_names(__name__)
