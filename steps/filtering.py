@@ -8,7 +8,7 @@ from zenml import step
 
 from reft.config import Settings
 from reft.conversations.tokenization import encode_all
-from reft.evaluation.questions import evaluation_sets
+from reft.evaluation.questions import task_rows
 from reft.filtering.artifact import FilteredData
 from reft.filtering.filter import Filter
 from reft.filtering.handover import leave_screening
@@ -56,9 +56,10 @@ def filtering(
         )  # fmt: skip
         aurocs = {"teacher_auroc": teacher.feature.auroc(), "untrained_auroc": teacher.untrained.auroc()}
         filtered = replace(filtered, report=replace(filtered.report, **aurocs))
-        task = {TASK: evaluation_sets(settings.data, settings.evaluation).task}
-        found, floor = (scores_of(task, s, settings.filtering) for s in (scorer, untrained_beside(scorer, inputs)))
-        scores, untrained = provider.unseen | found, provider.untrained | floor
+        scores, untrained = provider.unseen, provider.untrained
+        if rows := task_rows(settings.data, settings.evaluation):
+            scores = scores | scores_of({TASK: rows}, scorer, settings.filtering)
+            untrained = untrained | scores_of({TASK: rows}, untrained_beside(scorer, inputs), settings.filtering)
         filtered = with_unseen(filtered, chosen, scores=scores, untrained=untrained)
         model = settings.model
         tokenizer = load_tokenizer(start_model(model), model.chat_template, model.trust_remote_code)

@@ -39,13 +39,18 @@ def evaluation_sets(
 ) -> EvaluationSets:
     """The first rows of each evaluation file, as many as the settings say; task rows from `test` where it is given."""
     if test is None:
-        test = read_conversations(data.task_test, settings.task_rows) if data.task_test else ()
+        test = task_rows(data, settings)
     return EvaluationSets(
         read_conversations(data.evaluation_harmful, settings.harmful_rows),
         read_conversations(data.evaluation_lookalikes, settings.lookalike_rows),
         read_conversations(data.evaluation_ordinary, settings.ordinary_rows),
         test[: settings.task_rows],
     )
+
+
+def task_rows(data: DataSettings, settings: EvaluationSettings) -> Sequence[Conversation]:
+    """The first held-out rows of the customer's task; none where there is no file of them."""
+    return read_conversations(data.task_test, settings.task_rows) if data.task_test else ()
 
 
 def all_questions(data: DataSettings) -> EvaluationSets:
