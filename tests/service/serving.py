@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,3 +87,12 @@ def rows_file(folder: Path, count: int = 12, name: str = "rows.jsonl") -> Path:
     return write_jsonl(
         folder / name, [row(f"Where is my card number {i}?", f"card delivery {i}") for i in range(count)]
     )
+
+
+def until(happened: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """What it gives, once that is something."""
+    end = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.05)
+    return found

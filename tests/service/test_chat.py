@@ -17,7 +17,7 @@ from reft.models.loading import add_adapter, load_model, load_tokenizer
 from reft.service.serving.stops import StopTexts
 from tests.service.chatting import ASK, joined, make_adapter, say, serve_adapter, serve_folder, streamed, text_of
 from tests.service.hostile import CHECKED, TEXT, VALUE, send
-from tests.service.serving import served, settings_for
+from tests.service.serving import served, settings_for, until
 
 PICTURE = {"type": "image_url", "image_url": {"url": "x"}}
 
@@ -238,13 +238,6 @@ def test_a_damaged_adapter_is_told_as_such_and_harms_no_other(server, client, ti
     assert refused.value.code == "model_unavailable"
     assert str(weights.parent) not in refused.value.message
     assert text_of(client, good) == before
-
-
-def until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import openai
+import psutil
 import pytest
 import yaml
 
 from reft.errors import ConfigurationError
+from reft.runtime.processes import marked
+from reft.service.jobs.child import MARK
 from reft.service.serve import serve
 from reft.service.settings import read_service_settings
-from tests.service.serving import rows_file
+from tests.service.serving import rows_file, until
 
 REFT = [sys.executable, "-m", "reft.cli"]
 # Another interpreter with openai 2.x, where there is one.
@@ -28,7 +31,8 @@ def serving(folder: Path, model: str, *options: str):
     """`reft serve` on a free port; gives its address and process."""
     profile = folder / "profile.yaml"
     run = {"model": {"name": model, "max_length": 256}, "validation": {"min_rows": 3}}
-    section = {"base_models": {"tiny": model}}
+    # No run of this clone's own pipeline, which would outlive the test: one that takes long.
+    section = {"base_models": {"tiny": model}, "pipeline": [sys.executable, "-c", "import time; time.sleep(600)"]}
     profile.write_text(yaml.safe_dump({"parameters": {"settings": run}, "service": section}))
     command = [*REFT, "serve", "--config", str(profile), "--state", str(folder / "state"), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as process:
@@ -45,6 +49,10 @@ def keys(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def processes_of(job: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if marked(process, MARK) == job]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_server_from_nothing_to_a_job_and_again(tiny_model, tmp_path, workers):
@@ -53,10 +61,16 @@ def test_a_server_from_nothing_to_a_job_and_again(tiny_model, tmp_path, workers)
         client = openai.OpenAI(base_url=url, api_key=key, _strict_response_validation=True)
         file = client.files.create(file=rows_file(tmp_path), purpose="fine-tune").id
         assert client.files.wait_for_processing(file, poll_interval=0.2, max_wait_seconds=60).status == "processed"
-        job = client.fine_tuning.jobs.create(model="tiny", training_file=file).id
+        first = client.fine_tuning.jobs.create(model="tiny", training_file=file).id
+        until(lambda: client.fine_tuning.jobs.retrieve(first).status == "running", seconds=60)
+        job = client.fine_tuning.jobs.create(model="tiny", training_file=file, suffix="next").id
     with serving(tmp_path, tiny_model) as (url, process):
         client = openai.OpenAI(base_url=url, api_key=key, _strict_response_validation=True)
-        assert client.fine_tuning.jobs.retrieve(job).status == "queued"
+        assert client.fine_tuning.jobs.retrieve(job).status == "queued"  # one runs at a time, and went on meanwhile
+        assert client.fine_tuning.jobs.retrieve(first).status == "running"
+        for one in (job, first):
+            client.fine_tuning.jobs.cancel(one)
+        until(lambda: not processes_of(first), seconds=60)
         shown = json.loads(keys(tmp_path, "list", "--json"))
         assert [(one["organization"], one["role"], one["state"]) for one in shown] == [("acme", "customer", "active")]
         new = keys(tmp_path, "rotate", shown[0]["id"])

@@ -5,10 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import psutil
 import yaml
 
 from reft.service.jobs.child import MARK
+from reft.service.jobs.states import FINISHED
 from tests.factories import BREAD, HARM, row, write_jsonl
 from tests.pipelines.clone import Clone
+from tests.service import serving
 
-FINISHED = ("succeeded", "failed", "cancelled")
 # What a gate asks of a real model, this one of a few thousand random weights cannot give.
 NO_GATE = dict.fromkeys(
     ("max_harmful_score", "max_over_refusal", "max_ordinary_refusal", "min_coherence", "max_filter_fpr")
@@ -171,13 +172,7 @@ def _ended(client: openai.OpenAI, job_id: str) -> Any:
     return job if job.status in FINISHED else None
 
 
-def until(happened: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """What it gives, once that is something."""
-    end = time.monotonic() + seconds
-    while not (found := happened()):
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.1)
-    return found
+until = partial(serving.until, seconds=SECONDS)
 
 
 def messages(client: openai.OpenAI, job_id: str) -> list[str]:
