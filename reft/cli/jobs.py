@@ -59,13 +59,9 @@ def _found(session: "Session", organization: str, limit: int) -> list[dict[str, 
 
 
 def _shown(session: "Session", job: "Job", organization: str) -> dict[str, Any]:
-    from sqlmodel import col, select
+    from reft.service.jobs.events import newest_step
 
-    from reft.service.tables import Event
-
-    steps = (col(Event.job_id) == job.id, col(Event.type) == "metrics")
-    last = session.exec(select(Event).where(*steps).order_by(col(Event.seq).desc()).limit(1)).first()
-    data = last.data if last and last.data else {}
+    data = newest_step(session, job.id)
     return {
         "id": job.id, "organization": organization, "status": job.status, "stage": job.stage, "model": job.model,
         "step": data.get("step"), "steps": data.get("total_steps"), "train_loss": data.get("train_loss"),
@@ -76,8 +72,10 @@ def _shown(session: "Session", job: "Job", organization: str) -> dict[str, Any]:
 
 
 def _line(job: dict[str, Any]) -> str:
+    from reft.service.jobs.states import FINISHED
+
     words = [job["id"], f"{job['organization']:16.16}", f"{job['status']:16}"]
-    if job["status"] in ("succeeded", "failed", "cancelled"):
+    if job["status"] in FINISHED:
         end = job["fine_tuned_model"] or (job["error"] or {}).get("code") or ""
     else:
         left = job["estimated_finish"] and max(0, job["estimated_finish"] - int(time.time()))

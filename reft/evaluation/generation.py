@@ -55,7 +55,7 @@ def answers_to(
     Args:
         stopped: asked after every token; once it says so, no more is generated, and answers are as far as they came.
     """
-    criteria = StoppingCriteriaList([_Stopped(stopped)] if stopped else [])
+    criteria = StoppingCriteriaList([Stopped(stopped)] if stopped else [])
     answers = [""] * len(encoded)
     stops, done = stop_ids(model, tokenizer), 0
     for batch in length_batches([len(row) + max_new_tokens for row in encoded], tokens_per_batch):
@@ -80,7 +80,7 @@ def answers_to(
     return answers
 
 
-class _Stopped(StoppingCriteria):
+class Stopped(StoppingCriteria):
     """Ends all rows of a batch once somebody says so."""
 
     def __init__(self, stopped: Callable[[], bool]) -> None:

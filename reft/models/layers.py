@@ -17,6 +17,11 @@ def decoder_of(model: nn.Module) -> Any:
     return causal.base_model if isinstance(causal, PreTrainedModel) else causal
 
 
+def positions_of(config: Any) -> int | None:
+    """How many tokens a model of this configuration has places for; None where it does not say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The list of decoder layers, in order.
 

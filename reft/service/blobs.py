@@ -10,13 +10,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 
 from reft.errors import StorageError, explain
 
 PIECE = 1 << 20
+
+
+def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """What is left of a stream, piece by piece; it is closed after the last."""
+    with stream:
+        while piece := stream.read(PIECE):
+            yield piece
 
 
 class Blobs:
@@ -67,9 +74,7 @@ class Blobs:
         Raises:
             StorageError: it is not there.
         """
-        with self.open(key) as stream:
-            while piece := stream.read(PIECE):
-                yield piece
+        yield from pieces_of(self.open(key))
 
     def open(self, key: str) -> Any:
         """A stream of the content.

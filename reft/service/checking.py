@@ -3,7 +3,6 @@
 What waits is what the database calls `uploaded`: a kill loses nothing, and whoever comes next goes on.
 """
 
-import json
 import logging
 import os
 import socket
@@ -12,22 +11,24 @@ import time
 from pathlib import Path
 from threading import Event as Flag
 
-from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, or_, select
 
-from reft.conversations.formats import column_names
 from reft.errors import ReftError, parts
-from reft.models.default_model import resolve_model
-from reft.models.loading import load_tokenizer
 from reft.runtime.processes import end_with_launcher
+from reft.runtime.without_torch import without_torch
+from reft.service.beside import keep_looking, service_of
 from reft.service.files import SUFFIX_OF_ROWS, delete_expired
 from reft.service.jobs import leases, states
 from reft.service.jobs.lifecycle import settle_files
-from reft.service.service import Service, open_service
-from reft.service.settings import ServiceSettings
+from reft.service.service import Service
 from reft.service.tables import Job, StoredFile
 from reft.storage.artifacts import scratch
-from reft.validation.file import FileReport, validate_file
+
+with without_torch():  # this process loads no model
+    from reft.conversations.formats import column_names
+    from reft.models.default_model import resolve_model
+    from reft.models.tokenizers import load_tokenizer
+    from reft.validation.file import FileReport, validate_file
 
 LOG = logging.getLogger(__name__)
 PAUSE = 0.25  # seconds between looks at the database
@@ -43,20 +44,17 @@ class Checker:
         self.service = service
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{id(self)}"
         self._tokenizer = None
+        self._swept = 0.0
 
     def run(self, stop: Flag) -> None:
         """Check whatever comes, until told to stop."""
-        swept = 0.0
-        while not stop.is_set():
-            try:
-                if time.monotonic() - swept > SWEEP:
-                    delete_expired(self.service)
-                    swept = time.monotonic()
-                if self.check_one():
-                    continue
-            except (OperationalError, IntegrityError):
-                LOG.exception("the database does not answer; tried again")
-            stop.wait(PAUSE)
+        keep_looking(self._look, stop, pause=PAUSE)
+
+    def _look(self) -> bool:
+        if time.monotonic() - self._swept > SWEEP:
+            delete_expired(self.service)
+            self._swept = time.monotonic()
+        return self.check_one()
 
     def check_one(self) -> bool:
         """Check the oldest file that waits; whether there was one."""
@@ -78,9 +76,10 @@ class Checker:
         try:
             if self._tokenizer is None:
                 model = run.model
-                self._tokenizer = load_tokenizer(
-                    resolve_model(model.name), model.chat_template, model.trust_remote_code
-                )
+                with without_torch():
+                    self._tokenizer = load_tokenizer(
+                        resolve_model(model.name), model.chat_template, model.trust_remote_code
+                    )
             with scratch("upload") as folder:
                 kinds = SUFFIX_OF_ROWS.search(file.filename)
                 local = self.service.blobs.fetch(file.blob, folder / f"file{kinds[0] if kinds else '.jsonl'}")
@@ -137,8 +136,7 @@ def _short(text: str) -> str:
 def main() -> None:
     """The process that `reft serve` starts: settings come as JSON, and it ends with whoever started it."""
     end_with_launcher()
-    settings = ServiceSettings.model_validate(json.loads(Path(sys.argv[1]).read_text()))
-    Checker(open_service(settings)).run(Flag())
+    Checker(service_of(Path(sys.argv[1]))).run(Flag())
 
 
 if __name__ == "__main__":

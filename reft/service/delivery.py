@@ -5,7 +5,6 @@ What is to be sent stands in the database. A kill between an answer and its note
 """
 
 import ipaddress
-import json
 import logging
 import socket
 import sys
@@ -15,24 +14,21 @@ from threading import Event as Flag
 from urllib.parse import SplitResult, urlsplit
 
 import urllib3
-from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import col, select
 
 from reft.runtime.processes import end_with_launcher
-from reft.service.clock import now
-from reft.service.jobs import leases
-from reft.service.jobs.holders import has_gone, this_process
-from reft.service.service import Service, open_service
-from reft.service.settings import ServiceSettings
+from reft.service.beside import keep_looking, service_of
+from reft.service.clock import DAY, now
+from reft.service.jobs.holders import take_over, this_process
+from reft.service.service import Service
 from reft.service.tables import WebhookDelivery, WebhookEndpoint
 from reft.service.webhooks import headers_for
 
-LOG = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds between looks at the database
 LEASE = 60.0
 WAIT = urllib3.Timeout(connect=5.0, read=10.0)
 # Seconds until the next attempt, after each that failed; after the last of them it is given up.
-AGAIN = (5, 30, 300, 1800, 7200, 18_000, 36_000, 86_400)
+AGAIN = (5, 30, 300, 1800, 7200, 18_000, 36_000, DAY)
 GONE = 410  # an endpoint that says so wants nothing more
 SENDER = "webhooks"
 
@@ -111,13 +107,7 @@ class Sender:
 
     def run(self, stop: Flag) -> None:
         """Send whatever comes, until told to stop."""
-        while not stop.is_set():
-            try:
-                if self.send_one():
-                    continue
-            except (OperationalError, IntegrityError):
-                LOG.exception("the database does not answer; tried again")
-            stop.wait(PAUSE)
+        keep_looking(self.send_one, stop, pause=PAUSE)
 
     def send_one(self) -> bool:
         """Send the message that has waited longest; whether there was one."""
@@ -125,10 +115,7 @@ class Sender:
             if session.exec(_due().limit(1)).first() is None:
                 return False
         with self.service.database.writing() as session:
-            holder = leases.holder_of(session, SENDER)
-            if holder and has_gone(holder):
-                leases.release(session, SENDER, holder)
-            if not leases.take(session, SENDER, self.holder, seconds=LEASE):
+            if not take_over(session, SENDER, self.holder, seconds=LEASE):
                 return False
             due = session.exec(_due().limit(1)).first()
             if due is None:
@@ -172,8 +159,7 @@ def main() -> None:
     """The process that `reft serve` starts beside the HTTP processes."""
     end_with_launcher()
     logging.basicConfig(level=logging.INFO)
-    service = open_service(ServiceSettings.model_validate(json.loads(Path(sys.argv[1]).read_text())))
-    Sender(service).run(Flag())
+    Sender(service_of(Path(sys.argv[1]))).run(Flag())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from sqlmodel import Session, col, select
 
+from reft.service.clock import DAY
 from reft.service.files import remove_blobs
 from reft.service.jobs import states
 from reft.service.jobs.folders import logs
@@ -21,7 +22,6 @@ from reft.service.tables import (
     UploadPart,
 )
 
-DAY = 86_400
 YOUNG = 3600.0  # seconds in which content may still be waiting for its row
 OF_JOBS = ("jobs", "models")  # where content of jobs lies; all other content is called ORGANIZATION/ID
 

@@ -37,6 +37,11 @@ class Service:
         """
         return Limits.from_environment()
 
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of a prompt at most: the limit, or as many as a row of a training may have."""
+        return self.chat_limits.prompt_tokens or self.run_settings.model.max_length
+
     def base_model(self, name: str) -> str | None:
         """The public name of the base model that is called so; None where none is."""
         name = self.settings.aliases.get(name, name)

@@ -17,7 +17,6 @@ ENVIRONMENT = "REFT_SERVICE_"
 STATE = Path(".reft/service")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MEGABYTE = 1_000_000
-DAY = 86_400
 
 
 class Limits(Section):

@@ -13,7 +13,6 @@ from reft.service.names import new_id
 from reft.service.tables import Job, WebhookDelivery, WebhookEndpoint
 
 SECRET = "whsec_"
-DAY = 86_400
 
 
 def new_secret() -> str:

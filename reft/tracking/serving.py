@@ -74,6 +74,7 @@ class ChatModel:
         """
         from reft.conversations.tokenization import longest_token
         from reft.models.hardware import choose_hardware
+        from reft.models.layers import positions_of
         from reft.models.loading import load_tokenizer, load_trained
 
         metadata = Model.load(str(folder / "MLmodel")).metadata or {}
@@ -81,7 +82,7 @@ class ChatModel:
         self._tokenizer = load_tokenizer(str(folder))
         self._model = load_trained(base, folder, bool(base), dtype=choose_hardware().dtype)
         self._limits, self._turn = limits or Limits.from_environment(), threading.Lock()
-        self._positions = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self._positions = positions_of(self._model.config)
         self._longest = self._limits.prompt_tokens or metadata.get("max_length") or self._positions
         self._token = longest_token(self._tokenizer)
 

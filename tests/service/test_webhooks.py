@@ -5,9 +5,10 @@ import openai
 import pytest
 from sqlmodel import col, select
 
+from reft.service.clock import DAY
 from reft.service.jobs import lifecycle, states
 from reft.service.tables import Job, WebhookDelivery, WebhookEndpoint
-from reft.service.webhooks import DAY, headers_for
+from reft.service.webhooks import headers_for
 from tests.service.serving import rows_file
 
 DONE = "fine_tuning.job.succeeded"

@@ -4,7 +4,6 @@ Workers outlive it. What it needs to know stands in the database: a job whose wo
 given to another one.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -14,28 +13,27 @@ import time
 from pathlib import Path
 from threading import Event as Flag
 
-from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, select
 
 from reft.runtime.processes import LAUNCHER, end_with_launcher
+from reft.service.beside import keep_looking, service_of
 from reft.service.clock import now
 from reft.service.jobs import leases, states
 from reft.service.jobs.child import end_job
 from reft.service.jobs.folders import all_folders, logs
 from reft.service.jobs.held import lease_of
-from reft.service.jobs.holders import coming, has_gone, this_process
+from reft.service.jobs.holders import coming, has_gone, take_over, this_process
 from reft.service.jobs.lifecycle import rest
-from reft.service.jobs.waiting import released
+from reft.service.jobs.waiting import waits
 from reft.service.retention import sweep
-from reft.service.service import Service, open_service
-from reft.service.settings import ServiceSettings
+from reft.service.service import Service
 from reft.service.tables import Job
 
-LOG = logging.getLogger(__name__)
 LEADER = "leader"
 LEADS = 10.0  # seconds after which a dispatcher that says nothing leads no more
 PAUSE = 0.3  # seconds between looks at the database
 COMING = 60.0  # seconds in which a worker must have begun
+TIDY = 2.0  # seconds between looks at what is left of jobs: each looks at all processes of this machine
 SWEEP = 600.0
 
 
@@ -46,19 +44,20 @@ class Dispatcher:
         self.service, self.file = service, file
         self.holder = this_process()
         self.workers: list[subprocess.Popen[bytes]] = []
-        self._swept = 0.0
+        self._swept = self._tidied = 0.0
 
     def run(self, stop: Flag) -> None:
         """Hand out whatever comes, until told to stop."""
-        while not stop.is_set():
-            try:
-                if self._leads():
-                    self.once()
-                self._tidy()
-            except (OperationalError, IntegrityError):
-                LOG.exception("the database does not answer; tried again")
-            self.workers = [worker for worker in self.workers if worker.poll() is None]
-            stop.wait(PAUSE)
+        keep_looking(self._look, stop, pause=PAUSE)
+
+    def _look(self) -> bool:
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        if self._leads():
+            self.once()
+        if time.monotonic() - self._tidied > TIDY:
+            self._tidy()
+            self._tidied = time.monotonic()
+        return False
 
     def once(self) -> None:
         """Start workers for the jobs that shall run and that nobody runs, as many as may run at once."""
@@ -79,10 +78,7 @@ class Dispatcher:
 
     def _leads(self) -> bool:
         with self.service.database.writing() as session:
-            holder = leases.holder_of(session, LEADER)
-            if holder and has_gone(holder):
-                leases.release(session, LEADER, holder)
-            return leases.take(session, LEADER, self.holder, seconds=LEADS) is not None
+            return take_over(session, LEADER, self.holder, seconds=LEADS) is not None
 
     def _rested(self, job: Job) -> bool:
         """Whether a job that nobody works on shall be worked on; one that shall pause is marked so."""
@@ -92,9 +88,7 @@ class Dispatcher:
                 rest(session, current)
         if job.wanted != states.RUN:
             return False
-        if job.stage == states.REVIEW:
-            return released(job)
-        return True
+        return not waits(job)
 
     def _start(self, job_id: str) -> int:
         """Start a worker that outlives this process; how many were started."""
@@ -145,7 +139,7 @@ def main() -> None:
     end_with_launcher()
     logging.basicConfig(level=logging.INFO)
     file = Path(sys.argv[1])
-    Dispatcher(open_service(ServiceSettings.model_validate(json.loads(file.read_text()))), file).run(Flag())
+    Dispatcher(service_of(file), file).run(Flag())
 
 
 if __name__ == "__main__":

@@ -43,3 +43,9 @@ def say(
     )
     session.flush()
     return True
+
+
+def newest_step(session: Session, job_id: str) -> dict[str, Any]:
+    """What the newest of a training's steps said: `step`, `total_steps`, `train_loss`; empty before the first."""
+    steps = (col(Event.job_id) == job_id, col(Event.type) == "metrics")
+    return session.exec(select(Event.data).where(*steps).order_by(col(Event.seq).desc()).limit(1)).first() or {}

@@ -9,6 +9,9 @@ import socket
 from contextlib import suppress
 
 import psutil
+from sqlmodel import Session
+
+from reft.service.jobs import leases
 
 
 def this_process() -> str:
@@ -28,6 +31,14 @@ def has_gone(holder: str) -> bool:
     if machine != socket.gethostname() or not pid.isdigit():
         return False
     return _started(int(pid)) != rest.partition("|")[0]
+
+
+def take_over(session: Session, name: str, holder: str, *, seconds: float) -> int | None:
+    """`leases.take`, also from a process that has gone before its lease has run out."""
+    before = leases.holder_of(session, name)
+    if before and has_gone(before):
+        leases.release(session, name, before)
+    return leases.take(session, name, holder, seconds=seconds)
 
 
 def _started(pid: int) -> str:

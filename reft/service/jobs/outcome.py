@@ -1,6 +1,5 @@
 """What a finished run means for its job: a model that may serve or not, and the words for it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from reft.filtering.screening import Screening
 from reft.gate.rule import told
-from reft.service.blobs import PIECE, Blobs
+from reft.service.blobs import Blobs, pieces_of
 from reft.service.clock import now
 from reft.service.jobs import states
 from reft.service.jobs.events import say
@@ -48,7 +47,7 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
     blobs, place = held.service.blobs, f"models/{held.id}"
     _keep_folder(blobs, folder.latest / "student", place)
     for name in LEFT:  # of the tenant's rows: they go when the training file goes
-        blobs.write(f"jobs/{held.id}/{name}", _pieces(folder.latest / name))
+        blobs.write(f"jobs/{held.id}/{name}", pieces_of((folder.latest / name).open("rb")))
     with held.changing() as (session, job):
         if job.status in states.FINISHED:
             return
@@ -115,10 +114,4 @@ def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], l
 def _keep_folder(blobs: Blobs, folder: Path, place: str) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            blobs.write(f"{place}/{path.relative_to(folder).as_posix()}", _pieces(path))
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while piece := stream.read(PIECE):
-            yield piece
+            blobs.write(f"{place}/{path.relative_to(folder).as_posix()}", pieces_of(path.open("rb")))

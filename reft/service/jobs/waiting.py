@@ -7,7 +7,7 @@ from sqlmodel import Session
 from reft.filtering.screening import Screening
 from reft.service.jobs import states
 from reft.service.review.export import overrides_jsonl
-from reft.service.review.holding import RELEASED, STATE, WAITING, Quarantined, hold
+from reft.service.review.holding import STATE, WAITING, Quarantined, hold
 from reft.service.tables import Job
 from reft.storage.artifacts import write_text
 
@@ -26,15 +26,14 @@ def ask(session: Session, job: Job, found: Screening) -> bool:
     ]  # fmt: skip
     hold(session, job, rows, total=found.scored, kept=found.counts.get("keep", 0))
     job.work = {**job.work, REVIEWED: bool(rows)}
-    waits = job.work.get(STATE) == WAITING
-    if waits:
+    if waits(job):
         job.stage, job.estimated_finish = states.REVIEW, None
-    return waits
+    return waits(job)
 
 
-def released(job: Job) -> bool:
-    """Whether people have let the job go on."""
-    return job.work.get(STATE) == RELEASED
+def waits(job: Job) -> bool:
+    """Whether people must let the job go on; also while it is paused, and when that has ended."""
+    return job.work.get(STATE) == WAITING
 
 
 def write_overrides(session: Session, job_id: str, path: Path) -> None:

@@ -4,7 +4,6 @@ It holds nothing that a kill could lose. Started again it does the same work: wh
 pipeline's cache, a training goes on from its checkpoint, and whatever was said or kept is neither said nor kept again.
 """
 
-import json
 import logging
 import shutil
 import sys
@@ -15,6 +14,7 @@ from sqlmodel import col, select
 
 from reft.errors import ReftError
 from reft.filtering.screening import Screening, read_screening
+from reft.service.beside import service_of
 from reft.service.clock import now
 from reft.service.jobs import leases, states, waiting
 from reft.service.jobs.child import POLITE, Pipeline, end_job
@@ -28,8 +28,7 @@ from reft.service.jobs.outcome import fail_as_harmful, is_whole, publish
 from reft.service.jobs.profile import effective, job_settings, named_as, write_profile
 from reft.service.jobs.results import keep_decisions
 from reft.service.jobs.words import failure_of, was_killed
-from reft.service.service import Service, open_service
-from reft.service.settings import ServiceSettings
+from reft.service.service import Service
 from reft.service.tables import Organization, StoredFile
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +72,6 @@ class Worker:
             job.status, job.stage = states.RUNNING, states.SCREENING
             job.started_at, job.attempts = job.started_at or now(), job.attempts + 1
             job.hyperparameters = effective(self.service.run_settings, job.hyperparameters)
-            job.notes = {name: value for name, value in job.notes.items() if name != "reft_review"}
             say(session, job, "Fine-tuning job started", mark="started")
             say(session, job, "Screening of the training file has started", mark="screening")
         return True
@@ -236,8 +234,7 @@ def main() -> None:
     """SETTINGS JOB HOLDER, as the dispatcher starts it."""
     file, job_id, kept_for_me = sys.argv[1:]
     logging.basicConfig(level=logging.INFO)
-    service = open_service(ServiceSettings.model_validate(json.loads(Path(file).read_text())))
-    held = hold(service, job_id, kept_for_me)
+    held = hold(service_of(Path(file)), job_id, kept_for_me)
     if held is None:
         return
     try:

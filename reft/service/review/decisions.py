@@ -5,7 +5,7 @@ more than hold the opposite: two who differ are settled by either's change of mi
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -73,19 +73,24 @@ def decide(session: Session, items: Sequence[ReviewItem], given: Given, *, peopl
 
 def decisions_on(session: Session, ids: Sequence[str]) -> dict[str, list[ReviewDecision]]:
     """The decisions on these rows, oldest first."""
-    found: dict[str, list[ReviewDecision]] = defaultdict(list)
-    for start in range(0, len(ids), AT_ONCE):
-        query = select(ReviewDecision).where(col(ReviewDecision.item_id).in_(ids[start : start + AT_ONCE]))
-        for made in session.exec(query.order_by(col(ReviewDecision.seq))).all():
-            found[made.item_id].append(made)
-    return found
+    queries = (select(ReviewDecision).where(col(ReviewDecision.item_id).in_(some)) for some in in_parts(ids))
+    return _by_row(one for query in queries for one in session.exec(query.order_by(col(ReviewDecision.seq))))
+
+
+def in_parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many as one query takes, some after the others."""
+    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
 
 
 def decisions_of(session: Session, job_id: str) -> dict[str, list[ReviewDecision]]:
     """All decisions of a job by row, oldest first."""
     query = select(ReviewDecision).where(col(ReviewDecision.job_id) == job_id).order_by(col(ReviewDecision.seq))
+    return _by_row(session.exec(query))
+
+
+def _by_row(decisions: Iterable[ReviewDecision]) -> dict[str, list[ReviewDecision]]:
     found: dict[str, list[ReviewDecision]] = defaultdict(list)
-    for made in session.exec(query).all():
+    for made in decisions:
         found[made.item_id].append(made)
     return found
 

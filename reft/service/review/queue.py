@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from reft.service.errors import invalid, not_found
 from reft.service.keys import Caller
-from reft.service.review.decisions import KEEP, decisions_of, shown_to
+from reft.service.review.decisions import KEEP, decisions_of, in_parts, shown_to
 from reft.service.tables import Job, ReviewDecision, ReviewItem
 
 OPEN, WAITS, DISPUTED, SETTLED = "open", "waits", "disputed", "settled"
@@ -141,7 +141,7 @@ def effect_of(job: Job, entries: Sequence[Entry]) -> Effect:
 def items_of(session: Session, ids: Sequence[str]) -> list[ReviewItem]:
     """Rows with their text, in this order."""
     found: dict[str, ReviewItem] = {}
-    for start in range(0, len(ids), 500):
-        query = select(ReviewItem).where(col(ReviewItem.id).in_(ids[start : start + 500]))
+    for some in in_parts(ids):
+        query = select(ReviewItem).where(col(ReviewItem.id).in_(some))
         found.update((item.id, item) for item in session.exec(query).all())
     return [found[id_] for id_ in ids]

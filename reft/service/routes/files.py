@@ -14,7 +14,7 @@ from sqlmodel import col
 from starlette.datastructures import UploadFile
 
 from reft.service.access import Serving, needs, too_large
-from reft.service.blobs import PIECE
+from reft.service.blobs import pieces_of
 from reft.service.bodies import FileForm
 from reft.service.errors import ApiError, invalid
 from reft.service.files import NewFile, delete_file, file_of, keep_file, living, remove_blobs
@@ -66,7 +66,7 @@ async def create(request: Request, service: Serving, caller: Key) -> dict[str, A
             organization_id=caller.organization_id, filename=upload.filename or "file", purpose=form.purpose,
             seconds=seconds,
         )  # fmt: skip
-        pieces = pieces_of(upload.file, service.settings.limits.file_bytes)
+        pieces = bounded(upload.file, service.settings.limits.file_bytes)
         row = await to_thread.run_sync(lambda: keep_file(service, new, pieces))
     return file_body(row)
 
@@ -107,14 +107,14 @@ def _form(fields: dict[str, str]) -> FileForm:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
 
 
-def pieces_of(stream: BinaryIO, most: int) -> Iterator[bytes]:
+def bounded(stream: BinaryIO, most: int) -> Iterator[bytes]:
     """What was uploaded, piece by piece, up to a limit.
 
     Raises:
         ApiError: there is more.
     """
     size = 0
-    while piece := stream.read(PIECE):
+    for piece in pieces_of(stream):
         size += len(piece)
         if size > most:
             raise too_large(most)
@@ -148,19 +148,13 @@ def retrieve(service: Serving, caller: Key, file_id: str) -> dict[str, Any]:
 def content(service: Serving, caller: Key, file_id: str) -> StreamingResponse:
     """What is in it, as it was uploaded."""
     row = _file(service, caller, file_id)
-    stream = service.blobs.open(row.blob)
+    stream = service.blobs.open(row.blob)  # what is missing is said before the answer begins
     headers = {
         "content-length": str(row.bytes),
         "content-disposition": f"attachment; filename*=UTF-8''{quote(row.filename)}",
         "x-content-type-options": "nosniff",
     }
-
-    def pieces() -> Iterator[bytes]:
-        with stream:
-            while piece := stream.read(PIECE):
-                yield piece
-
-    return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(pieces_of(stream), media_type="application/octet-stream", headers=headers)
 
 
 @router.delete("/{file_id}")

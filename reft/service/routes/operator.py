@@ -14,6 +14,7 @@ from reft.service.chart import loss_chart
 from reft.service.clock import now
 from reft.service.errors import not_found
 from reft.service.jobs import states
+from reft.service.jobs.events import newest_step
 from reft.service.pages import PageRoute, page
 from reft.service.sign_in import Visitor, visiting
 from reft.service.tables import Event, Job, Organization, ReviewItem, StoredFile
@@ -129,8 +130,7 @@ def _progress(session: Session, job: Job) -> float | None:
         return 1.0
     if job.status != states.RUNNING:
         return None
-    query = select(Event.data).where(col(Event.job_id) == job.id, col(Event.type) == "metrics")
-    data = session.exec(query.order_by(col(Event.seq).desc()).limit(1)).first() or {}
+    data = newest_step(session, job.id)
     step, total = data.get("step"), data.get("total_steps")
     return min(1.0, step / total) if isinstance(step, int | float) and total else None
 

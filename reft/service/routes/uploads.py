@@ -17,7 +17,7 @@ from reft.service.errors import ApiError, invalid, not_found
 from reft.service.files import NewFile, drop_parts, keep_file, remove_blobs, require_room, safe_name
 from reft.service.keys import Caller
 from reft.service.names import new_id
-from reft.service.routes.files import file_body, one_file, pieces_of
+from reft.service.routes.files import bounded, file_body, one_file
 from reft.service.service import Service
 from reft.service.tables import StoredFile, Upload, UploadPart
 
@@ -71,7 +71,7 @@ def create(service: Serving, caller: Key, body: UploadCreate) -> dict[str, Any]:
 async def add_part(request: Request, service: Serving, caller: Key, *, upload_id: str) -> dict[str, Any]:
     """Bring one part."""
     async with one_file(request, "data") as (data, _):
-        pieces = pieces_of(data.file, service.settings.limits.part_bytes)
+        pieces = bounded(data.file, service.settings.limits.part_bytes)
         part = await to_thread.run_sync(lambda: _keep_part(service, caller, upload_id, pieces=pieces))
     return {"id": part.id, "object": "upload.part", "created_at": part.created_at, "upload_id": upload_id}
 

@@ -8,14 +8,14 @@ from sqlmodel import Session, col, select
 
 from reft.service.access import Serving, needs
 from reft.service.bodies import WebhookCreate, WebhookRotate, WebhookUpdate
-from reft.service.clock import now
+from reft.service.clock import DAY, now
 from reft.service.errors import invalid, not_found
 from reft.service.keys import Caller
 from reft.service.listing import After, Few, Page, list_body, rows_of
 from reft.service.names import new_id
 from reft.service.service import Service
 from reft.service.tables import WebhookEndpoint
-from reft.service.webhooks import DAY, SECRET, new_secret
+from reft.service.webhooks import SECRET, new_secret
 
 router = APIRouter(prefix="/v1/webhook_endpoints", tags=["webhooks"])
 Key = Annotated[Caller, Depends(needs("webhooks"))]

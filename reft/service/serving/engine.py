@@ -80,14 +80,15 @@ class Engine:
                 yield item
 
     def _speak(self, wanted: Wanted, ask: Ask, turn: Turn) -> None:
+        from reft.models.layers import positions_of
         from reft.models.memory import return_freed_memory
         from reft.service.serving.generation import speak
         from reft.service.serving.prompts import prompt_of
 
         try:
             with self._loaded().speaking(self._source(wanted)) as (model, tokenizer):
-                positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-                longest = self._limits.prompt_tokens or self._service.run_settings.model.max_length
+                positions = positions_of(model.config)
+                longest = self._service.longest_prompt
                 prompt = prompt_of(ask, tokenizer, longest=longest, positions=positions, limits=self._limits)
                 turn.tell(Begun(len(prompt.ids)))
                 speak(model, tokenizer, prompt=prompt, ask=ask, turn=turn)

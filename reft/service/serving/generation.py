@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from tokenizers.decoders import DecodeStream
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from reft.evaluation.generation import stop_ids
+from reft.evaluation.generation import Stopped, stop_ids
 from reft.service.serving.prompts import Prompt
 from reft.service.serving.requests import Ask
 from reft.service.serving.stops import StopTexts
@@ -53,17 +53,6 @@ class Teller(BaseStreamer):
             self._say(text)
 
 
-class Over(StoppingCriteria):
-    """Ends the answer at a stop text, or when nobody waits for it any more."""
-
-    def __init__(self, turn: Turn, stops: StopTexts) -> None:
-        self._turn, self._stops = turn, stops
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:  # noqa: ARG002 (transformers')
-        over = self._turn.over or self._stops.found
-        return torch.full(input_ids.shape[:1], over, dtype=torch.bool, device=input_ids.device)
-
-
 @torch.inference_mode()
 def speak(model: Any, tokenizer: PreTrainedTokenizerBase, *, prompt: Prompt, ask: Ask, turn: Turn) -> None:
     """Tell the answer.
@@ -81,7 +70,7 @@ def speak(model: Any, tokenizer: PreTrainedTokenizerBase, *, prompt: Prompt, ask
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             generation_config=_sampling(ask, prompt.most, ends, pad=tokenizer.pad_token_id),
-            stopping_criteria=StoppingCriteriaList([Over(turn, stops)]),
+            stopping_criteria=StoppingCriteriaList([Stopped(lambda: turn.over or stops.found)]),
             streamer=teller,
         )
     turn.check()

@@ -17,6 +17,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from reft.conversations.tokenization import stop_tokens
 from reft.models.default_model import resolve_model
+from reft.models.layers import positions_of
 from reft.models.loading import load_tokenizer
 from reft.service.errors import NO_RETRY, ApiError
 from reft.service.service import Service
@@ -79,7 +80,7 @@ class Front:
             tokenizer, positions = self._base(wanted.base)
             if wanted.folder:
                 tokenizer = tokenizer_of(Path(folder_of(self._service, wanted.folder)), tokenizer)
-            longest = self._limits.prompt_tokens or self._service.run_settings.model.max_length
+            longest = self._service.longest_prompt
             prompt = prompt_of(ask, tokenizer, longest=longest, positions=positions, limits=self._limits)
             return prompt, stop_tokens(tokenizer, None)
 
@@ -88,7 +89,7 @@ class Front:
             settings, where = self._service.run_settings.model, resolve_model(self._service.models[name])
             tokenizer = load_tokenizer(where, settings.chat_template, settings.trust_remote_code)
             config = AutoConfig.from_pretrained(where, trust_remote_code=settings.trust_remote_code)
-            self._bases[name] = tokenizer, getattr(config.get_text_config(), "max_position_embeddings", None)
+            self._bases[name] = tokenizer, positions_of(config)
         return self._bases[name]
 
 
