@@ -24,12 +24,16 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ty check reft steps pipelines
 
+# Files of tests beside one another, two at a time or as many as BESIDE says; the tests of a file share what it made.
+BESIDE ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(BESIDE) --dist=loadfile --no-loadscope-reorder
+
 # A minute or so: no processes, no training, no waiting. A test that needs one of them is marked slow.
 test-fast: setup
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -q -m "not slow"
 
 test: check
-	$(BIN)/python -m pytest --cov=reft --cov-report=term:skip-covered --cov-fail-under=85
+	$(PYTEST) --durations=25 --cov=reft --cov-report=term:skip-covered --cov-fail-under=85
 
 mlflow:
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(CURDIR)/.reft/mlflow.db --port 5000

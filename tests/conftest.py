@@ -10,7 +10,10 @@ from tests.factories import build_model
 from tests.tiers import pytest_runtest_call, pytest_runtest_setup  # noqa: F401 (hooks)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-torch.set_num_threads(2)
+# Tests that run beside one another share the cores, and so do the processes that they start.
+if (beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1 if beside > 1 else 2)
 
 ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")
 
