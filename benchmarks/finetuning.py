@@ -83,6 +83,7 @@ def run(job: FinetuneJob, **settings: Any) -> dict[str, Any]:
     return {
         "seconds": elapsed[-1] - elapsed[0],
         "peak_mb": cost.peak_rss_mb,
+        "peak_gpu_mb": lines[-1].get("peak_gpu_mb"),
         "losses": [line["loss"] for line in lines],
         "tokens": lines[-1]["tokens"] - lines[0]["tokens"],
     }

@@ -78,7 +78,8 @@ def train(folder: Path) -> None:
             show(number, len(steps), f"loss {losses['loss']:.3f}, {rate:.0f} tokens/s")
             if rank == 0:
                 line = {"step": number, "steps": len(steps), **losses, "tokens": tokens, "tokens_per_second": rate}
-                metrics.write(json.dumps(line | {"learning_rate": learning_rate}) + "\n")
+                line |= {"learning_rate": learning_rate, **_memory(hardware)}
+                metrics.write(json.dumps(line) + "\n")
             if number < len(steps) and (stop or (every and number % every == 0)):
                 save_checkpoint(engine, folder, number, tokens=tokens)
                 if stop:
@@ -102,6 +103,12 @@ def _joined(job: FinetuneJob) -> Hardware:
         timeout=timedelta(minutes=job.settings.stalled_minutes),
     )
     return hardware
+
+
+def _memory(hardware: Hardware) -> dict[str, float]:
+    """The most that tensors have taken of this rank's GPU so far, in MiB; nothing on a CPU."""
+    on_gpu = hardware.device.type == "cuda"
+    return {"peak_gpu_mb": torch.cuda.max_memory_allocated() / 2**20} if on_gpu else {}
 
 
 def _tokens(job: FinetuneJob, step: MicroBatch) -> int:
