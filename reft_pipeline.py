@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 from pipelines.terminal import quiet
+from reft.runtime.garbage import look_rarely
 
+look_rarely()
 quiet()
 from pipelines.reft import reft  # noqa: E402 (libraries warn, too, while they are imported)
 

@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from tests.factories import build_model
-from tests.tiers import pytest_runtest_call, pytest_runtest_setup  # noqa: F401 (hooks)
+from tests.tiers import (  # noqa: F401 (hooks)
+    pytest_collection_modifyitems,
+    pytest_runtest_call,
+    pytest_runtest_setup,
+)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tests that run beside one another share the cores, and so do the processes that they start.

@@ -15,6 +15,11 @@ import pytest
 
 # What libraries ask the system by themselves, in milliseconds.
 ASKED_BY_LIBRARIES = frozenset({"git", "ldconfig", "gcc", "cc", "ld", "objdump", "uname", "lscpu", "nvidia-smi"})
+# Files that take minutes: begun first, so that none of them is left for the end, when the others have nothing to do.
+LONGEST = (
+    "pipelines/test_pipeline.py", "service/test_whole_jobs.py", "finetuning/test_night.py", "test_workflows.py",
+    "retraining/test_retraining.py", "pipelines/test_night.py",
+)  # fmt: skip
 REMEDY = "mark it with @pytest.mark.slow, or test a part that needs none"
 
 
@@ -48,6 +53,18 @@ def fast_tier() -> Generator[None]:
             yield
         finally:
             hook.remove()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then those with slow tests; the fast ones fill what is left of the time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(item.config.rootpath / "tests").as_posix()
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST) + (item.path not in slow)
+
+    items.sort(key=place)  # stable: what belongs together stays so
 
 
 @pytest.hookimpl(wrapper=True)

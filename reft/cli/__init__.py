@@ -9,6 +9,7 @@ from importlib import import_module
 import typer
 
 from reft.errors import ReftError
+from reft.runtime.garbage import look_rarely
 from reft.runtime.processes import stop_on_signals
 from reft.runtime.quiet import quiet_terminal
 
@@ -25,6 +26,7 @@ for _command in COMMANDS:
 
 def main() -> None:
     """Entry point: a user's error is printed without a traceback and exits with 2; libraries talk to a log file."""
+    look_rarely()
     quiet_terminal()
     stop_on_signals()
     try:
