@@ -71,6 +71,9 @@ class ServiceSettings(Section):
     most_harmful: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="share of harmful rows from which a file is refused as a whole"
     )
+    golden_rows: Annotated[int, Field(ge=0)] = Field(
+        20, description="rows of a validation file whose answers before and after finetuning are kept; 0: none"
+    )
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
     models_in_memory: Count = Field(2, description="whole models that are held at once, base models among them")
     teacher: Path | None = Field(

@@ -60,6 +60,8 @@ def job_settings(
     }  # fmt: skip
     # A model that learns from the rows as they came, for comparison, is nothing that a service should make.
     values["evaluation"]["sft"] = False
+    # The same for every job, with a validation file or without: the baselines' key has it, and they are shared.
+    values["evaluation"]["golden_rows"] = service.settings.golden_rows
     values["tracking"] = {
         "registered_name": f"{owner.name}-{re.sub(r'[^A-Za-z0-9]', '', job.id.removeprefix('ftjob-'))}",
         "runs_folder": str(folder.latest.parent),
