@@ -21,6 +21,7 @@ from reft.service.clock import now
 from reft.service.jobs import leases, states
 from reft.service.jobs.child import end_job
 from reft.service.jobs.folders import all_folders, logs
+from reft.service.jobs.forgetting import Forgetting
 from reft.service.jobs.held import lease_of
 from reft.service.jobs.holders import coming, has_gone, take_over, this_process
 from reft.service.jobs.lifecycle import rest
@@ -45,6 +46,7 @@ class Dispatcher:
         self.service, self.file = service, file
         self.holder = this_process()
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.forgetting = Forgetting(service)
         self._swept = self._tidied = 0.0
 
     def run(self, stop: Flag) -> None:
@@ -55,6 +57,7 @@ class Dispatcher:
         self.workers = [worker for worker in self.workers if worker.poll() is None]
         if self._leads():
             self.once()
+            self.forgetting.look()
         if time.monotonic() - self._tidied > TIDY:
             self._tidy()
             self._tidied = time.monotonic()

@@ -72,9 +72,11 @@ def job_settings(
     return values
 
 
-def write_profile(service: Service, path: Path, settings: dict[str, Any]) -> Path:
+def write_profile(service: Service, path: Path, settings: dict[str, Any], *, job_id: str) -> Path:
     """The file that the pipeline's command is given; ZenML's own keys come from the service's profile."""
     there = read_yaml(service.settings.profile).value if service.settings.profile else {}
     beside = {name: value for name, value in dict(there).items() if name not in OURS}
+    # By its tag the job's runs are found again, when what they have stored shall go.
+    beside["tags"] = [*beside.get("tags", ()), job_id]
     write_text(path, yaml.safe_dump({**beside, "parameters": {"settings": settings}}, sort_keys=False))
     return path
