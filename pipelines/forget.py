@@ -13,11 +13,12 @@ from zenml.client import Client
 from zenml.enums import ExecutionStatus, StackComponentType
 from zenml.models import PipelineRunResponse, StepRunResponse
 from zenml.stack.stack_component import StackComponent
+from zenml.utils.pagination_utils import depaginate
 
 from pipelines.terminal import quiet
+from reft.config import parse_settings
 from reft.tracking.forgetting import forget_registered, forget_runs
 
-PIPELINE = "reft_pipeline"
 # Steps whose results are made of a customer's rows; all others are the provider's.
 OF_CUSTOMERS = ("validation", "filtering", "finetuning", "sft", "evaluation", "gate", "registration", "report")
 
@@ -39,12 +40,12 @@ def forget(job: str) -> int:
 
 def _runs(client: Client, job: str) -> Iterator[PipelineRunResponse]:
     """Of a job there may be several: one that screens, one that trains, and those that were cut off."""
-    for found in client.depaginate(client.list_pipeline_runs, pipeline=PIPELINE, tags=[job]):
+    for found in depaginate(client.list_pipeline_runs, tags=[job]):
         yield client.get_pipeline_run(found.id)
 
 
 def _forget_run(client: Client, run: PipelineRunResponse) -> None:
-    name = run.config.parameters["settings"]["tracking"]["registered_name"]
+    name = parse_settings((run.config.parameters or {}).get("settings")).tracking.registered_name
     forget_registered(name)
     forget_runs(run.name)
     for model in client.list_models(name=name).items:
@@ -60,7 +61,8 @@ def _forget_run(client: Client, run: PipelineRunResponse) -> None:
         return  # what it made for all customers is found in the cache by this record
     client.delete_pipeline_run(run.id)
     for artifact in artifacts:
-        client.delete_artifact_version(artifact.id)
+        if client.list_artifact_versions(id=artifact.id, only_unused=True, size=1).items:
+            client.delete_artifact_version(artifact.id)
 
 
 def _logs(run: PipelineRunResponse, steps: list[StepRunResponse]) -> list[Any]:

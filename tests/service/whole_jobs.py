@@ -170,6 +170,15 @@ def stored(clone: Clone, text: str) -> list[Path]:
     ]
 
 
+def of_provider(clone: Clone) -> set[Path]:
+    """The files of the steps whose results all jobs share."""
+    steps = ("refusal_feature", "teacher", "soft_labels", "calibration", "baselines")
+    stores = clone.folder / ".reft" / "zenml" / "local_stores"
+    found = {path for step in steps for path in stores.glob(f"*/{step}/**/*") if path.is_file()}
+    assert found
+    return found
+
+
 def registered(clone: Clone) -> set[str]:
     """The names in the clone's model registry."""
     client = MlflowClient(*[clone.environment["MLFLOW_TRACKING_URI"]] * 2)
