@@ -16,7 +16,6 @@ from zenml.stack.stack_component import StackComponent
 from zenml.utils.pagination_utils import depaginate
 
 from pipelines.terminal import quiet
-from reft.config import parse_settings
 from reft.tracking.forgetting import forget_registered, forget_runs
 
 # Steps whose results are made of a customer's rows; all others are the provider's.
@@ -45,11 +44,12 @@ def _runs(client: Client, job: str) -> Iterator[PipelineRunResponse]:
 
 
 def _forget_run(client: Client, run: PipelineRunResponse) -> None:
-    name = parse_settings((run.config.parameters or {}).get("settings")).tracking.registered_name
-    forget_registered(name)
+    # Only what the run's own settings name: the default is the name of the operator's own student.
+    if name := run.config.parameters.get("settings", {}).get("tracking", {}).get("registered_name"):
+        forget_registered(name)
+        for model in client.list_models(name=name).items:
+            client.delete_model(model.id)
     forget_runs(run.name)
-    for model in client.list_models(name=name).items:
-        client.delete_model(model.id)
     made = [step for step in run.steps.values() if step.name in OF_CUSTOMERS and step.status != ExecutionStatus.CACHED]
     artifacts = [artifact for step in made for outputs in step.outputs.values() for artifact in outputs]
     for artifact in artifacts:
