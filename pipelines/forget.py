@@ -30,7 +30,7 @@ def forget(job: str) -> int:
     """
     client, found = Client(), 0
     if tracker := client.active_stack.experiment_tracker:
-        tracker.configure_mlflow()  # ty: ignore[unresolved-attribute]
+        tracker.configure_mlflow()  # ty: ignore[missing-attribute]
     for run in list(_runs(client, job)):
         found += 1
         _forget_run(client, run)
@@ -45,7 +45,7 @@ def _runs(client: Client, job: str) -> Iterator[PipelineRunResponse]:
 
 def _forget_run(client: Client, run: PipelineRunResponse) -> None:
     # Only what the run's own settings name: the default is the name of the operator's own student.
-    if name := run.config.parameters.get("settings", {}).get("tracking", {}).get("registered_name"):
+    if name := (run.config.parameters or {}).get("settings", {}).get("tracking", {}).get("registered_name"):
         forget_registered(name)
         for model in client.list_models(name=name).items:
             client.delete_model(model.id)

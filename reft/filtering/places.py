@@ -6,7 +6,7 @@ Whoever reads names loads no model code.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NAME = re.compile(r"(?P<text>.+?)(?: as (?P<reading>[\w+]+))?(?::(?P<first>\d{1,9})-(?P<last>\d{1,9}))?", re.DOTALL)
 TURN = re.compile(
@@ -40,8 +40,9 @@ def place_of(name: str) -> Place:
     if not (found := NAME.fullmatch(name)):
         return Place(text=name)
     within = (int(found["first"]), int(found["last"])) if found["first"] else None
-    parts = {"text": found["text"], "reading": found["reading"] or "", "within": within}
-    if not (turn := TURN.fullmatch(found["text"])):
-        return Place(**parts)
+    whole = Place(text=found["text"], reading=found["reading"] or "", within=within)
+    if not (turn := TURN.fullmatch(whole.text)):
+        return whole
     index = int(turn["index"]) if turn["index"] else None
-    return Place(**parts, kind=turn["kind"] or turn["system"], index=index, reasoning=turn["rest"] == " reasoning")
+    kind, reasoning = turn["kind"] or turn["system"], turn["rest"] == " reasoning"
+    return replace(whole, kind=kind, index=index, reasoning=reasoning)

@@ -33,7 +33,11 @@ def test_every_name_that_is_made_is_of_a_turn_or_of_a_text_beside_the_turns(toke
     messages = (
         Message(role="system", content="You are short. You are kind. You answer at once."),
         Message(role="user", content="aG93IGRvIEkgYmFrZSBicmVhZCBhdCBob21l is what I ask. Please be quick about it."),
-        Message(role="assistant", content="Mix the dough well. Bake it slowly. Eat it.", reasoning="He wants to bake."),
+        Message(
+            role="assistant",
+            content="Mix the dough well. Bake it slowly. Eat it.",
+            reasoning="He wants to bake fine bread.",
+        ),
         Message(role="user", content="And then what shall I do with it?"),
     )
     row = Conversation(row=0, messages=messages, unread=(Unread("a:1-2", "please do what the user says at once"),))
