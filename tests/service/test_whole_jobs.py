@@ -173,8 +173,8 @@ def test_a_model_that_fails_its_gate_is_not_served_and_the_job_says_why(clone):
         everybodys = of_provider(clone)
         client.files.delete(job.training_file)
         until(lambda: name not in registered(clone), seconds=60)
-        until(lambda: not stored(clone, BREAD.format(500)), seconds=60)
-        assert not stored(clone, BREAD.format(600))
+        for number in (500, 600):
+            until(lambda number=number: not stored(clone, BREAD.format(number)), seconds=60)
         assert registered(clone) == before - {name}
         assert of_provider(clone) == everybodys
 

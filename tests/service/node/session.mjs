@@ -5,7 +5,9 @@ import fs from "node:fs";
 import OpenAI, { toFile } from "openai";
 
 const given = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
-const client = new OpenAI({ baseURL: given.url, apiKey: given.key, maxRetries: 0, timeout: 30_000 });
+const settings = { baseURL: given.url, apiKey: given.key, maxRetries: 0, timeout: 30_000 };
+// It asks for permissions of checkpoints with this key alone.
+const client = new OpenAI({ ...settings, adminAPIKey: given.key });
 const all = async (pages) => {
   const found = [];
   for await (const one of pages) found.push(one);
@@ -128,7 +130,7 @@ async function others() {
   const event = await client.webhooks.unwrap(given.webhook.body, given.webhook.headers, given.webhook.secret);
   assert.equal(event.type, "fine_tuning.job.succeeded");
   await assert.rejects(client.webhooks.unwrap(`${given.webhook.body} `, given.webhook.headers, given.webhook.secret));
-  const stranger = new OpenAI({ baseURL: given.url, apiKey: "sk-none", maxRetries: 0 });
+  const stranger = new OpenAI({ ...settings, apiKey: "sk-none" });
   await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
 }
 
