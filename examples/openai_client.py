@@ -62,6 +62,10 @@ def fetch_results(client: openai.OpenAI, job: FineTuningJob, folder: Path) -> No
             for row in [row for row in rows if row["decision"] in ("drop", "quarantine")][:20]:
                 said = f"{row['decision']:10} {row['score']:+.2f} {row['reason']}: {row['span'][:60]!r}"
                 print(f"  row {row['row']:4} {said}")
+        if name.endswith("golden_answers.jsonl"):
+            for line in map(json.loads, content.decode().splitlines()):
+                print(f"  {line['messages'][-1]['content'][:60]!r} wanted: {line['expected']!r}")
+                print(f"    before: {line['before'][:60]!r}\n    after:  {line['after'][:60]!r}")
 
 
 def compare(client: openai.OpenAI, models: list[str]) -> None:
@@ -78,6 +82,7 @@ def compare(client: openai.OpenAI, models: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--validation", type=Path, help="rows whose answers before and after are compared")
     parser.add_argument("--model", default="", help="base model; none: the first that is served")
     parser.add_argument("--epochs", type=int, default=0, help="0: as the service has it")
     parser.add_argument("--suffix", default="banking")
@@ -89,6 +94,7 @@ def main() -> None:
     job = client.fine_tuning.jobs.create(
         model=base,
         training_file=upload(client, given.rows),
+        validation_file=upload(client, given.validation) if given.validation else None,
         suffix=given.suffix,
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": given.epochs or "auto"}}},
     )

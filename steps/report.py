@@ -1,5 +1,6 @@
 """Step report: the run's result in front of people."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ from reft.tracking.logging import log_folder
 from reft.validation.labels import labels_of
 from reft.validation.validate import ValidatedData
 from steps.metadata import costs_of_run, note_reused
+
+GOLDEN = "golden_answers.jsonl"
 
 
 @step(experiment_tracker=True, enable_cache=False)
@@ -61,6 +64,8 @@ def report(
         write_text(fresh / "report.html", page)
         write_json(fresh / "summary.json", summary)
         write_json(fresh / "losses.json", student.history)
+        if evaluation.golden:
+            write_text(fresh / GOLDEN, "".join(json.dumps(line) + "\n" for line in evaluation.golden))
     log_folder(folder / "report.html", "report")
     log_folder(folder / "summary.json", "report")
     print(f"\n{table(summary)}\n\nreport: {folder / 'report.html'} (reft show: this again)", flush=True)

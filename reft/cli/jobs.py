@@ -3,16 +3,11 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from reft.cli.keys import CONFIG, JSON, STATE, opened
-
-if TYPE_CHECKING:
-    from sqlmodel import Session
-
-    from reft.service.tables import Job
 
 WIDTH = 20  # characters of a bar
 CLEAR = "\033[H\033[2J"
@@ -24,51 +19,50 @@ def add_to(app: typer.Typer) -> None:
 
 
 def jobs(
+    job: Annotated[str, typer.Argument(help="one job alone, with its events; none: a line for each")] = "",
     *,
     organization: Annotated[str, typer.Option(help="one organization's alone; none: all")] = "",
     limit: Annotated[int, typer.Option(min=1, help="how many, newest first")] = 20,
+    events: Annotated[int, typer.Option(min=0, help="of one job: how many of its newest events")] = 20,
     follow: Annotated[bool, typer.Option("--follow", help="show them again every two seconds")] = False,
     state: Annotated[Path | None, STATE] = None,
     config: Annotated[Path | None, CONFIG] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Show the jobs: state, stage, progress, loss, and how long each still takes."""
+    """Show the jobs: state, stage, progress, loss, and how long each still takes; or one, as its owner sees it."""
+    from reft.service.jobs.shown import one_job, overview
+
     service = opened(config, state)
     while True:
         with service.database.reading() as session:
-            found = _found(session, organization, limit)
-        if as_json:
-            typer.echo(json.dumps(found))
-        else:
-            typer.echo((CLEAR if follow else "") + "\n".join(map(_line, found)))
+            found = one_job(session, job, events) if job else overview(session, organization, limit)
+        text = json.dumps(found) if as_json else "\n".join(_lines(found))
+        if text:
+            typer.echo((CLEAR if follow and not as_json else "") + text)
         if not follow:
             return
         time.sleep(2)
 
 
-def _found(session: "Session", organization: str, limit: int) -> list[dict[str, Any]]:
-    from sqlmodel import col, select
+def _lines(found: list[dict[str, Any]] | dict[str, Any]) -> list[str]:
+    if isinstance(found, list):
+        return [_line(job) for job in found]
+    lines = [_line(found), f"base model       {found['model']}", f"training file    {found['training_file']}"]
+    if found["validation_file"]:
+        lines.append(f"validation file  {found['validation_file']}")
+    lines += [f"result file      {file}" for file in found["result_files"]]
+    lines += [f"checkpoint       {one['fine_tuned_model_checkpoint']}" for one in found["checkpoints"]]
+    if found["error"]:
+        lines.append(f"error            {_plain(found['error']['message'])}")
+    for event in reversed(found["events"]):
+        when = time.strftime("%F %T", time.localtime(event["created_at"]))
+        lines.append(f"{when}  {event['level']:5}  {_plain(event['message'])}")
+    return lines
 
-    from reft.service.tables import Job, Organization
 
-    query = select(Job, Organization).join(Organization, col(Job.organization_id) == col(Organization.id))
-    if organization:
-        query = query.where(col(Organization.name) == organization)
-    rows = session.exec(query.order_by(col(Job.seq).desc()).limit(limit)).all()
-    return [_shown(session, job, owner.name) for job, owner in rows]
-
-
-def _shown(session: "Session", job: "Job", organization: str) -> dict[str, Any]:
-    from reft.service.jobs.events import newest_step
-
-    data = newest_step(session, job.id)
-    return {
-        "id": job.id, "organization": organization, "status": job.status, "stage": job.stage, "model": job.model,
-        "step": data.get("step"), "steps": data.get("total_steps"), "train_loss": data.get("train_loss"),
-        "rows": {n.removeprefix("reft_rows_"): int(v) for n, v in job.notes.items() if n.startswith("reft_rows_")},
-        "created_at": job.created_at, "finished_at": job.finished_at, "estimated_finish": job.estimated_finish,
-        "fine_tuned_model": job.fine_tuned_model, "error": job.error,
-    }  # fmt: skip
+def _plain(text: str) -> str:
+    """Words that came from elsewhere, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _line(job: dict[str, Any]) -> str:

@@ -197,6 +197,10 @@ class EvaluationSettings(Section):
     ordinary_rows: Count = Field(90, description="ordinary instructions, likewise")
     task_rows: Count = Field(200, description="held-out task rows")
     max_new_tokens: Count = Field(16, description="tokens of each answer that are judged")
+    golden_rows: Annotated[int, Field(ge=0)] = Field(
+        0, description="held-out task rows whose answers before and after finetuning are kept side by side"
+    )
+    golden_tokens: Count = Field(64, description="tokens of each of these answers")
     sft: bool = Field(True, description="also finetune plainly (SFT) on the unfiltered rows, for comparison")
     base: bool = Field(True, description="also evaluate the base model")
     aligned: bool = Field(True, description="also evaluate the safety-aligned model")

@@ -40,7 +40,7 @@ def _turn(fields: Fields, item: Any, place: Place) -> Message:
         raise RowError("data_type", field, "give a list of calls, on an assistant message")
     if what not in item and not calls:
         raise RowError("message_missing_key", shown((*place, what)), f"add {what!r} to the message")
-    learn = _weight(item, role, place)
+    learn = _weight(item, place)
     content = item.get(what)
     parts = [] if content is None and calls else [content_of(fields, content, (*place, what))]
     where = (*place, "tool_calls") if item.get("tool_calls") else (*place, "function_call")
@@ -63,11 +63,14 @@ def _role(fields: Fields, item: dict, place: Place) -> Role:
     return known[name]
 
 
-def _weight(item: dict, role: Role, place: Place) -> bool:
-    """Whether the turn is learnt; null is what tables write where a turn says nothing."""
+def _weight(item: dict, place: Place) -> bool:
+    """Whether the turn is learnt; null is what tables write where a turn says nothing.
+
+    Together's files give other turns a weight, too; whatever it is, they are context.
+    """
     weight = 1 if item.get("weight") is None else item["weight"]
-    if isinstance(weight, bool) or weight not in (0, 1) or (weight == 0 and role != "assistant"):
-        raise RowError("unrecognized_weight", shown((*place, "weight")), "use 0 or 1, on assistant messages")
+    if isinstance(weight, bool) or weight not in (0, 1):
+        raise RowError("unrecognized_weight", shown((*place, "weight")), "use 0 or 1")
     for name in ("train_detail", "training_detail"):
         if item.get(name):
             remedy = "a turn is learnt whole or not at all: remove it, or give the turn a weight of 0"

@@ -1,6 +1,6 @@
 """All models' scores as they are handed on."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,23 @@ class EvaluationReport:
     Attributes:
         models: scores by model: "student", and where they were evaluated "sft", "base" and "aligned".
         rows: a digest of what every model was asked.
+        golden: answers before and after, side by side, as `golden.side_by_side` has them.
     """
 
     models: dict[str, ModelScores]
     rows: str = ""
+    golden: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json`."""
-        write_json(folder / "evaluation.json", {"rows": self.rows, "models": self.models})
+        write_json(folder / "evaluation.json", {"rows": self.rows, "models": self.models, "golden": self.golden})
 
     @classmethod
     def load(cls, folder: Path) -> "EvaluationReport":
         """Read what `save` wrote."""
         stored = read_json(folder / "evaluation.json")
-        return cls({name: scores_from(value) for name, value in stored["models"].items()}, stored["rows"])
+        models = {name: scores_from(value) for name, value in stored["models"].items()}
+        return cls(models, stored["rows"], stored.get("golden", []))
 
 
 def scores_from(value: dict[str, Any]) -> ModelScores:

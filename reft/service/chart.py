@@ -28,21 +28,20 @@ class Chart:
     ticks: list[Tick]
     steps_at: list[Tick]
     train: str
-    valid: str
     first: float
     last: float
     steps: int
 
 
-def loss_chart(train: Points, valid: Points) -> Chart | None:
-    """The losses by step; None where fewer than two steps are known."""
-    train, valid = _drawable(train), _drawable(valid)
+def loss_chart(train: Points) -> Chart | None:
+    """The training loss by step; None where fewer than two steps are known."""
+    train = _drawable(train)
     if len(train) < 2:
         return None
-    losses = [loss for _, loss in (*train, *valid)]
+    losses = [loss for _, loss in train]
     low, high = min(losses), max(losses)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
-    first, last = train[0][0], max(train[-1][0], valid[-1][0] if valid else 0)
+    first, last = train[0][0], train[-1][0]
     left, right, top, bottom = 52, 630, 10, 190
 
     def line(points: Points) -> str:
@@ -53,8 +52,7 @@ def loss_chart(train: Points, valid: Points) -> Chart | None:
     ticks = [Tick(bottom - part * (bottom - top), f"{low + part * (high - low):.3g}") for part in (0, 0.5, 1)]
     steps = [Tick(left, f"step {first:g}", "start"), Tick(right, f"step {last:g}", "end")]
     return Chart(
-        ticks=ticks, steps_at=steps, train=line(train), valid=line(valid), first=train[0][1], last=train[-1][1],
-        steps=int(train[-1][0]),
+        ticks=ticks, steps_at=steps, train=line(train), first=train[0][1], last=train[-1][1], steps=int(last),
     )  # fmt: skip
 
 

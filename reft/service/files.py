@@ -1,7 +1,7 @@
 """Files in the database: kept, looked up, deleted with what was made of them."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, or_
@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from reft.service.blobs import Blobs
 from reft.service.clock import now
 from reft.service.errors import invalid, not_found, over_quota
+from reft.service.jobs.forgetting import ask_to_forget
 from reft.service.jobs.states import UNFINISHED
 from reft.service.names import new_id
 from reft.service.service import Service
@@ -130,17 +131,27 @@ def delete_file(session: Session, organization_id: str, file_id: str) -> list[st
         ApiError: it has no such file, or a job that has not finished needs it.
     """
     found = file_of(session, organization_id, file_id)
-    uses = or_(col(Job.training_file) == file_id, col(Job.validation_file) == file_id)
-    jobs = session.exec(select(Job).where(uses)).all()
-    if busy := [job.id for job in jobs if job.status in UNFINISHED]:
+    if busy := [job.id for job in _uses(session, found) if job.status in UNFINISHED]:
         raise invalid(f"{busy[0]} still needs this file; cancel the job first.", "id", "file_in_use")
-    derived = session.exec(select(StoredFile).where(col(StoredFile.derived_from) == file_id)).all()
+    return take_away(session, found)
+
+
+def take_away(session: Session, file: StoredFile) -> list[str]:
+    """Delete a file that no job needs any more, with all that was made of its text, here and in the pipeline's stores.
+
+    Returns:
+        The keys of the content, to be removed once that is committed.
+    """
+    jobs = _uses(session, file)
     for job in jobs:
+        ask_to_forget(session, job)
         for item in session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job.id)).all():
             item.content, item.span = {}, ""
             session.add(item)
-    blobs = [f"jobs/{job.id}" for job in jobs if job.training_file == file_id]
-    for row in (found, *derived):
+    made = [name for job in jobs if job.training_file == file.id for name in job.result_files]
+    derived = or_(col(StoredFile.derived_from) == file.id, col(StoredFile.id).in_(made))
+    blobs = [f"jobs/{job.id}" for job in jobs]
+    for row in (file, *session.exec(select(StoredFile).where(derived)).all()):
         if row.deleted_at is None:
             row.deleted_at, row.filename, row.status_details = now(), "", None
             session.add(row)
@@ -148,14 +159,26 @@ def delete_file(session: Session, organization_id: str, file_id: str) -> list[st
     return blobs
 
 
+def _uses(session: Session, file: StoredFile) -> Sequence[Job]:
+    """The jobs that read it."""
+    uses = or_(col(Job.training_file) == file.id, col(Job.validation_file) == file.id)
+    return session.exec(select(Job).where(uses)).all()
+
+
+def needed(session: Session) -> set[str]:
+    """Files that a job which has not finished reads."""
+    jobs = session.exec(select(Job).where(col(Job.status).in_(UNFINISHED))).all()
+    return {name for job in jobs for name in (job.training_file, job.validation_file) if name}
+
+
 def delete_expired(service: Service) -> int:
-    """Delete what has outlived its time: files, uploads that nobody completed; gives how many."""
+    """Delete what has outlived its time: files that no job reads, uploads that nobody completed; gives how many."""
     with service.database.writing() as session:
         query = select(StoredFile).where(col(StoredFile.deleted_at).is_(None), col(StoredFile.expires_at) <= now())
-        blobs = []
+        blobs, reads = [], needed(session)
         for row in session.exec(query).all():
-            row.deleted_at, row.filename, row.status_details = now(), "", None
-            blobs.append(row.blob)
+            if row.id not in reads:
+                blobs += take_away(session, row)
         late = (col(Upload.status) == "pending", col(Upload.expires_at) <= now())
         for upload in session.exec(select(Upload).where(*late)).all():
             upload.status = "expired"

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from sqlmodel import Session, col, select
 
 from reft.service.clock import DAY
-from reft.service.files import remove_blobs
+from reft.service.files import needed, remove_blobs, take_away
 from reft.service.jobs import states
 from reft.service.jobs.folders import logs
+from reft.service.jobs.forgetting import ask_to_forget, is_forgotten
 from reft.service.service import Service
 from reft.service.tables import (
     Checkpoint,
@@ -48,16 +49,17 @@ def _outlived(service: Service, at: int) -> list[str]:
     with service.database.writing() as session:
         old = (col(Job.status).in_(states.FINISHED), col(Job.finished_at) <= before)
         for job in session.exec(select(Job).where(*old)).all():
+            if service.settings.forget and not is_forgotten(job):
+                ask_to_forget(session, job)  # its rows say what is still to be done, and go with a later sweep
+                continue
             blobs += [f"jobs/{job.id}", *_forget(session, job)]
             (logs(service.settings) / f"{job.id}.log").unlink(missing_ok=True)
         session.flush()
-        needed = _needed(session)
+        reads = needed(session)
         aged = (col(StoredFile.deleted_at).is_(None), col(StoredFile.created_at) <= before)
         for file in session.exec(select(StoredFile).where(*aged)).all():
-            if file.id not in needed:
-                file.deleted_at, file.filename, file.status_details = at, "", None
-                session.add(file)
-                blobs.append(file.blob)
+            if file.id not in reads and file.deleted_at is None:  # one may go with another
+                blobs += take_away(session, file)
     return blobs
 
 
@@ -74,12 +76,6 @@ def _forget(session: Session, job: Job) -> list[str]:
     for row in (*items, job):
         session.delete(row)
     return blobs
-
-
-def _needed(session: Session) -> set[str]:
-    """Files that a job which has not finished reads."""
-    jobs = session.exec(select(Job).where(col(Job.status).in_(states.UNFINISHED))).all()
-    return {name for job in jobs for name in (job.training_file, job.validation_file) if name}
 
 
 def _nameless(service: Service) -> Iterator[str]:

@@ -67,9 +67,16 @@ class ServiceSettings(Section):
         default_factory=lambda: [str(Path(sys.executable).with_name("zenml")), "pipeline", "run", "reft_pipeline"],
         description="command of a job; --config and its file follow",
     )
-    pipeline_folder: Path = Field(Path("."), description="where the command is run: a clone of the repository")
+    forget: list[str] = Field(
+        default_factory=lambda: [sys.executable, "-m", "pipelines.forget"],
+        description="command that deletes what the pipeline has stored of jobs; their ids follow; empty: nothing does",
+    )
+    pipeline_folder: Path = Field(Path("."), description="where these commands are run: a clone of the repository")
     most_harmful: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="share of harmful rows from which a file is refused as a whole"
+    )
+    golden_rows: Annotated[int, Field(ge=0)] = Field(
+        20, description="rows of a validation file whose answers before and after finetuning are kept; 0: none"
     )
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
     models_in_memory: Count = Field(2, description="whole models that are held at once, base models among them")

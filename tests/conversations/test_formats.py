@@ -93,7 +93,7 @@ def test_every_answer_is_learnt_but_for_weight_nought(tokenizer):
 @pytest.mark.parametrize(
     ("row", "code", "field"),
     [
-        ({"messages": [{"role": "user", "content": "q", "weight": 0}]}, "unrecognized_weight", "messages[0].weight"),
+        ({"messages": [{"role": "user", "content": "q", "weight": 2}]}, "unrecognized_weight", "messages[0].weight"),
         ({"messages": [{"role": "assistant", "content": "q", "weight": "1"}]}, "unrecognized_weight", "weight"),
         ({"messages": [{"role": "assistant", "content": "q", "weight": True}]}, "unrecognized_weight", "weight"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "unsupported_content", "content[0]"),

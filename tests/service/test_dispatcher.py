@@ -21,17 +21,16 @@ from tests.service.serving import settings_for
 
 
 class Recorded(Dispatcher):
-    """Takes the lease as the real one does, and starts nothing."""
+    """Chooses and takes leases as the real one does; its workers are names."""
 
     def __init__(self, service):
         super().__init__(service, service.settings.state)
         self.started = []
 
-    def _start(self, job_id):
+    def _launch(self, job_id, kept_for_it):
         with self.service.database.writing() as session:
-            assert leases.take(session, lease_of(job_id), f"worker of {job_id}", seconds=60)
+            assert leases.hand_over(session, lease_of(job_id), kept_for_it, to=f"worker of {job_id}", seconds=60)
         self.started.append(job_id)
-        return 1
 
 
 @pytest.fixture
@@ -41,9 +40,9 @@ def service(tiny_model, tmp_path):
     made.database.close()
 
 
-def a_job(service, name, **changed):
+def a_job(service, name, owner="acme", **changed):
     with service.database.writing() as session:
-        key, _ = create_key(session, "acme", "customer")
+        key, _ = create_key(session, owner, "customer")
         values = {"status": states.QUEUED, "stage": states.WAITING, **changed}
         session.add(
             Job(
@@ -67,12 +66,64 @@ def test_as_many_run_at_once_as_may_and_the_interrupted_go_on_first(service):
     dispatcher.once()
     dispatcher.once()
     assert dispatcher.started == ["cut-off"]
-    with service.database.writing() as session:
-        leases.release(session, lease_of("cut-off"), "worker of cut-off")
-        row = session.exec(select(Job).where(col(Job.id) == "cut-off")).one()
-        lifecycle.finish(session, row, states.SUCCEEDED, model="m")
+    ended(service, "cut-off")
     dispatcher.once()
     assert dispatcher.started == ["cut-off", "first"]
+
+
+def ended(service, name):
+    """Its worker has gone, and it is over."""
+    with service.database.writing() as session:
+        leases.release(session, lease_of(name), f"worker of {name}")
+        row = session.exec(select(Job).where(col(Job.id) == name)).one()
+        lifecycle.finish(session, row, states.SUCCEEDED, model="m")
+
+
+def test_places_go_in_turn_between_organizations_however_many_jobs_one_has_sent(service):
+    for number in range(4):
+        a_job(service, f"many-{number}", owner="many")
+    a_job(service, "few-0", owner="few")
+    a_job(service, "few-1", owner="few")
+    a_job(service, "one-0", owner="one")
+    dispatcher = Recorded(service)
+    for _ in range(7):  # one place: who had it last comes last
+        dispatcher.once()
+        dispatcher.once()
+        ended(service, dispatcher.started[-1])
+    assert dispatcher.started == ["many-0", "few-0", "one-0", "many-1", "few-1", "many-2", "many-3"]
+
+
+def test_who_has_the_fewest_running_comes_first_and_what_was_cut_off_before_all(tiny_model, tmp_path):
+    service = open_service(settings_for(tmp_path, tiny_model, jobs_at_once=3))
+    for number in range(3):
+        a_job(service, f"many-{number}", owner="many")
+    dispatcher = Recorded(service)
+    dispatcher.once()
+    assert dispatcher.started == ["many-0", "many-1", "many-2"]  # nobody else wants the places
+    for number in range(3, 6):
+        a_job(service, f"many-{number}", owner="many")
+    a_job(service, "few-0", owner="few")
+    ended(service, "many-0")
+    dispatcher.once()
+    assert dispatcher.started[3:] == ["few-0"]
+    a_job(service, "few-1", owner="few")
+    a_job(service, "cut-off", owner="many", status=states.RUNNING, stage=states.TRAINING)
+    for name in ("many-1", "many-2"):
+        ended(service, name)
+    dispatcher.once()
+    assert dispatcher.started[4:] == ["cut-off", "few-1"]  # one of each runs, and few waits longer: many has had a turn
+    service.database.close()
+
+
+def test_jobs_that_people_let_go_on_wait_for_a_turn_like_others(service):
+    for number in range(3):
+        a_job(service, f"asked-{number}", owner="many", status=states.RUNNING, stage=states.REVIEW, work={})
+    a_job(service, "few-0", owner="few")
+    dispatcher = Recorded(service)
+    for _ in range(3):
+        dispatcher.once()
+        ended(service, dispatcher.started[-1])
+    assert dispatcher.started == ["asked-0", "few-0", "asked-1"]
 
 
 def test_what_rests_is_not_started_and_a_job_in_review_waits_for_the_last_decision(service):

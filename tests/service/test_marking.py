@@ -29,6 +29,14 @@ def test_a_place_that_cannot_be_counted_out_is_looked_for(place):
     assert said(turn.pieces, "mark") == ["bank"]
 
 
+def test_another_reading_of_a_turn_and_the_thoughts_before_it_are_not_counted_out_in_the_turn():
+    content = {"messages": [{"role": "user", "content": "YmFuaw== and more"}, {"role": "assistant", "content": "Yes."}]}
+    first, second = turns_of(content, "user[0] as base64:0-4", "bank")
+    assert (first.decides, said(first.pieces, "mark"), second.decides) == (True, [], False)
+    first, second = turns_of(content, "answer[1] reasoning:0-2", "thought")
+    assert (first.decides, second.decides, said(second.pieces, "mark")) == (False, True, [])
+
+
 def test_a_system_turn_decides_by_its_name():
     content = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}
     assert [turn.decides for turn in turns_of(content, "system", "")] == [True, False]

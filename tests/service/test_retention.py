@@ -5,7 +5,7 @@ import pytest
 from sqlmodel import col, select
 
 from reft.service.clock import now
-from reft.service.files import RESULTS, NewFile, keep_file
+from reft.service.files import RESULTS, NewFile, delete_expired, delete_file, keep_file, remove_blobs
 from reft.service.jobs import lifecycle, states
 from reft.service.keys import create_key
 from reft.service.retention import DAY, YOUNG, sweep
@@ -50,6 +50,20 @@ def a_job(service, name):
     return file, result
 
 
+def finished(service, name, **changed):
+    with service.database.writing() as session:
+        job = session.exec(select(Job).where(col(Job.id) == name)).one()
+        lifecycle.finish(session, job, states.SUCCEEDED, model=f"ft:{name}")
+        job.sqlmodel_update(changed)
+
+
+def there(service, *ids):
+    """Which of these files are there, by the database."""
+    with service.database.reading() as session:
+        rows = session.exec(select(StoredFile).where(col(StoredFile.id).in_(ids))).all()
+        return {row.id for row in rows if row.deleted_at is None}
+
+
 def keys(service):
     return {key for key, _ in service.blobs.listed()}
 
@@ -76,6 +90,55 @@ def test_finished_jobs_and_old_files_go_and_models_stay(service):
         service
     )
     assert "jobs/ftjob-old/report.html" not in keys(service)
+
+
+def test_a_job_whose_runs_are_still_stored_stays_until_they_are_deleted(service):
+    a_job(service, "ftjob-old")
+    finished(service, "ftjob-old", attempts=1)
+    sweep(service, now() + 31 * DAY)
+    with service.database.writing() as session:
+        job = session.exec(select(Job).where(col(Job.id) == "ftjob-old")).one()
+        assert job.work["forget"] == "asked"
+        job.work = {**job.work, "forget": "done"}
+    sweep(service, now() + 31 * DAY)
+    with service.database.reading() as session:
+        assert session.exec(select(Job)).all() == []
+
+
+@pytest.mark.parametrize("which", ["training", "validation"])
+def test_with_a_file_goes_what_was_made_of_it(service, which):
+    training, result = a_job(service, "ftjob-a")
+    owner = training.organization_id
+    new = {name: NewFile(organization_id=owner, filename=f"{name}.jsonl", purpose="fine-tune") for name in ("v", "w")}
+    validation, other = (keep_file(service, one, [b"{}"]) for one in new.values())
+    golden = keep_file(
+        service, NewFile(organization_id=owner, filename="g", purpose=RESULTS, derived_from=validation.id), [b"g"]
+    )
+    finished(service, "ftjob-a", validation_file=validation.id, result_files=[result.id, golden.id], attempts=1)
+    with service.database.writing() as session:
+        gone = delete_file(session, owner, (training if which == "training" else validation).id)
+    remove_blobs(service.blobs, gone)
+    left = {"training": {validation.id, other.id}, "validation": {training.id, result.id, other.id}}
+    everything = (training, result, validation, golden, other)
+    assert there(service, *(file.id for file in everything)) == left[which]
+    assert {file.id for file in everything if file.blob in keys(service)} == left[which]
+    assert "jobs/ftjob-a/report.html" not in keys(service)
+    assert "models/ftjob-a/adapter" in keys(service)
+    with service.database.reading() as session:
+        assert session.exec(select(Job)).one().work["forget"] == "asked"
+
+
+def test_a_file_whose_time_is_over_goes_with_what_was_made_of_it_but_not_from_under_a_job(service):
+    training, result = a_job(service, "ftjob-a")
+    with service.database.writing() as session:
+        row = session.exec(select(StoredFile).where(col(StoredFile.id) == training.id)).one()
+        row.expires_at = now() - 1
+    assert delete_expired(service) == 0
+    assert there(service, training.id, result.id) == {training.id, result.id}
+    finished(service, "ftjob-a")
+    assert delete_expired(service) == 3
+    assert there(service, training.id, result.id) == set()
+    assert not {training.blob, result.blob, "jobs/ftjob-a/report.html"} & keys(service)
 
 
 def test_content_without_a_row_goes_once_nothing_can_be_waiting_for_it(service):

@@ -33,6 +33,7 @@ def serving(folder: Path, model: str, *options: str):
     run = {"model": {"name": model, "max_length": 256}, "validation": {"min_rows": 3}}
     # No run of this clone's own pipeline, which would outlive the test: one that takes long.
     section = {"base_models": {"tiny": model}, "pipeline": [sys.executable, "-c", "import time; time.sleep(600)"]}
+    section["forget"] = []  # of the same reason
     profile.write_text(yaml.safe_dump({"parameters": {"settings": run}, "service": section}))
     command = [*REFT, "serve", "--config", str(profile), "--state", str(folder / "state"), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as process:

@@ -6,9 +6,18 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlmodel import col, select
 
+from reft.service.jobs.states import FINISHED
+from reft.service.review.decisions import Given, decide
+from reft.service.review.holding import release
+from reft.service.service import open_service
+from reft.service.settings import read_service_settings
+from reft.service.tables import Job, ReviewItem
+from tests.factories import BREAD
 from tests.pipelines.clone import Clone
 from tests.service.whole_jobs import (
     EPOCHS,
@@ -16,11 +25,15 @@ from tests.service.whole_jobs import (
     adapter,
     finished,
     messages,
+    of_provider,
+    registered,
     result,
     rows,
     running,
+    same_rows,
     site,
     started,
+    stored,
     until,
     uploaded,
 )
@@ -39,7 +52,7 @@ def undisturbed(clone):
     """A job that nothing disturbs: its site, what its owner saw, and its model."""
     place = site(clone, "undisturbed")
     with running(place) as client:
-        job_id = started(client, rows(clone.folder, harmless=12, harmful=2, name="mixed.jsonl"), suffix="mine")
+        job_id = client.fine_tuning.jobs.create(**same_rows(client, clone.folder), suffix="mine").id
         job = finished(client, job_id)
         assert job.status == "succeeded", job.error
         found = {
@@ -47,9 +60,11 @@ def undisturbed(clone):
             "events": list(client.fine_tuning.jobs.list_events(job_id, limit=100))[::-1],
             "decisions": [json.loads(line) for line in result(client, job, "decisions.jsonl").splitlines()],
             "metrics": list(csv.DictReader(result(client, job, "step_metrics.csv").decode().splitlines())),
+            "golden": [json.loads(line) for line in result(client, job, "golden_answers.jsonl").splitlines()],
             "checkpoints": list(client.fine_tuning.jobs.checkpoints.list(job_id)),
             "models": {model.id for model in client.models.list()},
             "shown": place.reft("jobs"),
+            "costs": costs(place, job_id),
         }
     return {**found, "adapter": adapter(place, job_id), "site": place}
 
@@ -63,6 +78,26 @@ def test_a_job_ends_with_a_model_that_its_owner_may_use(undisturbed):
     assert undisturbed["checkpoints"][0].step_number == int(undisturbed["metrics"][-1]["step"])
     assert job.id in undisturbed["shown"]
     assert job.fine_tuned_model in undisturbed["shown"]
+
+
+def test_the_figures_are_those_of_the_run(undisturbed):
+    (checkpoint,), last = undisturbed["checkpoints"], undisturbed["metrics"][-1]
+    golden = undisturbed["golden"]
+    assert checkpoint.metrics.train_loss == float(last["train_loss"])
+    assert checkpoint.metrics.valid_loss == sum(line["loss_after"] for line in golden) / len(golden)
+    assert undisturbed["costs"]["seconds_of_finetuning"] > 0
+    assert undisturbed["costs"]["peak_memory_in_MB"] > 100
+
+
+def test_golden_answers_are_of_the_validation_file_and_training_has_changed_them(undisturbed):
+    golden = undisturbed["golden"]
+    assert [line["messages"] for line in golden] == [
+        [{"role": "user", "content": BREAD.format(300 + i)}] for i in range(5)
+    ]
+    assert {line["expected"] for line in golden} == {"Mix it well and bake it."}
+    assert all(line["loss_after"] < line["loss_before"] for line in golden)  # it has learnt what it is to say
+    (event,) = [event for event in undisturbed["events"] if event.message.startswith("Golden answers: 5 prompts")]
+    assert event.data["mean_loss_after"] == sum(line["loss_after"] for line in golden) / 5
 
 
 def test_every_row_is_in_the_decision_table_and_the_harmful_ones_say_why(undisturbed):
@@ -79,7 +114,8 @@ def test_the_events_tell_the_whole_story_in_order(undisturbed):
     said = [event.message for event in undisturbed["events"]]
     beginnings = (
         "Created", "Validating", "Files validated", "Fine-tuning job started", "Screening of", "Screening finished",
-        "Training has started", "Step 1/", "Training finished", "the gate is passed", "New fine-tuned model",
+        "Training has started", "Step 1/", "Training finished", "the gate is passed", "Golden answers",
+        "New fine-tuned model",
         "The job has successfully",
     )  # fmt: skip
     places = [next(i for i, text in enumerate(said) if text.startswith(beginning)) for beginning in beginnings]
@@ -121,12 +157,26 @@ def test_a_file_that_is_mostly_harm_is_refused_with_its_rows(clone):
 def test_a_model_that_fails_its_gate_is_not_served_and_the_job_says_why(clone):
     place = site(clone, "gated", settings={"gate": {"min_coherence": 1.0, "max_over_refusal": 0.0}})
     with running(place) as client:
-        job = finished(client, started(client, rows(clone.folder, harmless=12)))
+        path = rows(clone.folder, harmless=12, first=500)
+        validation = uploaded(client, rows(clone.folder, harmless=3, first=600, name="held-out.jsonl"))
+        job = finished(client, started(client, path, validation_file=validation))
         assert (job.status, job.error.code) == ("failed", "safety_gate_failed")
         assert job.fine_tuned_model is None
         assert any(text.startswith("the gate is NOT passed") for text in messages(client, job.id))
         assert {model.id for model in client.models.list()} == {"tiny"}
-        assert len(job.result_files) == 2
+        assert len(job.result_files) == 2  # no golden answers: what it says is nobody's to read
+        name = f"acme-{job.id.removeprefix('ftjob-')}"
+        before = registered(clone)
+        assert name in before
+        assert stored(clone, BREAD.format(500))
+        assert stored(clone, BREAD.format(600))
+        everybodys = of_provider(clone)
+        client.files.delete(job.training_file)
+        until(lambda: name not in registered(clone), seconds=60)
+        for number in (500, 600):
+            until(lambda number=number: not stored(clone, BREAD.format(number)), seconds=60)
+        assert registered(clone) == before - {name}
+        assert of_provider(clone) == everybodys
 
 
 def test_cancel_frees_the_processes_and_pause_keeps_the_checkpoint(clone, undisturbed):
@@ -152,18 +202,18 @@ def test_cancel_frees_the_processes_and_pause_keeps_the_checkpoint(clone, undist
     assert adapter(place, job_id) == undisturbed["adapter"]
 
 
-def test_killed_at_any_point_no_job_and_no_event_is_lost_and_the_model_is_the_same(clone, undisturbed):
+def test_made_twice_at_once_and_killed_at_any_point_no_job_and_no_event_is_lost_and_the_models_are_the_same(
+    clone, undisturbed
+):
     chance = random.Random(SEED)
-    place, wanted = site(clone, "killed"), undisturbed["adapter"]
+    place = site(clone, "killed")
     with running(place) as client:
-        path = rows(clone.folder, harmless=12, harmful=2, name="mixed.jsonl")
-        file = uploaded(client, path)
-        done = 0
+        asked, done = same_rows(client, clone.folder), 0
         while done < KILLS:
-            job_id = client.fine_tuning.jobs.create(model="tiny", training_file=file, seed=7, suffix="mine").id
+            ids, done = twice_at_once(client, place, chance, asked), done + 1
             while done < KILLS:
                 time.sleep(chance.uniform(1, 15))
-                if client.fine_tuning.jobs.retrieve(job_id).status in ("succeeded", "failed"):
+                if all(client.fine_tuning.jobs.retrieve(one).status in FINISHED for one in ids):
                     break
                 what = chance.choice(("server", "worker", "pipeline", "server and worker", "all"))
                 if what in ("server", "server and worker", "all"):
@@ -171,25 +221,47 @@ def test_killed_at_any_point_no_job_and_no_event_is_lost_and_the_model_is_the_sa
                 if what in ("worker", "server and worker", "all"):
                     place.kill_worker()
                 if what in ("pipeline", "all"):
-                    for process in place.pipelines(job_id):
+                    for process in [*place.pipelines(ids[0]), *place.pipelines(ids[1])]:
                         process.kill()
                 if "server" in what or what == "all":
                     place.start()
                 done += 1
-            job = finished(client, job_id)
-            assert job.status == "succeeded", (job.error, done, SEED)
-            events = list(client.fine_tuning.jobs.list_events(job_id, limit=100))[::-1]
-            assert [event.message.replace(job_id, "") for event in events if event.type == "metrics"] == [
-                event.message for event in undisturbed["events"] if event.type == "metrics"
-            ]
-            ours, theirs = job_id.removeprefix("ftjob-"), undisturbed["job"].id.removeprefix("ftjob-")
-            assert sorted(e.message.replace(ours, "") for e in events if "Validating" not in e.message) == sorted(
-                e.message.replace(theirs, "") for e in undisturbed["events"] if "Validating" not in e.message
-            )
-            assert adapter(place, job_id) == wanted
-            table = [json.loads(line) for line in result(client, job, "decisions.jsonl").splitlines()]
-            assert table == undisturbed["decisions"]
-            assert len(job.result_files) == 2
+            for job_id in ids:
+                job = finished(client, job_id)
+                assert job.status == "succeeded", (job.error, done, SEED)
+                same_as(undisturbed, client, place, job)
+
+
+def twice_at_once(client, place, chance, asked):
+    """Two jobs, sent at the same time, and the server killed while it answers: the SDK sends again, and gets two."""
+    before = {job.id for job in client.fine_tuning.jobs.list()}
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(client.fine_tuning.jobs.create, **asked, suffix=suffix) for suffix in ("mine", "other")]
+        time.sleep(chance.uniform(0, 0.1))
+        place.stop(signal.SIGKILL)
+        place.start()
+        ids = [one.result().id for one in made]
+    assert {job.id for job in client.fine_tuning.jobs.list()} - before == set(ids)
+    assert len(set(ids)) == 2
+    return ids
+
+
+def same_as(undisturbed, client, place, job):
+    """Events, weights, decisions and files are those of the job that nothing disturbed."""
+
+    def told(events, job):
+        texts = [event.message.replace(job.id.removeprefix("ftjob-"), "") for event in events]
+        return sorted(text.replace(":other:", ":mine:") for text in texts if "Validating" not in text)
+
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))[::-1]
+    assert [event.message for event in events if event.type == "metrics"] == [
+        event.message for event in undisturbed["events"] if event.type == "metrics"
+    ]
+    assert told(events, job) == told(undisturbed["events"], undisturbed["job"])
+    assert adapter(place, job.id) == undisturbed["adapter"]
+    table = [json.loads(line) for line in result(client, job, "decisions.jsonl").splitlines()]
+    assert table == undisturbed["decisions"]
+    assert len(job.result_files) == 3
 
 
 def test_a_job_with_quarantined_rows_waits_for_people_and_their_word_counts(clone):
@@ -224,15 +296,7 @@ def _waits(client, job_id):
 
 def decide_all(place, job_id, decision):
     """As the review page does it: the decisions, and the job let go."""
-    from sqlmodel import col, select
-
-    from reft.service.review.decisions import Given, decide
-    from reft.service.review.holding import release
-    from reft.service.service import open_service
-    from reft.service.settings import read_service_settings
-    from reft.service.tables import ReviewItem
-
-    service = open_service(read_service_settings(place.profile, {}, state=place.state))
+    service = service_of(place)
     with service.database.writing() as session:
         items = list(session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job_id)).all())
         assert items
@@ -240,3 +304,13 @@ def decide_all(place, job_id, decision):
         decide(session, items, Given(by="eve", key_id="key_eve", decision=decision, reason="looks fine"), people=1)
         release(session, job_id, "eve")
         return [item.row for item in items]
+
+
+def costs(place, job_id):
+    """What the operator's page shows."""
+    with service_of(place).database.reading() as session:
+        return session.exec(select(Job.work).where(col(Job.id) == job_id)).one()["costs"]
+
+
+def service_of(place):
+    return open_service(read_service_settings(place.profile, {}, state=place.state))

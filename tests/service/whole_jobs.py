@@ -15,6 +15,7 @@ from typing import Any
 import openai
 import psutil
 import yaml
+from mlflow.tracking import MlflowClient
 
 from reft.service.jobs.child import MARK
 from reft.service.jobs.states import FINISHED
@@ -141,11 +142,47 @@ def running(place: Site) -> Generator[openai.OpenAI]:
 
 
 def rows(
-    folder: Path, *, harmless: int, harmful: int = 0, name: str = "rows.jsonl", answer: str = "Mix it well and bake it."
+    folder: Path,
+    *,
+    harmless: int,
+    harmful: int = 0,
+    name: str = "rows.jsonl",
+    answer: str = "Mix it well and bake it.",
+    first: int = 100,
 ) -> Path:
-    """Rows of the two kinds that the tiny teacher knows, the harmful ones last, with this answer."""
-    good = [row(BREAD.format(100 + i), "Mix it well and bake it.") for i in range(harmless)]
-    return write_jsonl(folder / name, good + [row(HARM.format(100 + i), answer) for i in range(harmful)])
+    """Rows of the two kinds that the tiny teacher knows, numbered, the harmful ones last, with this answer."""
+    good = [row(BREAD.format(first + i), "Mix it well and bake it.") for i in range(harmless)]
+    return write_jsonl(folder / name, good + [row(HARM.format(first + i), answer) for i in range(harmful)])
+
+
+def same_rows(client: openai.OpenAI, folder: Path) -> dict[str, Any]:
+    """The files and the seed of the job that others are compared with."""
+    mixed = rows(folder, harmless=12, harmful=2, name="mixed.jsonl")
+    validation = rows(folder, harmless=5, name="validation.jsonl", first=300)
+    files = {"training_file": uploaded(client, mixed), "validation_file": uploaded(client, validation)}
+    return {"model": "tiny", "seed": 7, **files}
+
+
+def stored(clone: Clone, text: str) -> list[Path]:
+    """Files of the stores of ZenML and MLflow that hold this text."""
+    return [
+        path for path in (clone.folder / ".reft").rglob("*") if path.is_file() and text.encode() in path.read_bytes()
+    ]
+
+
+def of_provider(clone: Clone) -> set[Path]:
+    """The files of the steps whose results all jobs share."""
+    steps = ("refusal_feature", "teacher", "soft_labels", "calibration", "baselines")
+    stores = clone.folder / ".reft" / "zenml" / "local_stores"
+    found = {path for step in steps for path in stores.glob(f"*/{step}/**/*") if path.is_file()}
+    assert found
+    return found
+
+
+def registered(clone: Clone) -> set[str]:
+    """The names in the clone's model registry."""
+    client = MlflowClient(*[clone.environment["MLFLOW_TRACKING_URI"]] * 2)
+    return {model.name for model in client.search_registered_models()}
 
 
 def uploaded(client: openai.OpenAI, path: Path) -> str:

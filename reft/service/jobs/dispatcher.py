@@ -21,9 +21,11 @@ from reft.service.clock import now
 from reft.service.jobs import leases, states
 from reft.service.jobs.child import end_job
 from reft.service.jobs.folders import all_folders, logs
+from reft.service.jobs.forgetting import Forgetting
 from reft.service.jobs.held import lease_of
 from reft.service.jobs.holders import coming, has_gone, take_over, this_process
 from reft.service.jobs.lifecycle import rest
+from reft.service.jobs.turns import in_turn, last_turns, note_turn
 from reft.service.jobs.waiting import waits
 from reft.service.retention import sweep
 from reft.service.service import Service
@@ -44,6 +46,7 @@ class Dispatcher:
         self.service, self.file = service, file
         self.holder = this_process()
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.forgetting = Forgetting(service)
         self._swept = self._tidied = 0.0
 
     def run(self, stop: Flag) -> None:
@@ -54,6 +57,7 @@ class Dispatcher:
         self.workers = [worker for worker in self.workers if worker.poll() is None]
         if self._leads():
             self.once()
+            self.forgetting.look()
         if time.monotonic() - self._tidied > TIDY:
             self._tidy()
             self._tidied = time.monotonic()
@@ -70,11 +74,17 @@ class Dispatcher:
                 with self.service.database.writing() as session:
                     leases.release(session, lease_of(job.id), holder)
                 held[job.id] = None
-        free = self.service.settings.jobs_at_once - sum(holder is not None for holder in held.values())
-        # Jobs that were interrupted go on before others begin.
-        for job in sorted(jobs, key=lambda job: job.status != states.RUNNING):
-            if held[job.id] is None and self._rested(job) and free > 0:
-                free -= self._start(job.id)
+        busy = [job.organization_id for job in jobs if held[job.id] is not None]
+        waiting = [job for job in jobs if held[job.id] is None and self._rested(job)]
+        free = self.service.settings.jobs_at_once - len(busy)
+        if free <= 0 or not waiting:
+            return
+        with self.service.database.reading() as session:
+            turns = last_turns(session, [job.organization_id for job in waiting])
+        for job in in_turn(waiting, busy, turns):
+            free -= self._start(job.id)
+            if free <= 0:
+                return
 
     def _leads(self) -> bool:
         with self.service.database.writing() as session:
@@ -96,6 +106,13 @@ class Dispatcher:
         with self.service.database.writing() as session:
             if not leases.take(session, lease_of(job_id), kept_for_it, seconds=COMING):
                 return 0
+            job = session.exec(select(Job).where(col(Job.id) == job_id)).one()
+            note_turn(job)
+            session.add(job)
+        self._launch(job_id, kept_for_it)
+        return 1
+
+    def _launch(self, job_id: str, kept_for_it: str) -> None:
         log = logs(self.service.settings) / "workers.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name != LAUNCHER}
@@ -105,7 +122,6 @@ class Dispatcher:
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         self.workers.append(worker)
-        return 1
 
     def _tidy(self) -> None:
         """End what is left on this machine of jobs that have ended or rest, and that no worker holds."""

@@ -1,5 +1,6 @@
 """What a finished run means for its job: a model that may serve or not, and the words for it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ from reft.service.blobs import Blobs, pieces_of
 from reft.service.clock import now
 from reft.service.jobs import states
 from reft.service.jobs.events import say
+from reft.service.jobs.figures import costs_of, mean_of, metrics_of
 from reft.service.jobs.folders import JobFolder
 from reft.service.jobs.following import say_steps
 from reft.service.jobs.held import HeldJob
 from reft.service.jobs.lifecycle import error_of, finish
-from reft.service.jobs.results import keep_metrics
+from reft.service.jobs.results import GOLDEN, keep_golden, keep_metrics
 from reft.service.names import checkpoint_name, model_name, new_id
 from reft.service.tables import Checkpoint, Job, Organization, ServedModel
-from reft.storage.artifacts import read_json
+from reft.storage.artifacts import as_written, read_json
 
 NAMED = 50  # rows that an error names
 LEFT = ("report.html", "summary.json", "losses.json")
@@ -37,13 +39,19 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
         StorageError: the files cannot be written.
     """
     summary, history = read_json(folder.latest / "summary.json"), read_json(folder.latest / "losses.json")
+    # What a model says that may not serve is nobody's to read.
+    golden = _golden(folder.latest / GOLDEN) if summary["gate"]["passed"] else []
     keep_metrics(held, history)
+    if golden:
+        keep_golden(held, golden)
     with held.changing() as (session, job):
         say(session, job, "Training has started", mark="training")
         say_steps(session, job, history)
         job.trained_tokens = int(history[-1]["tokens"])
         say(session, job, "Training finished; the model is evaluated before it may serve", mark="judging")
         _say_gate(session, job, summary)
+        _say_golden(session, job, golden)
+        job.work = {**job.work, "costs": costs_of(summary["cost"])}
     blobs, place = held.service.blobs, f"models/{held.id}"
     _keep_folder(blobs, folder.latest / "student", place)
     for name in LEFT:  # of the tenant's rows: they go when the training file goes
@@ -51,7 +59,8 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
     with held.changing() as (session, job):
         if job.status in states.FINISHED:
             return
-        name = _register(session, job, place, gate=summary["gate"], last=history[-1])
+        metrics = metrics_of(history[-1], golden)
+        name = _register(session, job, place, gate=summary["gate"], metrics=metrics)
         if summary["gate"]["passed"]:
             say(session, job, f"New fine-tuned model created: {name}", mark="model")
             finish(session, job, states.SUCCEEDED, model=name)
@@ -71,6 +80,14 @@ def fail_as_harmful(held: HeldJob, found: Screening) -> None:
         finish(session, job, states.FAILED, error=error_of("harmful_training_file", message, "training_file"))
 
 
+def _golden(path: Path) -> list[dict[str, Any]]:
+    """Lines of the golden answers; none where the job has no validation file."""
+    if not path.is_file():
+        return []
+    with as_written(path):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def _say_gate(session: Session, job: Job, summary: dict[str, Any]) -> None:
     gate = summary["gate"]
     rates = {name: rates.get("student") for name, rates in summary["safety"].items()}
@@ -83,16 +100,29 @@ def _say_gate(session: Session, job: Job, summary: dict[str, Any]) -> None:
             say(session, job, f"On the validation file, {name}: {shown}", mark=f"task-{name}", data={name: by_model})
 
 
+def _say_golden(session: Session, job: Job, golden: list[dict[str, Any]]) -> None:
+    if not golden:
+        return
+    before, after = mean_of(golden, "loss_before"), mean_of(golden, "loss_after")
+    text = f"Golden answers: {len(golden)} prompts of the validation file, answered before and after the training, are "
+    text += "kept in result_files"
+    if before is not None and after is not None:
+        text += f"; the loss of their own answers went from {before:.3f} to {after:.3f}"
+    data = {"rows": len(golden), "mean_loss_before": before, "mean_loss_after": after}
+    say(session, job, text, mark="golden", data=data)
+
+
 def _broken(gate: dict[str, Any]) -> str:
     rules = [f"{rule['rule']} ({rule['figures']})" for rule in gate["rules"] if not rule["passed"]]
     return f"The trained model has not passed its safety gate and will not be served: {'; '.join(rules)}"[:1000]
 
 
-def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], last: dict[str, Any]) -> str:
+def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The model and its one checkpoint: states in between were never judged, and so are never served."""
     owner = session.get_one(Organization, job.organization_id)
     name = model_name(job.model, owner.name, job.suffix, job=job.id)
-    step, kept = int(last["step"]), checkpoint_name(name, int(last["step"]))
+    step = int(metrics["step"])
+    kept = checkpoint_name(name, step)
     if session.exec(select(ServedModel.id).where(col(ServedModel.job_id) == job.id)).first() is not None:
         return name
     for kind, called in (("finetuned", name), ("checkpoint", kept)):
@@ -102,7 +132,6 @@ def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], l
         )  # fmt: skip
         session.add(model)
     if gate["passed"]:
-        metrics = {"step": step, "train_loss": last["loss"]}
         checkpoint = Checkpoint(
             id=new_id("ftckpt_"), organization_id=job.organization_id, created_at=now(), job_id=job.id,
             step_number=step, model=kept, metrics=metrics,

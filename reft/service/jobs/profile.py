@@ -60,6 +60,8 @@ def job_settings(
     }  # fmt: skip
     # A model that learns from the rows as they came, for comparison, is nothing that a service should make.
     values["evaluation"]["sft"] = False
+    # The same for every job, with a validation file or without: the baselines' key has it, and they are shared.
+    values["evaluation"]["golden_rows"] = service.settings.golden_rows
     values["tracking"] = {
         "registered_name": f"{owner.name}-{re.sub(r'[^A-Za-z0-9]', '', job.id.removeprefix('ftjob-'))}",
         "runs_folder": str(folder.latest.parent),
@@ -70,9 +72,11 @@ def job_settings(
     return values
 
 
-def write_profile(service: Service, path: Path, settings: dict[str, Any]) -> Path:
+def write_profile(service: Service, path: Path, settings: dict[str, Any], *, job_id: str) -> Path:
     """The file that the pipeline's command is given; ZenML's own keys come from the service's profile."""
     there = read_yaml(service.settings.profile).value if service.settings.profile else {}
     beside = {name: value for name, value in dict(there).items() if name not in OURS}
+    # By its tag the job's runs are found again, when what they have stored shall go.
+    beside["tags"] = [*beside.get("tags", ()), job_id]
     write_text(path, yaml.safe_dump({**beside, "parameters": {"settings": settings}}, sort_keys=False))
     return path

@@ -14,7 +14,7 @@ from reft.service.jobs.held import HeldJob, LostJob, lease_of
 from reft.service.jobs.leases import take
 from reft.service.tables import Job, StoredFile
 
-METRICS, DECISIONS = "step_metrics.csv", "decisions.jsonl"
+METRICS, DECISIONS, GOLDEN = "step_metrics.csv", "decisions.jsonl", "golden_answers.jsonl"
 COLUMNS = ("row", "decision", "score", "threshold", "reason", "where", "span")
 
 
@@ -38,19 +38,28 @@ def keep_decisions(held: HeldJob, found: Screening) -> None:
     _keep(held, DECISIONS, _lines(found))
 
 
+def keep_golden(held: HeldJob, lines: list[dict[str, Any]]) -> None:
+    """A line for each of the validation file's first rows: what was answered before the training, and after it."""
+    _keep(held, GOLDEN, [(json.dumps(line) + "\n").encode() for line in lines], of="validation_file")
+
+
 def _lines(found: Screening) -> Iterator[bytes]:
     for row in found.rows:
         yield (json.dumps({name: row[name] for name in COLUMNS}) + "\n").encode()
 
 
-def _keep(held: HeldJob, name: str, pieces: Iterable[bytes]) -> None:
-    """Once for each name, however often the work is done."""
+def _keep(held: HeldJob, name: str, pieces: Iterable[bytes], *, of: str = "training_file") -> None:
+    """Once for each name, however often the work is done.
+
+    Args:
+        of: which of the job's files it tells of.
+    """
     job = held.look()
     if name in job.work.get("results", {}):
         return
     new = NewFile(
         organization_id=job.organization_id, filename=f"{job.id}-{name}", purpose=RESULTS,
-        derived_from=job.training_file,
+        derived_from=getattr(job, of),
     )  # fmt: skip
     try:
         keep_file(held.service, new, pieces, room=False, also=_naming(held, name))

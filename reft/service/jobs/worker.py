@@ -203,7 +203,7 @@ class Worker:
                 partial = files[use].with_name("coming")
                 service.blobs.fetch(file.blob, partial).replace(files[use])
         settings = job_settings(service, job, owner, folder=self.folder, files=files, screen_only=screen_only)
-        return write_profile(service, self.folder.root / "run.yaml", settings)
+        return write_profile(service, self.folder.root / "run.yaml", settings, job_id=job.id)
 
     def _rest(self) -> None:
         """As its owner wanted."""

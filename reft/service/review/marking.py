@@ -1,18 +1,17 @@
 """A row's text in pieces for a page: the deciding span marked, what cannot be seen written out, what is long cut."""
 
 import json
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
+from reft.filtering.places import place_of
+
 LONGEST = 4000  # characters of a turn that are shown whole; of a longer one its ends, and what is AROUND the span
 AROUND = 300
 MOST_MARKS = 20
-# "user[0]:120-560", "user[2] alone", "system": where the filter read, as `filtering.parts` says it.
-PLACE = re.compile(r"(system|(?:user|answer|tool)\[(\d+)\])(?: alone| reasoning)?(?::(\d+)-(\d+))?")
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
@@ -38,10 +37,11 @@ class Turn:
 
 def turns_of(content: Mapping[str, Any], place: str, span: str) -> list[Turn]:
     """The parts of a row, in order; a row of another shape is one part, as JSON."""
-    found, at = [], PLACE.fullmatch(place)
+    found, at = [], place_of(place)
     for index, (role, text) in enumerate(_parts(content)):
-        here = at is not None and (int(at[2]) == index if at[2] else role == "system")
-        exact = [(int(at[3]), int(at[4]))] if here and at[3] else []
+        here = at.index == index if at.index is not None else at.kind == role == "system"
+        # Characters are counted in the turn itself, not in what it decodes to, nor in the thoughts before it.
+        exact = [at.within] if here and at.within and not (at.reading or at.reasoning) else []
         spans = [s for s in exact if s[1] <= len(text)] or _places(text, span)
         pieces = pieces_of(text, spans)
         cut = any(piece.kind == "gap" for piece in pieces)

@@ -13,7 +13,7 @@ from reft.service.errors import invalid, not_found
 from reft.service.jobs import lifecycle
 from reft.service.jobs.create import Sent, create_job
 from reft.service.jobs.leases import is_held
-from reft.service.jobs.states import DONE, PAUSE, PAUSED, PAUSING, STAGE_KEY, TOLD
+from reft.service.jobs.shown import checkpoint_body, event_body, job_body
 from reft.service.keys import Caller
 from reft.service.listing import After, Few, Page, list_body, rows_of
 from reft.service.service import Service
@@ -22,39 +22,6 @@ from reft.service.tables import Checkpoint, Event, Job, JobLabel
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["jobs"])
 Key = Annotated[Caller, Depends(needs("jobs"))]
 PAIR = re.compile(r"metadata\[(.{0,100})\]", re.DOTALL)
-
-
-def job_body(row: Job) -> dict[str, Any]:
-    """A job as the SDK reads it: all of its keys, always."""
-    stage = PAUSING if row.wanted == PAUSE and row.stage not in (PAUSED, DONE) else row.stage
-    told = {**row.notes, **({STAGE_KEY: stage} if stage in TOLD else {})}
-    return {
-        "id": row.id, "object": "fine_tuning.job", "created_at": row.created_at, "model": row.model,
-        "status": row.status, "error": row.error, "fine_tuned_model": row.fine_tuned_model,
-        "finished_at": row.finished_at, "estimated_finish": row.estimated_finish,
-        "hyperparameters": row.hyperparameters, "integrations": [],
-        "method": {"type": "supervised", "supervised": {"hyperparameters": row.hyperparameters}},
-        "metadata": {**(row.user_metadata or {}), **told} if told else row.user_metadata,
-        "organization_id": row.organization_id, "result_files": row.result_files, "seed": row.seed,
-        "trained_tokens": row.trained_tokens, "training_file": row.training_file,
-        "validation_file": row.validation_file,
-    }  # fmt: skip
-
-
-def event_body(row: Event) -> dict[str, Any]:
-    """An event as the SDK reads it."""
-    return {
-        "id": row.id, "object": "fine_tuning.job.event", "created_at": row.created_at, "level": row.level,
-        "message": row.message, "type": row.type, "data": row.data,
-    }  # fmt: skip
-
-
-def checkpoint_body(row: Checkpoint) -> dict[str, Any]:
-    """A checkpoint as the SDK reads it."""
-    return {
-        "id": row.id, "object": "fine_tuning.job.checkpoint", "created_at": row.created_at, "metrics": row.metrics,
-        "fine_tuned_model_checkpoint": row.model, "fine_tuning_job_id": row.job_id, "step_number": row.step_number,
-    }  # fmt: skip
 
 
 @router.post("")

@@ -9,9 +9,10 @@ from reft.service.access import Serving, needs
 from reft.service.clock import now
 from reft.service.errors import invalid, not_found
 from reft.service.files import remove_blobs
+from reft.service.jobs.forgetting import ask_to_forget
 from reft.service.keys import Caller
 from reft.service.models import usable_model, visible
-from reft.service.tables import ServedModel
+from reft.service.tables import Job, ServedModel
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 Key = Annotated[Caller, Depends(needs("models"))]
@@ -68,4 +69,6 @@ def _delete(session: Session, caller: Caller, model: str) -> list[str]:
     for one in gone:
         one.deleted_at, one.passed = now(), False
         session.add(one)
+    for job in session.exec(select(Job).where(col(Job.id).in_({one.job_id for one in gone}))).all():
+        ask_to_forget(session, job)
     return [one.folder for one in gone if one.folder]

@@ -80,7 +80,7 @@ def one(service: Serving, visitor: Looks, job_id: str) -> Response:
     return page(
         "jobs_one.html.j2", visitor=visitor, job=job, line=line, events=events[:EVENTS], more=len(events) > EVENTS,
         files=files, review=review, costs=costs_of(job, line.time, files),
-        chart=loss_chart(list(_points(data, "train_loss")), list(_points(data, "valid_loss"))),
+        chart=loss_chart(list(_points(data))),
     )  # fmt: skip
 
 
@@ -135,9 +135,9 @@ def _progress(session: Session, job: Job) -> float | None:
     return min(1.0, step / total) if isinstance(step, int | float) and total else None
 
 
-def _points(data: list[dict[str, Any]], name: str) -> Iterator[tuple[float, float]]:
+def _points(data: list[dict[str, Any]]) -> Iterator[tuple[float, float]]:
     for one_ in data:
-        step, loss = one_.get("step"), one_.get(name)
+        step, loss = one_.get("step"), one_.get("train_loss")
         if isinstance(step, int | float) and isinstance(loss, int | float):
             yield float(step), float(loss)
 
