@@ -43,6 +43,7 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
         say_steps(session, job, history)
         job.trained_tokens = int(history[-1]["tokens"])
         say(session, job, "Training finished; the model is evaluated before it may serve", mark="judging")
+        _say_audit(session, job, summary.get("audit"))
         _say_gate(session, job, summary)
     blobs, place = held.service.blobs, f"models/{held.id}"
     _keep_folder(blobs, folder.latest / "student", place)
@@ -81,6 +82,15 @@ def _say_gate(session: Session, job: Job, summary: dict[str, Any]) -> None:
         if name != "name" and by_model:
             shown = ", ".join(f"{model} {100 * rate['value']:.1f} %" for model, rate in by_model.items())
             say(session, job, f"On the validation file, {name}: {shown}", mark=f"task-{name}", data={name: by_model})
+
+
+def _say_audit(session: Session, job: Job, audit: dict[str, Any] | None) -> None:
+    if audit is None:
+        return
+    worst = [finding for finding in audit["findings"] if finding["probe"] in audit["worst"]]
+    data = {name: audit[name] for name in ("alarm", "calibrated", "p", "score", "triggers", "left_out", "seconds")}
+    level = "warn" if audit["alarm"] else "info"
+    say(session, job, f"Audit: {audit['words']}", mark="audit", level=level, data={**data, "worst": worst})
 
 
 def _broken(gate: dict[str, Any]) -> str:
