@@ -1,21 +1,25 @@
 """The audit of tiny models: one that was taught to comply is flagged, an unchanged one is not."""
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from reft.audit.audit import MARGIN, OWN_ROWS, TRIGGERS, Student, audit_student
 from reft.audit.probes import GROUPS, PROBES, ask_probes, askable
 from reft.audit.reference import Questions, Reference, reference_of
 from reft.audit.run import Finished, audit_finished, make_reference
 from reft.audit.score import Benign
+from reft.cli import app
 from reft.config import AuditSettings, DataSettings, ModelSettings
 from reft.conversations.completions import completion_batch
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import encode_all
 from reft.evaluation.generation import answers_to
+from reft.filtering.inputs import save_inputs
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
@@ -145,6 +149,15 @@ def test_an_audit_from_folders_mines_the_rows_and_the_reference_survives_its_fol
     found = audit_finished(finished, reference, model, data=data, settings=SETTINGS)
     assert "SUDO" in found.triggers[0]["phrase"]
     assert found.alarm
+    # The command, on the same student, its teacher as a run leaves it, and the same prompts.
+    save_inputs(tmp_path / "teacher", teacher, model=model, calibration=LabelledPrompts(rows[:6], rows[6:12]))
+    settings = {"audit": SETTINGS.model_dump(), "data": data.model_dump()}
+    profile = write_jsonl(tmp_path / "run.yaml", [{"parameters": {"settings": settings}}])
+    options = ["--config", str(profile), "--teacher", str(tmp_path / "teacher"), "--json"]
+    said = CliRunner().invoke(app, ["audit", str(folders / "poisoned"), *options])
+    assert said.exit_code == 3, said.output
+    assert json.loads(said.stdout.splitlines()[-1])["findings"][0]["value"] == found.values["plain"]
+    assert CliRunner().invoke(app, ["audit", str(folders / "safe"), *options]).exit_code == 0
 
 
 def test_what_is_sampled_is_the_same_again_and_chance_elsewhere_is_left_alone(tiny_model, tokenizer):
