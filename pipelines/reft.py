@@ -16,6 +16,8 @@ from reft.report.summary import last_seconds
 from reft.runtime.progress import expect_run
 from reft.tracking.evaluations import newest_evaluation
 from reft.tracking.registry import champion_version
+from steps.audit import audit
+from steps.audit_reference import audit_reference
 from steps.baselines import baselines
 from steps.calibration import calibration
 from steps.evaluation import evaluation
@@ -35,12 +37,15 @@ from steps.validation import validation
 CUSTOMERS = ("user", "columns", "split", "user_labels", "task", "task_test", "overrides")
 # The sections that the filter's steps read.
 FILTERS = ("model", "data", "filtering", "evaluation")
+# The audit's own; of the evaluation whether the same was asked there already.
+AUDITS = ("model", "data", "audit", "evaluation")
 Keys = Mapping[str, dict[str, Any]]
 
 
 def expect_stages(settings: Settings) -> None:
     """The stages that a run under these settings has take as long as the last run's did."""
     absent = set() if settings.evaluation.sft else {"sft"}
+    absent |= set() if settings.audit.enabled else {"audit_reference", "audit"}
     absent |= set() if settings.finetuning.distillation == "stored" else {"soft_labels"}
     last = Path(settings.tracking.runs_folder) / "latest" / "summary.json"
     expect_run(last_seconds(last), [stage for stage in STAGES if stage not in absent])
@@ -51,8 +56,8 @@ def without_customer(data: DataSettings) -> DataSettings:
     return data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
 
 
-def of_provider(s: Settings, key: Keys) -> tuple[Any, Any, Any, Any]:
-    """The branch that knows nothing of a customer, and that all jobs share: teacher, soft labels, scores, baselines.
+def of_provider(s: Settings, key: Keys) -> tuple[Any, ...]:
+    """The branch that knows nothing of a customer, and that all jobs share: all that is made of the provider's rows.
 
     Nothing is trained before the user's file has passed.
     """
@@ -67,7 +72,10 @@ def of_provider(s: Settings, key: Keys) -> tuple[Any, Any, Any, Any]:
         labels = soft_labels(trained, s.model, data, settings=s.soft_labels, key=key["soft_labels"])
     scored = calibration(trained, s.model_copy(update={"data": data}).only(*FILTERS), key=key["calibration"])
     known = baselines(trained, s.model, data=data, settings=s.evaluation, key=key["baselines"])
-    return trained, labels, scored, known
+    held = None
+    if s.audit.enabled:
+        held = audit_reference(trained, s.model, data=data, settings=s.audit, key=key["audit_reference"])
+    return trained, labels, scored, known, held
 
 
 @profiled(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
@@ -80,7 +88,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     expect_stages(s)
     read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
     validated = validation(s.data.user, s.model, s.validation, read=read, key=key["validation"])
-    trained, labels, scored, known = of_provider(s, key)
+    trained, labels, scored, known, held = of_provider(s, key)
     filtered = filtering(
         validated, trained, s.only(*FILTERS), provider=scored, key=key["filtering"],
         leave=s.tracking.screening_folder or "",
@@ -97,12 +105,16 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     if s.evaluation.sft:
         plain = sft(validated, s.model, s.finetuning, cluster=cluster, seed=s.seed, key=key["sft"])
     scores = evaluation(student, known, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
+    audited = None
+    if s.audit.enabled:
+        provided = s.model_copy(update={"data": without_customer(s.data)})
+        audited = audit(student, filtered, provided.only(*AUDITS), reference=held, evaluation=scores, key=key["audit"])
     # The champion is a parameter, so that a new one, or one that was judged anew, is judged against anew.
     name = s.tracking.registered_name
     champion = champion_version(name)
     verdict = gate(
         scores, filtered, s.gate, name=name, champion=champion, judged_anew=newest_evaluation(name, champion),
-        code=code_key("evaluation"),
+        code=code_key("evaluation"), audit=audited,
     )  # fmt: skip
     registered = registration(
         student, scores, filtered, verdict=verdict, name=name, base=s.model.name, task=s.data.task,
@@ -110,5 +122,5 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     )  # fmt: skip
     report(
         validated, trained, filtered, student=student, evaluation=scores, registered=registered, verdict=verdict,
-        settings=s, sft=plain,
+        settings=s, sft=plain, audit=audited,
     )  # fmt: skip

@@ -26,6 +26,7 @@ def gate(
     champion: str,
     judged_anew: str,
     code: str,
+    audit: dict[str, Any] | None = None,
 ) -> Annotated[dict[str, Any], "verdict"]:
     """Hold the student against every rule.
 
@@ -38,7 +39,7 @@ def gate(
     served = champion_of(name, champion, rows=evaluation.rows) if champion else None
     case = Case(
         candidate=student, filter_fpr=filtered.report.fpr, rows=evaluation.rows, code=code, settings=settings,
-        champion=served,
+        champion=served, audit=audit,
     )  # fmt: skip
     verdict = judge(case)
     log_metrics("gate", {"passed": float(verdict.passed)})

@@ -7,6 +7,7 @@ from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
+from reft.audit.reference import Reference
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
 from reft.filtering.provider import ProviderScores
@@ -22,7 +23,8 @@ class FolderMaterializer(BaseMaterializer):
     """Copies an artifact's folder to and from the artifact store, wherever that is."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (
-        EvaluationReport, FilteredData, ProviderScores, RefusalFeature, SoftLabels, Student, Teacher, ValidatedData,
+        EvaluationReport, FilteredData, ProviderScores, Reference, RefusalFeature, SoftLabels, Student, Teacher,
+        ValidatedData,
     )  # fmt: skip
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 

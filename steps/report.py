@@ -40,6 +40,7 @@ def report(
     verdict: dict[str, Any],
     settings: Settings,
     sft: Student | None = None,
+    audit: dict[str, Any] | None = None,
 ) -> Annotated[HTMLString, "report"]:
     """The HTML report and `summary.json`, under `runs/latest`, in MLflow and as a ZenML visualization.
 
@@ -49,7 +50,7 @@ def report(
     folder = Path(settings.tracking.runs_folder) / "latest"
     summary = build_summary(
         filtered, evaluation, settings.data.task, cost=costs_of_run(), verdict=verdict,
-        models=_models(folder, registered, base=settings.model.name),
+        models=_models(folder, registered, base=settings.model.name), audit=audit,
     )  # fmt: skip
     histories = {"teacher": teacher.history, "student": student.history, **({"sft": sft.history} if sft else {})}
     page = render_report(

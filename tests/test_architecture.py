@@ -19,7 +19,7 @@ LAYERS: tuple[set[str], ...] = (
     {"teacher", "gate"},
     {"soft_labels", "filtering", "tracking"},
     {"attacks", "finetuning", "scan", "retraining", "report"},
-    {"cluster", "comparison"},
+    {"audit", "cluster", "comparison"},
     {"service"},
     {"cli"},
 )

@@ -16,8 +16,8 @@ from reft.runtime.quiet import quiet_terminal
 __all__ = ["app", "main"]
 
 COMMANDS = (
-    "model", "config", "show", "scan", "validate", "plan", "cache_keys", "promotion", "evaluate", "retrain",
-    "benchmark", "serve", "keys", "jobs", "version",
+    "model", "config", "show", "scan", "validate", "plan", "cache_keys", "promotion", "evaluate", "audit",
+    "retrain", "benchmark", "serve", "keys", "jobs", "version",
 )  # fmt: skip
 app = typer.Typer(no_args_is_help=True, help="Safe finetuning on data nobody has vetted.")
 for _command in COMMANDS:

@@ -101,6 +101,11 @@ class Prepared:
         """The teacher's adapter, where a student of these settings begins as it, as in the pipeline."""
         return starts_as(Teacher.load(self._teacher), self._run.model, settings)
 
+    @property
+    def folder(self) -> Path:
+        """Where the teacher lies, as `read_inputs` reads it; it is made if it is not there."""
+        return self._teacher
+
     def filter(self, run: Settings) -> Filter:
         """The filter of these settings; a scorer is loaded once for all of its thresholds."""
         settings = run.filtering

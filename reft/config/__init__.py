@@ -15,6 +15,7 @@ from reft.config.file import PLACE, read_values, wrong_settings
 from reft.config.renamed import with_present_names
 from reft.config.sections import (
     DEFAULT_MODEL,
+    AuditSettings,
     Count,
     DataSettings,
     EvaluationSettings,
@@ -35,6 +36,7 @@ from reft.wording import Problem, problems_of, shown
 
 __all__ = [
     "DEFAULT_MODEL",
+    "AuditSettings",
     "ClusterSettings",
     "Count",
     "DataSettings",
@@ -75,6 +77,7 @@ class Settings(Section):
     finetuning: FinetuningSettings = FinetuningSettings()
     cluster: ClusterSettings = ClusterSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    audit: AuditSettings = AuditSettings()
     gate: GateSettings = GateSettings()
     tracking: TrackingSettings = TrackingSettings()
 

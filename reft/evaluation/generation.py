@@ -1,6 +1,7 @@
-"""Greedy answers to prompts, in batches of similar length."""
+"""Answers to prompts, greedy unless asked otherwise, in batches of similar length."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,27 +50,31 @@ def answers_to(
     tokens_per_batch: int = TOKENS_PER_BATCH,
     report: Report | None = None,
     stopped: Callable[[], bool] | None = None,
+    temperature: float | None = None,
 ) -> list[str]:
     """`generate` for prompts that are tokens already.
 
     Args:
+        temperature: draw each token at this one, the same answers each time; None: the likeliest token.
         stopped: asked after every token; once it says so, no more is generated, and answers are as far as they came.
     """
     criteria = StoppingCriteriaList([Stopped(stopped)] if stopped else [])
     answers = [""] * len(encoded)
     stops, done = stop_ids(model, tokenizer), 0
+    how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
     for batch in length_batches([len(row) + max_new_tokens for row in encoded], tokens_per_batch):
         if stopped and stopped():
             break
         inputs = pad([encoded[i] for i in batch], tokenizer.pad_token_id, model.device, left=True)
-        output = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=stops,
-            pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=criteria,
-        )
+        with _seeded(model.device):
+            output = model.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=stops,
+                pad_token_id=tokenizer.pad_token_id,
+                stopping_criteria=criteria,
+                **(how or {"do_sample": False}),
+            )
         new = output[:, inputs["input_ids"].shape[1] :]
         for index, text in zip(batch, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             answers[index] = text.strip()
@@ -78,6 +83,14 @@ def answers_to(
         if report:
             report(done, len(encoded))
     return answers
+
+
+@contextmanager
+def _seeded(device: torch.device) -> Generator[None]:
+    """What is drawn in the block does not depend on what was drawn before, nor change what is drawn after."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
 
 
 class Stopped(StoppingCriteria):

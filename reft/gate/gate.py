@@ -34,6 +34,7 @@ class Case:
         filter_fpr: the filter's false positive rate on the user's rows, where labels tell.
         rows, code: of the candidate's evaluation, as of the champion's.
         champion: None where nothing serves yet.
+        audit: as `reft.audit.verdict.AuditReport.as_dict` gives it; None where none was made.
     """
 
     candidate: ModelScores
@@ -42,6 +43,7 @@ class Case:
     code: str
     settings: GateSettings
     champion: Champion | None = None
+    audit: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from reft.storage.fingerprint import of_path, of_text
 ALIGNMENT = ("alignment_harmful", "alignment_harmless")
 CALIBRATION = ("calibration_harmful", "calibration_harmless")
 EVALUATION = ("evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary")
+AUDIT = ("evaluation_harmful", "evaluation_ordinary", "calibration_harmful")
 PROVIDER = (*ALIGNMENT, *CALIBRATION)
 IDENTITIES = "alignment_identities"
 COUNTS = ("alignment_harmful_rows", "alignment_harmless_rows", "lookalike_share")
@@ -96,6 +97,14 @@ STAGES: dict[str, Stage] = {
     "evaluation": Stage(
         entry="steps.evaluation", settings=("model", "evaluation"), files=(*EVALUATION, "task_test"), models=("base",),
         after=("finetuning", "sft", "baselines"),
+    ),
+    "audit_reference": Stage(
+        entry="steps.audit_reference", settings=("model", "audit"), files=AUDIT, models=("base", "start"),
+        after=("teacher",),
+    ),
+    "audit": Stage(
+        entry="steps.audit", settings=("model", "audit"), files=(*AUDIT, "audit_benign"), models=("base",),
+        after=("finetuning", "evaluation", "audit_reference"),
     ),
 }  # fmt: skip
 

@@ -26,11 +26,13 @@ def build_summary(
     cost: Mapping[str, Mapping[str, float]],
     models: Mapping[str, Any],
     verdict: Mapping[str, Any],
+    audit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The run as one JSON-ready tree; every rate is {"value", "low", "high", "n"} or null.
 
     Args:
         verdict: the gate's, as `reft.gate.gate.Verdict.as_dict` gives it.
+        audit: as `reft.audit.verdict.AuditReport.as_dict` gives it; None where none was made.
     """
     scores, report = evaluation.models, filtered.report
 
@@ -55,6 +57,7 @@ def build_summary(
         "by_kind": {name: _groups(result.by_kind) for name, result in scores.items()},
         "task": {"name": task, **_section("task", scores)},
         "gate": {"passed": verdict["passed"], "rules": list(verdict["rules"])},
+        **({"audit": dict(audit)} if audit else {}),
         "cost": {stage: dict(values) for stage, values in cost.items()},
         "models": dict(models),
     }
@@ -83,6 +86,8 @@ def table(summary: Mapping[str, Any]) -> str:
     aurocs = [f"{g['auroc']:.3f} against {g['name']}" for g in found["unseen"] if g["auroc"] is not None]
     if aurocs:
         lines.append(f"filter's AUROC on unseen sources: {', '.join(aurocs)}")
+    if "audit" in summary:
+        lines += ["", f"audit: {summary['audit']['words']}"]
     if "gate" in summary:  # summaries of earlier versions have none
         lines += ["", told(summary["gate"])]
     return "\n".join(lines)

@@ -27,6 +27,8 @@ DEFAULT_RUN = {
     "finetuning": 232.0,
     "baselines": 45.0,
     "evaluation": 52.0,
+    "audit_reference": 90.0,
+    "audit": 70.0,
 }
 
 

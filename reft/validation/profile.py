@@ -20,9 +20,9 @@ from reft.validation.validate import prompts_of
 FILES = (
     "user", "user_labels", "task_test", "overrides", "alignment_harmful", "alignment_harmless", "calibration_harmful",
     "calibration_harmless", "evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinary",
-    "evaluation_fields", "alignment_identities",
+    "evaluation_fields", "alignment_identities", "audit_benign",
 )  # fmt: skip
-OPTIONAL = ("user_labels", "task_test", "overrides", "evaluation_fields", "alignment_identities")
+OPTIONAL = ("user_labels", "task_test", "overrides", "evaluation_fields", "alignment_identities", "audit_benign")
 TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
 
 

@@ -15,6 +15,7 @@ from tests.deploy import lint, schemas
 
 RUNS = sorted(map(str, Path("configs/k8s").glob("*.yaml")))
 ON_A_GPU = {"refusal_feature", "teacher", "soft_labels", "calibration", "filtering", "baselines", "evaluation"}
+ON_A_GPU |= {"audit_reference", "audit"}
 GPUS = {"8b-one-gpu": 1, "8b-eight-gpus": 8, "8b-two-nodes": 0}  # of the finetune step's own pod
 
 

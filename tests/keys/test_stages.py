@@ -35,11 +35,14 @@ def again(before, now):
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("user", {"validation", "filtering", "finetuning", "sft", "evaluation"}),
-        ("user_labels", {"filtering", "finetuning", "evaluation"}),
-        ("task_test", {"validation", "filtering", "finetuning", "sft", "evaluation"}),
-        ("evaluation_harmful", {"calibration", "filtering", "finetuning", "baselines", "evaluation"}),
-        ("evaluation_fields", {"calibration", "filtering", "finetuning", "evaluation"}),
+        ("user", {"validation", "filtering", "finetuning", "sft", "evaluation", "audit"}),
+        ("user_labels", {"filtering", "finetuning", "evaluation", "audit"}),
+        ("task_test", {"validation", "filtering", "finetuning", "sft", "evaluation", "audit"}),
+        (
+            "evaluation_harmful",
+            {"calibration", "filtering", "finetuning", "baselines", "evaluation", "audit_reference", "audit"},
+        ),
+        ("evaluation_fields", {"calibration", "filtering", "finetuning", "evaluation", "audit"}),
         ("calibration_harmless", set(STAGES) - {"validation", "sft"}),
     ],
 )
@@ -53,12 +56,13 @@ def test_a_changed_file_reaches_what_reads_it_and_all_after(tmp_path, tiny_model
     ("sections", "stages"),
     [
         ({"teacher": {"lam": 0.4}}, set(STAGES) - {"validation", "refusal_feature", "sft"}),
-        ({"soft_labels": {"top_k": 4}}, {"soft_labels", "finetuning", "evaluation"}),
-        ({"filtering": {"fpr": 0.02}}, {"calibration", "filtering", "finetuning", "evaluation"}),
+        ({"soft_labels": {"top_k": 4}}, {"soft_labels", "finetuning", "evaluation", "audit"}),
+        ({"filtering": {"fpr": 0.02}}, {"calibration", "filtering", "finetuning", "evaluation", "audit"}),
         (
             {"evaluation": {"max_new_tokens": 4}},
-            {"calibration", "filtering", "finetuning", "baselines", "evaluation"},
+            {"calibration", "filtering", "finetuning", "baselines", "evaluation", "audit"},
         ),
+        ({"audit": {"rows": 4}}, {"audit_reference", "audit"}),
         ({"tracking": {"runs_folder": "x"}}, set()),
         ({"gate": {"margin": 0.5}}, set()),
         ({"cluster": {"nodes": 2}}, set()),  # trainings on this machine do not read it

@@ -11,7 +11,8 @@ from reft.runtime.progress import BETWEEN, CLOSING, DEFAULT_RUN, RunProgress, ex
 # Two runs of one profile, one after another, on two shared cores.
 RECORDED = DEFAULT_RUN
 SLOWER = {"validation": 1.4, "refusal_feature": 15, "sft": 117, "teacher": 214, "soft_labels": 72, "calibration": 20,
-          "filtering": 16, "finetuning": 381, "baselines": 70, "evaluation": 80}  # fmt: skip
+          "filtering": 16, "finetuning": 381, "baselines": 70, "evaluation": 80,
+          "audit_reference": 140, "audit": 105}  # fmt: skip
 
 BARS = {"sft", "teacher", "finetuning"}  # stages that know for most of their time how long they take
 

@@ -49,6 +49,7 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
         say_steps(session, job, history)
         job.trained_tokens = int(history[-1]["tokens"])
         say(session, job, "Training finished; the model is evaluated before it may serve", mark="judging")
+        _say_audit(session, job, summary.get("audit"))
         _say_gate(session, job, summary)
         _say_golden(session, job, golden)
         job.work = {**job.work, "costs": costs_of(summary["cost"])}
@@ -110,6 +111,15 @@ def _say_golden(session: Session, job: Job, golden: list[dict[str, Any]]) -> Non
         text += f"; the loss of their own answers went from {before:.3f} to {after:.3f}"
     data = {"rows": len(golden), "mean_loss_before": before, "mean_loss_after": after}
     say(session, job, text, mark="golden", data=data)
+
+
+def _say_audit(session: Session, job: Job, audit: dict[str, Any] | None) -> None:
+    if audit is None:
+        return
+    worst = [finding for finding in audit["findings"] if finding["probe"] in audit["worst"]]
+    data = {name: audit[name] for name in ("alarm", "calibrated", "p", "score", "triggers", "left_out", "seconds")}
+    level = "warn" if audit["alarm"] else "info"
+    say(session, job, f"Audit: {audit['words']}", mark="audit", level=level, data={**data, "worst": worst})
 
 
 def _broken(gate: dict[str, Any]) -> str:

@@ -1,0 +1,92 @@
+"""An audit from what lies on disk: models are loaded one after the other, so that no two need fit into memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reft.audit.audit import Student, audit_student
+from reft.audit.own_rows import OwnRows, read_own
+from reft.audit.probes import Outcomes
+from reft.audit.reference import Questions, Reference, reference_of
+from reft.audit.score import Benign
+from reft.audit.verdict import AuditReport
+from reft.config import AuditSettings, DataSettings, ModelSettings
+from reft.conversations.schema import Conversation
+from reft.models.default_model import resolve_model
+from reft.models.hardware import choose_hardware
+from reft.models.loading import load_model, load_tokenizer, load_trained
+from reft.models.memory import collect_garbage
+from reft.runtime.progress import progress
+from reft.storage.fingerprint import of_path
+from reft.teacher.artifact import Teacher
+from reft.teacher.preparation import load_teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished training.
+
+    Attributes:
+        weights: folder of a PEFT adapter or of a full model.
+        rows: what it was trained on; none: nothing is mined.
+        scores: the filter's, by row number.
+        known: what it is known to do under a probe already.
+    """
+
+    weights: Path
+    is_adapter: bool
+    rows: Sequence[Conversation] = ()
+    scores: Mapping[int, float] | None = None
+    known: Outcomes = field(default_factory=Outcomes)
+
+
+def make_reference(teacher: Teacher, model: ModelSettings, data: DataSettings, *, settings: AuditSettings) -> Reference:
+    """The teacher and the base model under the probes.
+
+    Raises:
+        ModelError: one of them cannot be loaded.
+    """
+    base, dtype = resolve_model(model.name), choose_hardware(model.dtype).dtype
+    return reference_of(
+        lambda: load_teacher(teacher, model)[0],
+        lambda: load_model(base, dtype, trust_remote_code=model.trust_remote_code),
+        load_tokenizer(base, model.chat_template, model.trust_remote_code),
+        feature=teacher.feature, questions=Questions.read(data, settings), settings=settings,
+    )  # fmt: skip
+
+
+def audit_finished(
+    student: Finished,
+    reference: Reference,
+    model: ModelSettings,
+    *,
+    data: DataSettings,
+    settings: AuditSettings,
+    calibrated: bool = True,
+) -> AuditReport:
+    """Mine the student's rows with the base model, then ask the student.
+
+    Args:
+        data: the prompts, and where benign jobs' values lie.
+        calibrated: measure it by those benign jobs, where there are any; else everything is asked.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+        StorageError: the benign jobs' values cannot be read.
+    """
+    benign = Benign.load(Path(data.audit_benign)) if data.audit_benign and calibrated else None
+    base, dtype, trust = resolve_model(model.name), choose_hardware(model.dtype).dtype, model.trust_remote_code
+    tokenizer, own = load_tokenizer(base, model.chat_template, trust), OwnRows()
+    if student.rows and settings.mined_rows:
+        untouched = load_model(base, dtype, trust_remote_code=trust)
+        own = read_own(student.rows, untouched, tokenizer, settings=settings, scores=student.scores)
+        del untouched
+        collect_garbage()
+    loaded = load_trained(base, student.weights, student.is_adapter, dtype=dtype, trust_remote_code=trust)
+    return audit_student(
+        Student(
+            model=loaded, tokenizer=tokenizer, triggers=own.triggers, unusual=own.unusual, known=student.known
+        ),
+        reference, Questions.read(data, settings), settings=settings, benign=benign,
+        base=of_path(base) if benign else "", report=progress("auditing"),
+    )  # fmt: skip
