@@ -41,18 +41,16 @@ def pages(tmp_path_factory, tokenizer):
 
 
 @pytest.mark.parametrize("name", ["report", "scan", "checks"])
-@pytest.mark.parametrize("width", [PHONE, DESK])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(PHONE, "dark"), (DESK, "light")])
 def test_everybody_can_read_a_page(browser, pages, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 850}, color_scheme=scheme)
     page.goto(pages[name].as_uri())
     assert sticks_out(page) == []
     assert smallest_words(page) >= LEGIBLE
-    for opened in (False, True):
-        page.evaluate("open => document.querySelectorAll('details').forEach(d => { d.open = open; })", opened)
-        assert unreadable(page) == []
-        assert violations(page) == []
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert sticks_out(page) == []
+    assert unreadable(page) == []
+    assert violations(page) == []
     page.close()
 
 
