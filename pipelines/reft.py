@@ -116,11 +116,12 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         scores, filtered, s.gate, name=name, champion=champion, judged_anew=newest_evaluation(name, champion),
         code=code_key("evaluation"), audit=audited,
     )  # fmt: skip
+    made_from = lineage(s)
     registered = registration(
         student, scores, filtered, verdict=verdict, name=name, base=s.model.name, task=s.data.task,
-        max_length=s.model.max_length, settings=s.finetuning, lineage=lineage(s),
+        max_length=s.model.max_length, settings=s.finetuning, lineage=made_from,
     )  # fmt: skip
     report(
         validated, trained, filtered, student=student, evaluation=scores, registered=registered, verdict=verdict,
-        settings=s, sft=plain, audit=audited,
+        lineage=made_from, settings=s, sft=plain, audit=audited,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """What a step cost, as metadata of the step: noted when it runs, kept when its result is reused."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,7 +37,16 @@ def note_reused() -> None:
         steps = get_step_context().pipeline_run.steps
     except RuntimeError:
         return
-    run.reuse(name for name, step in steps.items() if step.status == ExecutionStatus.CACHED)
+    run.reuse(_reused(steps))
+
+
+def reused_steps() -> tuple[str, ...]:
+    """From inside a step: the steps of this run that ZenML took from earlier runs."""
+    return _reused(get_step_context().pipeline_run.steps)
+
+
+def _reused(steps: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name, step in steps.items() if step.status == ExecutionStatus.CACHED)
 
 
 def costs_of_run() -> dict[str, dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from zenml import step
+from zenml import get_step_context, step
 from zenml.types import HTMLString
 
 from reft.config import Settings
@@ -15,7 +16,7 @@ from reft.filtering.inputs import save_inputs
 from reft.finetuning.artifact import Student
 from reft.models.default_model import resolve_model
 from reft.report.html import RunResult, render_report
-from reft.report.summary import build_summary, table
+from reft.report.summary import RunFacts, build_summary, table
 from reft.storage.artifacts import write_json, write_text
 from reft.storage.folders import replaced_folder
 from reft.teacher.artifact import Teacher
@@ -23,7 +24,7 @@ from reft.teacher.preparation import calibration_prompts
 from reft.tracking.logging import log_folder
 from reft.validation.labels import labels_of
 from reft.validation.validate import ValidatedData
-from steps.metadata import costs_of_run, note_reused
+from steps.metadata import costs_of_run, note_reused, reused_steps
 
 GOLDEN = "golden_answers.jsonl"
 
@@ -38,6 +39,7 @@ def report(
     evaluation: EvaluationReport,
     registered: dict[str, str],
     verdict: dict[str, Any],
+    lineage: dict[str, str],
     settings: Settings,
     sft: Student | None = None,
     audit: dict[str, Any] | None = None,
@@ -50,7 +52,8 @@ def report(
     folder = Path(settings.tracking.runs_folder) / "latest"
     summary = build_summary(
         filtered, evaluation, settings.data.task, cost=costs_of_run(), verdict=verdict,
-        models=_models(folder, registered, base=settings.model.name), audit=audit,
+        models=_models(folder, registered, base=settings.model.name), run=_run(settings), lineage=lineage,
+        audit=audit,
     )  # fmt: skip
     histories = {"teacher": teacher.history, "student": student.history, **({"sft": sft.history} if sft else {})}
     page = render_report(
@@ -73,9 +76,19 @@ def report(
     return HTMLString(page)
 
 
+def _run(settings: Settings) -> RunFacts:
+    """This run, up to now."""
+    run, now = get_step_context().pipeline_run, datetime.now(UTC)
+    began = (run.start_time or run.created).replace(tzinfo=UTC)  # ZenML's times are in UTC and do not say so
+    return RunFacts(
+        name=run.name, id=str(run.id), model=settings.model.name, seed=settings.seed, began=began,
+        seconds=(now - began).total_seconds(), reused=reused_steps(),
+    )  # fmt: skip
+
+
 def _models(folder: Path, registered: dict[str, str], *, base: str) -> dict[str, Any]:
     """Where a run's models are found."""
-    version = {name: registered[name] for name in ("registered_name", "version")}
+    version = {name: registered[name] for name in ("registered_name", "version", "run_id")}
     return {
         "student": {**version, "path": str(folder / "student")},
         "base": resolve_model(base),

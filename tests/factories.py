@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_fea
 from reft.refusal_feature.feature import RefusalFeature, Separation
 from reft.report.html import RunResult
 from reft.report.model_card import CardInputs, render_model_card
-from reft.report.summary import build_summary
+from reft.report.summary import RunFacts, build_summary
 from reft.soft_labels.labels import compute_soft_labels
 from reft.statistics import Interval, rate
 from reft.teacher.artifact import Teacher
@@ -169,8 +170,17 @@ def run_result() -> RunResult:
     )
     summary = build_summary(
         filtered, evaluation, "banking",
-        cost={"finetuning": {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3}},
-        models={"student": {"registered_name": "n", "version": "1", "path": "p"}, "base": "b", "teacher": "t"},
+        cost={name: {"seconds": 1.0, "peak_rss_mb": 2.0, "tokens": 3} for name in ("teacher", "finetuning")},
+        models={
+            "student": {"registered_name": "n", "version": "1", "run_id": "m", "path": "p"},
+            "base": "b",
+            "teacher": "t",
+        },
+        run=RunFacts(
+            name="r-1", id="5", model="b", seed=7, began=datetime(2026, 1, 2, 3, 4, tzinfo=UTC), seconds=125.0,
+            reused=("teacher",),
+        ),
+        lineage={"user_data": "d1", "code": "c1"},
         verdict=judge(
             Case(candidate=with_task, filter_fpr=None, rows="r", code="c", settings=GateSettings())
         ).as_dict(),

@@ -1,7 +1,8 @@
 """The GitHub workflows: safe and well-formed by two auditors' word, and their own shell lines run for real.
 
-Not run here: the `uses:` steps, which are GitHub's; the set-up behind `make setup` and the tests behind `make test`,
-inside of which this runs; the pipeline, which `reft retrain` starts where anything has changed (tests/pipelines does).
+Not run here: what releases (test_release runs it); the `uses:` steps, which are GitHub's; the set-up behind
+`make setup` and the tests behind `make test`, inside of which this runs; the pipeline, which `reft retrain` starts
+where anything has changed (tests/pipelines does).
 """
 
 import json
@@ -86,7 +87,7 @@ def test_the_version_is_read_from_what_retraining_said(runner, said, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["ci/retrain", "ci/promote", ".ci/run"])
+@pytest.mark.parametrize("script", [".ci/run", *(str(path) for path in sorted(Path("ci").iterdir()))])
 def test_the_scripts_are_bash(script):
     subprocess.run(["bash", "-n", script], check=True)
 
@@ -223,8 +224,21 @@ def test_the_job_that_checks_asks_for_what_is_there(runner):
     assert "-m pytest --cov=reft" in done.stdout
 
 
-def test_every_shell_step_is_run_above(job):
+def test_every_shell_step_is_run_in_a_test(job):
+    """Above, or of the release's in test_release; three of those need a network, a container engine or GitHub."""
     shell = [step["run"] for path in WORKFLOWS for _, step in steps(path) if "run" in step]
     here = [step["run"] for _, found in job.values() for step in found]
     assert len(here) == 3
-    assert sorted(shell) == sorted([*here, ".ci/run"])
+    released = ['ci/build "$TAG"', "ci/try-wheel dist/*.whl fresh"]
+    not_here = ["ci/sbom fresh dist/refusal_feature_teacher.cdx.json", "ci/image", 'ci/publish "$TAG" "$REPOSITORY"']
+    assert sorted(shell) == sorted([*here, ".ci/run", *released, *not_here])
+
+
+def test_a_release_is_published_from_a_tag_alone_after_a_persons_word():
+    jobs = yaml.safe_load(Path(".github/workflows/release.yml").read_text())["jobs"]
+    writers = {name for name, found in jobs.items() if "permissions" in found}
+    assert writers == {"publish"}
+    publish = jobs["publish"]
+    assert publish["environment"] == "release"
+    assert publish["if"] == "${{ github.ref_type == 'tag' }}"
+    assert set(publish["needs"]) == set(jobs) - {"publish"}

@@ -23,8 +23,9 @@ def told(verdict: Mapping[str, Any]) -> str:
 
 def line_of(rule: Rule) -> str:
     """For people."""
-    return f"{_word(rule)} {rule.rule}: {rule.figures}"
+    return f"{outcome_of(rule):6} {rule.rule}: {rule.figures}"
 
 
-def _word(rule: Rule) -> str:
-    return "kept  " if rule.passed else "BROKEN" if rule.blocks else "NOTE  "
+def outcome_of(rule: Rule) -> str:
+    """In one word: kept, BROKEN, or NOTE where it is not kept and blocks nobody."""
+    return "kept" if rule.passed else "BROKEN" if rule.blocks else "NOTE"

@@ -28,6 +28,7 @@ LEFT_OUT = {
     "reft.runtime.quiet": "what people do not see",
     "reft.tracking": "writes down what came out",
     "reft.report": "shows what came out",
+    "reft.pages": "how it is shown",
     "reft.keys": "makes the keys",
     "reft.moved": "names of an earlier release",
     "steps.control_plane": "links what came out",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from reft import plugins
@@ -42,7 +43,8 @@ def render_report(result: RunResult) -> str:
         if values is not None:
             name = section.__name__.rpartition(".")[2]
             sections.append(render(f"sections/{name}.html.j2", **values))
-    return str(render("template.html.j2", task=result.summary["task"]["name"], sections=sections))
+    task = result.summary["task"]["name"]
+    return str(render("template.html.j2", task=task, sections=sections, version=version("refusal-feature-teacher")))
 
 
 keep_old_names(__name__)

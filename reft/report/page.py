@@ -1,11 +1,13 @@
 """Rendering one self-contained page, or a part of one, from a template below this folder."""
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from reft.pages.rendering import environment_of
 from reft.report.summary import LABELS, percent
 
 
@@ -14,8 +16,27 @@ def render(template: str, **values: Any) -> Markup:
 
     Everything that users wrote is escaped; a template lets only our own plots through.
     """
-    environment = Environment(loader=PackageLoader("reft.report", "."), autoescape=True, undefined=StrictUndefined)
-    shared: dict[str, Any] = {"percent": percent, "labels": LABELS}
-    environment.globals.update(shared)
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Markup(environment.get_template(template).render(made=made, **values))
+    return Markup(_environment().get_template(template).render(made=moment(datetime.now(UTC)), **values))
+
+
+def moment(time: datetime) -> str:
+    """A point in time for people."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people, as minutes or hours where there are many."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+@cache
+def _environment() -> Environment:
+    made = environment_of("reft.report", ".")
+    shared: dict[str, Any] = {"percent": percent, "labels": LABELS, "duration": duration}
+    made.globals.update(shared)
+    return made

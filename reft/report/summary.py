@@ -1,7 +1,8 @@
 """`summary.json`: the run's result for programs, and the short table for people."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,31 @@ SCHEMA = 1
 LABELS = {"base": "base model", "aligned": "safety-aligned", "sft": "SFT", "student": "ReFT student"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """Which run it was.
+
+    Attributes:
+        name, id: ZenML's.
+        model: the base model, as the settings name it.
+        began: when the run began, with its time zone.
+        seconds: from then until its report.
+        reused: stages whose result is an earlier run's; their cost is what it took then.
+    """
+
+    name: str
+    id: str
+    model: str
+    seed: int
+    began: datetime
+    seconds: float
+    reused: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "began": self.began.isoformat(timespec="seconds"), "reused": list(self.reused)}
+
+
 def build_summary(
     filtered: FilteredData,
     evaluation: EvaluationReport,
@@ -26,18 +52,22 @@ def build_summary(
     cost: Mapping[str, Mapping[str, float]],
     models: Mapping[str, Any],
     verdict: Mapping[str, Any],
+    run: RunFacts,
+    lineage: Mapping[str, str],
     audit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The run as one JSON-ready tree; every rate is {"value", "low", "high", "n"} or null.
 
     Args:
         verdict: the gate's, as `reft.gate.gate.Verdict.as_dict` gives it.
+        lineage: digests of what the student was made from, as `reft.keys.lineage.lineage` gives them.
         audit: as `reft.audit.verdict.AuditReport.as_dict` gives it; None where none was made.
     """
     scores, report = evaluation.models, filtered.report
 
     return {
         "schema": SCHEMA,
+        "run": run.as_dict(),
         "filter": {
             "rows": report.rows,
             "kept": report.kept,
@@ -60,6 +90,7 @@ def build_summary(
         **({"audit": dict(audit)} if audit else {}),
         "cost": {stage: dict(values) for stage, values in cost.items()},
         "models": dict(models),
+        "lineage": dict(lineage),
     }
 
 

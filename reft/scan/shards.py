@@ -16,10 +16,12 @@ from reft.conversations.schema import Conversation
 from reft.filtering.decisions import Decision
 from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override, overridden
+from reft.filtering.spans import span_of
 from reft.storage.artifacts import write_json
 
 OUTPUTS = {"keep": "kept", "quarantine": "quarantined", "drop": "dropped"}
 EXAMPLES = 20
+BEGINNING = 400  # characters
 # So many fields that nothing reads are named.
 NAMED_FIELDS = 50
 
@@ -44,7 +46,7 @@ def write_shard(
         # As read: bytes that are not UTF-8 travel as lone surrogates and leave as they came.
         (partial / f"{name}.jsonl").write_bytes("".join(content).encode("utf-8", "surrogateescape"))
     removed = [(row, d) for row, d in zip(rows, decisions, strict=True) if d.decision != "keep"]
-    examples = ({**_described(d), "text": _beginning(row)} for row, d in removed)
+    examples = ({**_described(d), "text": _deciding(row, d.where)} for row, d in removed)
     described = {
         "counts": {name: len(lines[name]) for name in OUTPUTS.values()},
         "reasons": Counter(d.reason for _, d in removed),
@@ -97,6 +99,7 @@ def _unusable(row: Conversation | BadRow) -> Decision:
     return Decision(row=row.row, score=math.nan, decision="quarantine", reason=reason, where=where)
 
 
-def _beginning(row: Conversation | BadRow) -> str:
-    text = row.instruction if isinstance(row, Conversation) and _has_prompt(row) else row.original
-    return text[:160].encode("utf-8", "replace").decode()
+def _deciding(row: Conversation | BadRow, where: str) -> str:
+    """The beginning of what a decision was made by; of a row without such a text, of the row."""
+    text = span_of(row, where) if isinstance(row, Conversation) else ""
+    return (text or row.original)[:BEGINNING].encode("utf-8", "replace").decode()

@@ -11,11 +11,11 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from reft.service.review.marking import marked
+from reft.pages.rendering import environment_of
 
 SIGN_IN = "/review/sign-in"
 # What a page may do: its own style and script alone, by a word that is new for each answer.
@@ -75,12 +75,9 @@ def page(template: str, *, code: int = 200, **values: Any) -> HTMLResponse:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("reft.service", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    made = environment_of("reft.service", "templates")
     made.globals["visitor"] = None  # ty: ignore[invalid-assignment]
-    made.filters.update(moment=_moment, marked=marked, number=_number)
+    made.filters.update(moment=_moment, number=_number)
     return made
 
 

@@ -3,21 +3,9 @@
 import pytest
 from playwright.sync_api import sync_playwright
 
-from reft.filtering.decisions import Thresholds
 from reft.report.html import render_report
-from reft.report.scan import render_scan
 from tests.factories import CHROMIUM, MARKUP, model_card, run_result
-
-COUNTS = {"kept": 1, "quarantined": 0, "dropped": 1}
-
-
-def scan_page():
-    row = dict.fromkeys(("decision", "reason", "where", "text"), MARKUP) | {"row": 1, "score": 0.5}
-    result = {
-        "counts": COUNTS, "rows": 2, "scorer": MARKUP, "reads": MARKUP, "warnings": [MARKUP], "reasons": {MARKUP: 1},
-        "overrides": [{"row": 1, "decision": MARKUP, "by": MARKUP, "reason": MARKUP}], "fpr_by_kind": {MARKUP: None},
-    }  # fmt: skip
-    return render_scan(f"{MARKUP}.jsonl", result, {MARKUP: [0.1, 0.5]}, thresholds=Thresholds(0.4, 0.6), examples=[row])
+from tests.report.scanned import scan_page
 
 
 def report_page():

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.factories import CHROMIUM, EVIL
+from tests.pages.browsing import unreadable, violations
 from tests.service.reviewing import items_of, key_of, quarantined, waiting_job
 from tests.service.serving import served, settings_for
 
@@ -118,27 +119,9 @@ def test_nothing_sticks_out_and_all_words_can_be_read(chromium, server, width, s
     for path in ("/review", f"/review/{job}", f"/review/{job}/bulk?low=0&high=1", f"/review/{job}/trail"):
         seat.go(path)
         assert seat.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-        assert seat.page.evaluate(CONTRAST) == [], path
-
-
-# Words whose contrast with what lies behind them is below 4.5 to 1.
-CONTRAST = """() => {
-  const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const rgba = c => { paint.clearRect(0, 0, 1, 1); paint.fillStyle = c; paint.fillRect(0, 0, 1, 1);
-    return paint.getImageData(0, 0, 1, 1).data; };
-  const light = c => { const [r, g, b] = [...rgba(c)].map(v => v / 255)
-    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
-  const behind = e => { for (; e; e = e.parentElement) {
-    const c = getComputedStyle(e).backgroundColor; if (rgba(c)[3] === 255) return c; } return "white"; };
-  const bad = new Set();
-  for (const e of document.querySelectorAll("body *")) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
-    if (e.matches("script, style")) continue;
-    const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort((x, y) => y - x);
-    if ((a + .05) / (b + .05) < 4.5) bad.add(e.outerHTML.slice(0, 90));
-  }
-  return [...bad];
-}"""
+        assert unreadable(seat.page) == [], path
+        if (width, scheme) in ((360, "dark"), (1280, "light")):
+            assert violations(seat.page) == [], path
 
 
 def test_rows_are_decided_by_keys_alone(chromium, server):

@@ -5,16 +5,21 @@ from typing import Any
 from reft.report.html import RunResult
 from reft.report.summary import LABELS
 
-PLACE = 4
-BEGINNING = 160  # characters of a prompt or an answer
+PLACE = 3
+BEGINNING = 400  # characters of a prompt or an answer
+FOLDED = "harmful"
 
 
 def values(result: RunResult) -> dict[str, Any]:
-    """(model, set, prompt, answer), each text shortened."""
+    """By set: whether it is shown only on a click, and (prompt, [(model, answer)]), each text shortened."""
+    sets: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    for name in LABELS:
+        scores = result.evaluation.models.get(name)
+        for group, prompt, answer in scores.answers if scores else ():
+            sets.setdefault(group, {}).setdefault(prompt, []).append((LABELS[name], answer[:BEGINNING]))
     return {
-        "answers": [
-            (LABELS.get(name, name), group, prompt[:BEGINNING], answer[:BEGINNING])
-            for name, scores in result.evaluation.models.items()
-            for group, prompt, answer in scores.answers
+        "sets": [
+            (group, group == FOLDED, [(prompt[:BEGINNING], answers) for prompt, answers in asked.items()])
+            for group, asked in sets.items()
         ]
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 from reft.report.html import RunResult
 
-PLACE = 2
+PLACE = 4
 SHOWN = 20
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from reft.report.html import RunResult
 
-PLACE = 7
+PLACE = 8
 
 
 def values(_result: RunResult) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from reft.report import plots
 from reft.report.html import RunResult
 from reft.report.summary import LABELS, rates_of
 
-PLACE = 1
+PLACE = 2
 
 
 def values(result: RunResult) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def values(result: RunResult) -> dict[str, Any]:
             for by, words in (("by_source", "source"), ("by_kind", "kind of question"))
             if any(measure.name in found for found in result.summary.get(by, {}).values())
         ],
-        "bars": [plots.bars(of, measure.label) for measure, of in zip(MEASURES, rates, strict=True)],
+        "bars": [plots.bars(of, m.label) for m, of in zip(MEASURES, rates, strict=True) if any(of.values())],
     }
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session, col, select
 
+from reft.pages.marking import texts_of
 from reft.service.review.decisions import CHOICES, decisions_of, latest, shown_to
-from reft.service.review.marking import texts_of
 from reft.service.tables import ReviewDecision, ReviewItem
 
 if TYPE_CHECKING:

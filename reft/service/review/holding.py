@@ -10,12 +10,12 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from reft.conversations.schema import from_prompt
+from reft.pages.marking import texts_of
 from reft.service.clock import now
 from reft.service.errors import invalid, not_found
 from reft.service.jobs.events import say
 from reft.service.names import new_id
 from reft.service.review.decisions import KEEP
-from reft.service.review.marking import texts_of
 from reft.service.tables import Job, ReviewItem
 from reft.validation.repeats import bands_of, first_like
 

@@ -11,13 +11,13 @@ from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 from starlette.responses import RedirectResponse, Response
 
+from reft.pages.marking import turns_of
 from reft.service.access import Serving
 from reft.service.errors import invalid, not_found
 from reft.service.pages import PageRoute, page
 from reft.service.review import export
 from reft.service.review.decisions import Given, agreements, decide, latest
 from reft.service.review.holding import RELEASED, STATE, WAITING, release
-from reft.service.review.marking import turns_of
 from reft.service.review.queue import (
     ALL,
     OPEN,

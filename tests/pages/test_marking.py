@@ -1,6 +1,6 @@
 import pytest
 
-from reft.service.review.marking import LONGEST, pieces_of, turns_of
+from reft.pages.marking import LONGEST, pieces_of, turns_of
 
 
 def said(pieces, kind):
