@@ -1,6 +1,6 @@
 """The pages that code fills: docs/reference/cli.md and settings.md.
 
-    .venv/bin/python ci/reference.py            # writes them
+.venv/bin/python ci/reference.py            # writes them
 """
 
 import sys
@@ -23,7 +23,12 @@ def pages() -> dict[str, str]:
     """Each page's text by its file's name."""
     cli = ["# Command line", "", "From the commands themselves (`ci/reference.py`).", ""]
     cli += _command(typer.main.get_command(app), "reft")
-    settings = ["# Settings", "", "From the schema (`ci/reference.py`). A profile holds them under `parameters.settings`.", ""]
+    settings = [
+        "# Settings",
+        "",
+        "From the schema (`ci/reference.py`). A profile holds them under `parameters.settings`.",
+        "",
+    ]
     settings += _sections(Settings, "")
     settings += ["## service (of `reft serve`)", "", *_section(ServiceSettings)]
     return {"cli.md": "\n".join(cli).rstrip() + "\n", "settings.md": "\n".join(settings).rstrip() + "\n"}
@@ -64,7 +69,9 @@ def _rows(section: type[Section], before: str, *, top: bool = False) -> Iterator
             if not top:
                 yield from _rows(type(field.default), f"{before}{key}.")
             continue
-        value = str(field.get_default(call_default_factory=True)).replace(f"{Path(sys.executable).parent}/", ".venv/bin/")
+        value = str(field.get_default(call_default_factory=True)).replace(
+            f"{Path(sys.executable).parent}/", ".venv/bin/"
+        )
         default = "" if field.is_required() else f"`{value}`"
         yield f"| `{before}{key}` | {_cell(default)} | {_words(field.description)} |"
 
