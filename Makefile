@@ -5,7 +5,7 @@ CONFIG ?= zenml.yaml
 OVERLAY ?= local-kind
 RUN ?= configs/k8s/8b-one-gpu.yaml
 
-.PHONY: setup run test test-fast check mlflow zenml k8s-up k8s-check k8s-run clean
+.PHONY: setup run test test-fast check docs docs-serve mlflow zenml k8s-up k8s-check k8s-run clean
 
 setup: .venv/.ready
 
@@ -34,6 +34,15 @@ test-fast: setup
 
 test: check
 	$(PYTEST) --durations=25 --cov=reft --cov-report=term:skip-covered --cov-fail-under=85
+
+# The site, from docs/ and mkdocs.yml, strictly; site/index.html reads without a network.
+docs: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python ci/reference.py
+	ci/docs
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8322
 
 mlflow:
 	$(BIN)/mlflow server --backend-store-uri sqlite:///$(CURDIR)/.reft/mlflow.db --port 5000

@@ -49,8 +49,8 @@ def test_a_limit_that_is_none_is_told(monkeypatch, value):
         Limits.from_environment()
 
 
-def test_every_limit_is_in_the_readme():
-    text = Path("README.md").read_text()
+def test_every_limit_is_in_the_docs():
+    text = Path("docs/howto/serve.md").read_text()
     for name, field in Limits.model_fields.items():
         (line,) = [line for line in text.splitlines() if line.startswith(f"| `{variable(name)}`")]
         assert field.description in line

@@ -158,8 +158,8 @@ def test_whole_weights_need_no_base(tiny_model, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_lines_of_the_readme_load_it_in_transformers_and_peft(champion, tiny_model, adapter):
-    blocks = [part.split("```")[0] for part in Path("README.md").read_text().split("```python\n")[1:]]
+def test_the_lines_of_the_docs_load_it_in_transformers_and_peft(champion, tiny_model, adapter):
+    blocks = [part.split("```")[0] for part in Path("docs/howto/serve.md").read_text().split("```python\n")[1:]]
     (lines,) = [block for block in blocks if "AutoPeftModelForCausalLM" in block]
     found = {}
     exec(lines.replace("models:/reft-student@champion", champion), found)

@@ -1,0 +1,104 @@
+"""The documentation holds: its commands exist with their options, its filled pages are current, its links lead."""
+
+import hashlib
+import re
+import runpy
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from reft.cli import app
+
+PAGES = [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
+FENCE = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+REFT = (".venv/bin/reft", "reft")
+
+
+def lines(text: str) -> list[str]:
+    """Command lines, whole where a backslash breaks them, without comments."""
+    joined = text.replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every `reft` command in the page's fences."""
+    found = []
+    for block in FENCE.findall(page.read_text()):
+        for line in lines(block):
+            words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)
+            if words and words[0] in REFT:
+                found.append(words[1:])
+    return found
+
+
+ALL = [(page, words) for page in PAGES for words in commands(page)]
+
+
+def problem(words: list[str]) -> str:
+    """What is wrong with a command line by the command's own options; nothing runs."""
+    command: Any = typer.main.get_command(app)
+    while getattr(command, "commands", None):
+        if not words or words[0] not in command.commands:
+            return f"no command {words[:1]}"
+        command, words = command.commands[words[0]], words[1:]
+    try:
+        command.make_context("reft", list(words))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_there_are_commands_to_look_at():
+    assert len(ALL) > 15
+    assert {words[0] for _, words in ALL} >= {"scan", "validate", "serve", "promote", "rollback", "retrain", "plan"}
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), ALL, ids=lambda value: value.name if isinstance(value, Path) else " ".join(value)
+)
+def test_a_command_of_a_page_exists_with_its_options(page, words):
+    found = problem(words)
+    if found and (waits := re.search(r"<!-- waits for (.*) -->", page.read_text())):
+        pytest.xfail(f"{found}: the page is there before its command, {waits[1]}")
+    assert not found, page
+
+
+@pytest.mark.parametrize("words", [["scan", "x", "--no-such"], ["scam", "x"], ["scan"], ["scan", "x", "--fpr", "many"]])
+def test_a_wrong_command_is_found(words):
+    assert problem(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_and_pictures_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_site():
+    listed = set(re.findall(r"(\S+\.md)$", Path("mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == {str(page.relative_to("docs")) for page in PAGES[1:]}
+
+
+def test_pages_that_code_fills_are_current():
+    pages = runpy.run_path("ci/reference.py")["pages"]()
+    for name, text in pages.items():
+        assert Path("docs/reference", name).read_text() == text, f"{name}: run .venv/bin/python ci/reference.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_tables_that_a_command_filled_are_of_todays_results(page):
+    for file, digest in re.findall(r"<!-- filled from (\S+) (\w+) -->", page.read_text()):
+        found = hashlib.sha256(Path(file).read_bytes()).hexdigest()[: len(digest)]
+        assert found == digest, f"{file} has changed: fill the table anew (CONTRIBUTING.md), then write {found}"
+
+
+def test_the_readme_is_short_and_has_one_table_of_results():
+    text = Path("README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    assert "make run" in text
+    assert "make test" in text
+    assert not re.findall(r"^\| ", text, re.MULTILINE)
