@@ -176,7 +176,7 @@ def test_a_customer_goes_through_pages_and_cancels_and_pauses(postgres, tiny_mod
     with served(settings_for(tmp_path, tiny_model, database=postgres.new())) as server:
         client = server.client()
         files = [
-            client.files.create(file=rows_file(tmp_path, name=f"{i}.jsonl"), purpose="fine-tune") for i in range(5)
+            client.files.create(file=rows_file(tmp_path, name=f"{i}.jsonl"), purpose="fine-tune") for i in range(3)
         ]
         for file in files:
             assert client.files.wait_for_processing(file.id, poll_interval=0.05).status == "processed"
