@@ -26,11 +26,10 @@ from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.exceptions import EntityExistsError, IllegalOperationError
 from zenml.models import PipelineRunResponse
-from zenml.orchestrators.publish_utils import publish_failed_pipeline_run, publish_pipeline_run_status_update
 from zenml.pipelines.pipeline_definition import Pipeline
 from zenml.utils import run_utils, source_utils
 
-from pipelines.watched import is_lost, last_words, refresh, say_steps
+from pipelines.watched import give_up, is_lost, last_words, refresh, say_steps
 
 LOOK = 2.0  # seconds between looks at a run
 REFRESH = 30.0  # seconds between questions to the cluster whether the run's own pod is there
@@ -158,7 +157,7 @@ class Attached:
     def _run_here(self) -> int:
         """A stack of this machine: the run is this process, which ends as `zenml pipeline run` does."""
         for run in [*self._unfinished(), *self._unfinished(others=True)]:  # its process has gone without a word
-            publish_failed_pipeline_run(run.id)
+            give_up(run)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._start()
         return 0
@@ -207,12 +206,11 @@ class Attached:
                     refreshed = time.monotonic()
                     refresh(run)
                     if refreshed - since > COMING and is_lost(run):
-                        publish_failed_pipeline_run(run.id)
+                        give_up(run)
                         return None
                 stopping = (stopping or time.monotonic()) if run.status in STOPS else 0.0
                 if stopping and time.monotonic() - stopping > PATIENCE:
-                    said = "nothing of it has ended it"
-                    run = publish_pipeline_run_status_update(run.id, ExecutionStatus.STOPPED, status_reason=said)
+                    run = give_up(run)
                 answered = time.monotonic()
             except Exception as error:  # a server that starts again ends no training
                 print(f"ZenML does not answer: {error}", file=sys.stderr, flush=True)

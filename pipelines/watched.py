@@ -5,6 +5,7 @@ from contextlib import suppress
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse
+from zenml.orchestrators.publish_utils import publish_pipeline_run_status_update, publish_stopped_step_run
 from zenml.utils import run_utils
 
 USERS_ERRORS = "reft.errors."
@@ -49,3 +50,12 @@ def is_lost(run: PipelineRunResponse) -> bool:
     jobs = BatchV1Api(orchestrator.get_kube_client())
     namespace = orchestrator.config.kubernetes_namespace
     return not jobs.list_namespaced_job(namespace, label_selector=f"run_id={run.id}").items
+
+
+def give_up(run: PipelineRunResponse) -> PipelineRunResponse:
+    """Note the end of a run that nothing runs any more; its steps' first, without which ZenML takes it for running."""
+    for step in run.steps.values():
+        if not step.status.is_finished:
+            publish_stopped_step_run(step.id)
+    said = "nothing runs it any more"
+    return publish_pipeline_run_status_update(run.id, ExecutionStatus.STOPPED, status_reason=said)
