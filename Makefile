@@ -54,7 +54,7 @@ zenml:
 k8s-up:
 	kubectl apply -f deploy/k8s/base/namespace.yaml
 	deploy/k8s/make_secrets.sh
-	kubectl -n reft delete job mlflow-run-user --ignore-not-found
+	kubectl -n reft delete job mlflow-run-user service-database --ignore-not-found
 	kubectl apply -k deploy/k8s/overlays/$(OVERLAY)
 	for server in statefulset/postgres statefulset/mysql deployment/mlflow deployment/zenml; do \
 	  kubectl -n reft rollout status $$server --timeout=15m || exit 1; done

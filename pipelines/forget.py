@@ -19,7 +19,9 @@ from pipelines.terminal import quiet
 from reft.tracking.forgetting import forget_registered, forget_runs
 
 # Steps whose results are made of a customer's rows; all others are the provider's.
-OF_CUSTOMERS = ("validation", "filtering", "finetuning", "sft", "evaluation", "gate", "registration", "report")
+OF_CUSTOMERS = (
+    "validation", "filtering", "finetuning", "sft", "evaluation", "audit", "gate", "registration", "report",
+)  # fmt: skip
 
 
 def forget(job: str) -> int:

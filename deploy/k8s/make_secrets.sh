@@ -79,3 +79,12 @@ if wanted reft-run; then
   random 24 >"$folder/MLFLOW_TRACKING_PASSWORD"
   make reft-run MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD
 fi
+
+# The finetuning service (components/service): its database, and the first operator's key, which it lets in.
+if wanted reft-service; then
+  random 24 >"$folder/database-password"
+  printf 'postgresql+psycopg2://reft_service:%s@postgres:5432/reft_service' "$(cat "$folder/database-password")" \
+    >"$folder/database-url"
+  printf 'sk-reft-%s' "$(random 32)" >"$folder/operator-key"
+  make reft-service database-password database-url operator-key
+fi

@@ -38,6 +38,9 @@ def create(
     scope: Annotated[list[str] | None, typer.Option(help="some of the role's scopes alone; none: all")] = None,
     note: Annotated[str, typer.Option(help="what it is for")] = "",
     days: Annotated[int, typer.Option(min=0, help="days until it ends; 0: when it is revoked")] = 0,
+    from_file: Annotated[
+        Path | None, typer.Option(exists=True, help="file of a key made elsewhere; not printed")
+    ] = None,
     state: Annotated[Path | None, STATE] = None,
     config: Annotated[Path | None, CONFIG] = None,
     as_json: Annotated[bool, JSON] = False,
@@ -47,8 +50,14 @@ def create(
     from reft.service.keys import create_key
 
     ends_at = now() + days * 86_400 if days else None
+    given = from_file.read_text().strip() if from_file else None
     with opened(config, state).database.writing() as session:
-        made, key = create_key(session, organization, role, note=note, scopes=tuple(scope or ()), ends_at=ends_at)
+        made, key = create_key(
+            session, organization, role, note=note, scopes=tuple(scope or ()), ends_at=ends_at, key=given
+        )
+    if given:
+        typer.echo(f"{made.id} ({made.role} of {organization}) is there")
+        return
     _print_new(made, key, organization, as_json=as_json)
 
 

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reft.service.clock import now_ms
-from reft.service.errors import ApiError, error_body, invalid
+from reft.service.database import AWAY
+from reft.service.errors import ApiError, error_body, invalid, unavailable
 from reft.service.keys import Caller, caller_of
 from reft.service.service import Service
 
@@ -49,7 +50,12 @@ class Entrance:
             await self._admit(scope)
             await self.app(scope, self._limited(scope, receive), answer)
         except ApiError as error:
-            await JSONResponse(error.body(), error.status_code, error.headers)(scope, receive, answer)
+            await error.answer()(scope, receive, answer)
+        except AWAY:
+            if started:
+                raise
+            LOG.warning("request %s: the database does not answer", request_id)
+            await unavailable().answer()(scope, receive, answer)
         except Exception:
             LOG.exception("request %s failed", request_id)
             if started:

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from reft.service.access import Entrance
-from reft.service.errors import answer_errors
+from reft.service.access import Entrance, Serving
+from reft.service.errors import answer_errors, unavailable
 from reft.service.routes import (
     chat,
     files,
@@ -56,6 +56,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.router)
     app.add_api_route("/healthz", _healthy, include_in_schema=False)
+    app.add_api_route("/readyz", _ready, include_in_schema=False)
     answer_errors(app)
     app.add_middleware(Entrance, service=service)
     return app
@@ -67,4 +68,12 @@ def app_from_environment() -> FastAPI:
 
 
 def _healthy() -> dict[str, Any]:
+    """This process answers: whoever starts it again for a database that is away would help nobody."""
+    return {"status": "ok"}
+
+
+def _ready(service: Serving) -> dict[str, Any]:
+    """It can serve: its database answers."""
+    if not service.database.answers():
+        raise unavailable()
     return {"status": "ok"}

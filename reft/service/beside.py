@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event as Flag
 
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
+from reft.service.database import AWAY
 from reft.service.service import Service, open_service
 from reft.service.settings import ServiceSettings
 
@@ -29,6 +30,6 @@ def keep_looking(look: Callable[[], bool], stop: Flag, *, pause: float) -> None:
         try:
             if look():
                 continue
-        except (OperationalError, IntegrityError):
+        except (*AWAY, IntegrityError):
             LOG.exception("the database does not answer; tried again")
         stop.wait(pause)

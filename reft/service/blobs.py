@@ -14,9 +14,10 @@ from typing import IO, Any
 
 import fsspec
 
-from reft.errors import StorageError, explain
+from reft.errors import ConfigurationError, StorageError, explain
 
 PIECE = 1 << 20
+BLOCK = 8 * PIECE  # of a bucket's object, held in memory while it is read or written; ten thousand of them at most
 
 
 def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
@@ -30,8 +31,16 @@ class Blobs:
     """Content by key (`ORGANIZATION/ID`); a key never comes from whoever uploads."""
 
     def __init__(self, url: str) -> None:
-        self.fs, self.root = fsspec.core.url_to_fs(url)
+        try:
+            # What other processes write and delete must be seen: no listing is remembered.
+            self.fs, self.root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            remedy = "name a folder or s3://BUCKET/PREFIX, for which s3fs must be installed"
+            raise ConfigurationError(
+                explain(f"files cannot be kept there: {error}", "service.files", remedy)
+            ) from error
         self.local = "file" in self.fs.protocol
+        self.faults = (OSError, *(_of_s3() if "s3" in self.fs.protocol else ()))
 
     def path(self, key: str) -> str:
         """Where it lies, in the file system's own words."""
@@ -43,30 +52,49 @@ class Blobs:
         Raises:
             StorageError: they cannot be written.
         """
-        target, size, digest = self.path(key), 0, hashlib.sha256()
-        # A bucket shows an object only when it is whole.
-        partial = f"{target}.{secrets.token_hex(6)}.part" if self.local else target
+        size, digest = 0, hashlib.sha256()
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for piece in pieces:
+                size += len(piece)
+                digest.update(piece)
+                yield piece
+
         try:
-            if self.local:
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-            with self.fs.open(partial, "wb") as out:
+            (self._write_file if self.local else self._write_object)(self.path(key), counted())
+        except self.faults as error:
+            remedy = "free some space, or check service.files and the rights on it"
+            raise StorageError(explain(f"could not write: {error}", self.path(key), remedy)) from error
+        return size, digest.hexdigest()
+
+    def _write_file(self, target: str, pieces: Iterator[bytes]) -> None:
+        partial = f"{target}.{secrets.token_hex(6)}.part"
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as out:
                 for piece in pieces:
                     out.write(piece)
-                    size += len(piece)
-                    digest.update(piece)
-                if self.local:
-                    out.flush()
-                    os.fsync(out.fileno())
-            if self.local:
-                os.replace(partial, target)
-        except OSError as error:
-            remedy = "free some space, or check service.files and the rights on it"
-            raise StorageError(explain(f"could not write: {error}", target, remedy)) from error
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(partial, target)
         finally:
-            if self.local:
-                with suppress(OSError):
-                    os.unlink(partial)
-        return size, digest.hexdigest()
+            with suppress(OSError):
+                os.unlink(partial)
+
+    def _write_object(self, target: str, pieces: Iterator[bytes]) -> None:
+        """A bucket shows an object once it is committed; closing alone, as a block does that fails, would commit it."""
+        out = self.fs.open(target, "wb", autocommit=False, block_size=BLOCK)
+        try:
+            for piece in pieces:
+                out.write(piece)
+            out.close()
+            out.commit()
+        except BaseException:
+            with suppress(*self.faults):
+                out.discard()
+            out.closed = True  # or it would try to write the rest when it is forgotten
+            raise
 
     def read(self, key: str) -> Iterator[bytes]:
         """The content piece by piece.
@@ -83,8 +111,8 @@ class Blobs:
             StorageError: it is not there.
         """
         try:
-            return self.fs.open(self.path(key), "rb")
-        except OSError as error:
+            return self.fs.open(self.path(key), "rb", block_size=BLOCK)
+        except self.faults as error:
             remedy = "bring it back from a backup, or upload it again"
             raise StorageError(explain(f"could not be read: {error}", self.path(key), remedy)) from error
 
@@ -96,6 +124,19 @@ class Blobs:
         """
         with self.open(key) as stream, target.open("wb") as out:
             shutil.copyfileobj(stream, out, PIECE)
+        return target
+
+    def fetch_folder(self, key: str, target: Path) -> Path:
+        """A copy on this machine of all that lies below a key.
+
+        Raises:
+            StorageError: nothing is there.
+        """
+        try:
+            self.fs.get(self.path(key), str(target), recursive=True)
+        except self.faults as error:
+            remedy = "bring it back from a backup"
+            raise StorageError(explain(f"could not be read: {error}", self.path(key), remedy)) from error
         return target
 
     def listed(self) -> Iterator[tuple[str, float]]:
@@ -113,3 +154,10 @@ class Blobs:
         """Delete it, or all below it; nothing happens where nothing is."""
         with suppress(FileNotFoundError):
             self.fs.rm(self.path(key), recursive=True)
+
+
+def _of_s3() -> tuple[type[Exception], ...]:
+    """What s3fs passes on as it is: no connection, no credentials."""
+    from botocore.exceptions import BotoCoreError
+
+    return (BotoCoreError,)

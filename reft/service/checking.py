@@ -4,8 +4,6 @@ What waits is what the database calls `uploaded`: a kill loses nothing, and whoe
 """
 
 import logging
-import os
-import socket
 import sys
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ from reft.runtime.without_torch import without_torch
 from reft.service.beside import keep_looking, service_of
 from reft.service.files import SUFFIX_OF_ROWS, delete_expired
 from reft.service.jobs import leases, states
+from reft.service.jobs.holders import take_over, this_process
 from reft.service.jobs.lifecycle import settle_files
 from reft.service.service import Service
 from reft.service.tables import Job, StoredFile
@@ -42,7 +41,7 @@ class Checker:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{id(self)}"
+        self.holder = this_process()
         self._tokenizer = None
         self._swept = 0.0
 
@@ -62,7 +61,7 @@ class Checker:
             waiting = session.exec(_waiting().limit(50)).all()
         for file in waiting:
             with self.service.database.writing() as session:
-                taken = leases.take(session, f"file:{file.id}", self.holder, seconds=LEASE)
+                taken = take_over(session, f"file:{file.id}", self.holder, seconds=LEASE)
             if taken:
                 status, details, rows = self._verdict(file)
                 with self.service.database.writing() as session:

@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+
+from reft.service.database import AWAY
 
 INVALID = "invalid_request_error"
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -35,6 +36,10 @@ class ApiError(HTTPException):
         """What is sent."""
         return error_body(self.status_code, str(self.detail), param=self.param, code=self.code)
 
+    def answer(self) -> JSONResponse:
+        """The whole answer."""
+        return JSONResponse(self.body(), self.status_code, self.headers)
+
 
 def error_body(status: int, message: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """An error as the SDK reads it."""
@@ -57,6 +62,12 @@ def over_quota(message: str) -> ApiError:
     return ApiError(429, message, code="insufficient_quota", headers=NO_RETRY)
 
 
+def unavailable() -> ApiError:
+    """The database is away or busy; the SDK sends the request again."""
+    message = "The database does not answer right now; send the request again."
+    return ApiError(503, message, code="database_unavailable", headers={"retry-after": "1"})
+
+
 def param_of(location: tuple[Any, ...]) -> str | None:
     """The field's path as its sender wrote it."""
     steps = [str(step) for step in location[1:] if not str(step).startswith(INNER)]
@@ -69,7 +80,7 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error, ApiError):
-            return JSONResponse(error.body(), error.status_code, error.headers)
+            return error.answer()
         code = CODES.get(error.status_code, "invalid_request")
         return JSONResponse(
             error_body(error.status_code, str(error.detail), code=code), error.status_code, error.headers
@@ -85,10 +96,11 @@ def answer_errors(app: FastAPI) -> None:
         message = said if missing and not param else f"Invalid '{param}': {said}" if param else said
         return JSONResponse(error_body(400, _plain(message), param=param and _plain(param), code=code), 400)
 
-    @app.exception_handler(OperationalError)
-    def _busy(_: Request, __: OperationalError) -> JSONResponse:
-        message = "The database does not answer right now; send the request again."
-        return JSONResponse(error_body(503, message, code="database_unavailable"), 503, {"retry-after": "1"})
+    def _busy(_: Request, __: Exception) -> JSONResponse:
+        return unavailable().answer()
+
+    for kind in AWAY:
+        app.add_exception_handler(kind, _busy)
 
 
 def _plain(text: str) -> str:

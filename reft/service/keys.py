@@ -25,6 +25,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "operator": ("files", "jobs", "models", "chat", "webhooks", "review", "operate"),
 }
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+GIVEN = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43,100}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +69,28 @@ def create_key(
     note: str = "",
     scopes: tuple[str, ...] = (),
     ends_at: int | None = None,
+    key: str | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key; the second value is the key itself, which is nowhere kept.
 
+    Args:
+        key: the key, made elsewhere; one that is there already stays as it is, ended or not. None: a random one.
+
     Raises:
-        ConfigurationError: there is no such role, or it has no such scope.
+        ConfigurationError: there is no such role, or it has no such scope, or the given key could be guessed.
     """
     if role not in ROLES:
         raise ConfigurationError(explain(f"there is no role {role}", "--role", f"name one of {', '.join(ROLES)}"))
     if unknown := set(scopes) - set(ROLES[role]):
         remedy = f"a {role} may have {', '.join(ROLES[role])}"
         raise ConfigurationError(explain(f"no such scope: {', '.join(sorted(unknown))}", "--scope", remedy))
-    key = PREFIX + secrets.token_urlsafe(32)
+    if key is None:
+        key = PREFIX + secrets.token_urlsafe(32)
+    elif not GIVEN.fullmatch(key):
+        remedy = f"{PREFIX} and 32 random bytes, as letters and digits: make_secrets.sh of deploy/k8s makes one"
+        raise ConfigurationError(explain("this is no key of ours", "the given key", remedy))
+    elif found := session.exec(select(ApiKey).where(col(ApiKey.digest) == digest_of(key))).first():
+        return found, key
     made = ApiKey(
         id=new_id("key_"), organization_id=organization_of(session, organization).id, created_at=now(),
         digest=digest_of(key), prefix=key[:SHOWN], role=role, scopes=list(scopes or ROLES[role]), note=note,

@@ -78,9 +78,7 @@ def _listening(settings: ServiceSettings) -> Generator[list[socket.socket]]:
 @contextmanager
 def _beside(settings: ServiceSettings) -> Generator[None]:
     """The other processes, started again when they die; they end with this one, however it ends."""
-    file = settings.state.absolute() / "settings.json"
-    file.touch(mode=0o600)  # the database's address may hold a password
-    file.write_text(settings.model_dump_json())
+    file = _left(settings)
     stop = threading.Event()
     watchers = [threading.Thread(target=_keep, args=(module, file, stop), daemon=True) for module in BESIDE]
     for watcher in watchers:
@@ -91,6 +89,16 @@ def _beside(settings: ServiceSettings) -> Generator[None]:
         stop.set()
         for watcher in watchers:
             watcher.join()
+
+
+def _left(settings: ServiceSettings) -> Path:
+    """The settings as a file for the other processes, which may be reading it: whole, whenever they look."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    file = settings.state.absolute() / "settings.json"
+    coming = file.with_name(f"settings.{os.getpid()}.part")
+    coming.touch(mode=0o600)  # the database's address may hold a password
+    coming.write_text(settings.model_dump_json())
+    return coming.replace(file)
 
 
 def _keep(module: str, file: Path, stop: threading.Event) -> None:

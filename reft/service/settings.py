@@ -1,8 +1,10 @@
 """Every knob of the service: of a profile's section `service`, of REFT_SERVICE_* in the environment, of the command."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,6 +49,9 @@ class ServiceSettings(Section):
     workers: Count = Field(1, description="HTTP processes")
     database: str = Field("", description="SQLAlchemy URL; none: SQLite in the state folder")
     files: str = Field("", description="folder or s3://BUCKET/PREFIX of the files; none: in the state folder")
+    work: Path | None = Field(
+        None, description="folder of running jobs, which all machines and their steps share; none: in the state folder"
+    )
     limits: Limits = Limits()
     quotas: Quotas = Quotas()
     repeat_seconds: Count = Field(600, description="how long a create that is sent again finds the job it made")
@@ -61,7 +66,7 @@ class ServiceSettings(Section):
     retention_days: Annotated[int, Field(ge=0)] = Field(
         0, description="days after which files and finished jobs go; 0: they stay"
     )
-    jobs_at_once: Count = Field(1, description="pipelines that run side by side on this machine")
+    jobs_at_once: Count = Field(1, description="jobs that run side by side, on all machines together")
     lease_seconds: Count = Field(30, description="how long a worker that says nothing keeps its job")
     pipeline: list[str] = Field(
         default_factory=lambda: [str(Path(sys.executable).with_name("zenml")), "pipeline", "run", "reft_pipeline"],
@@ -70,6 +75,11 @@ class ServiceSettings(Section):
     forget: list[str] = Field(
         default_factory=lambda: [sys.executable, "-m", "pipelines.forget"],
         description="command that deletes what the pipeline has stored of jobs; their ids follow; empty: nothing does",
+    )
+    stop: list[str] = Field(
+        default_factory=list,
+        description="command that ends a job's run on a cluster, where it outlives its pipeline's process; "
+        "--config and its file follow",
     )
     pipeline_folder: Path = Field(Path("."), description="where these commands are run: a clone of the repository")
     most_harmful: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -97,6 +107,11 @@ class ServiceSettings(Section):
         return self.files or str(self.state.absolute() / "files")
 
     @property
+    def work_folder(self) -> Path:
+        """Where jobs work."""
+        return (self.work or self.state).absolute()
+
+    @property
     def on_loopback(self) -> bool:
         """Whether this machine alone can ask."""
         return self.host in LOOPBACK
@@ -121,6 +136,15 @@ class ServiceSettings(Section):
         return {name.rstrip("/").rsplit("/", 1)[-1]: name}
 
 
+def _is_json(text: str) -> bool:
+    """Whether a variable holds a list or a section, as `["zenml", "pipeline"]`."""
+    if text[:1] not in "[{":
+        return False
+    with suppress(ValueError):
+        return isinstance(json.loads(text), list | dict)
+    return False
+
+
 def read_service_settings(
     config: Path | None = None, environment: Mapping[str, str] | None = None, **given: Any
 ) -> ServiceSettings:
@@ -137,7 +161,7 @@ def read_service_settings(
     surroundings = os.environ if environment is None else environment
     for name in ServiceSettings.model_fields:
         if text := surroundings.get(f"{ENVIRONMENT}{name.upper()}"):
-            values[name] = text
+            values[name] = json.loads(text) if _is_json(text) else text
     values |= {name: value for name, value in given.items() if value is not None}
     try:
         return ServiceSettings.model_validate(values)

@@ -3,12 +3,14 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,9 @@ def run(*command: str, environment: Mapping[str, str] | None = None, stdin: str 
 
 
 @contextmanager
-def _serving(command: list[str], folder: Path, ready: list[str]) -> Iterator[None]:
+def _serving(
+    command: list[str], folder: Path, ready: list[str], *, stop: signal.Signals = signal.SIGTERM
+) -> Iterator[None]:
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, user=_owner(), cwd=folder)
         try:
@@ -70,20 +74,45 @@ def _serving(command: list[str], folder: Path, ready: list[str]) -> Iterator[Non
                 raise TimeoutError((folder / "server.log").read_text())
             yield
         finally:
-            server.terminate()
+            server.send_signal(stop)
             server.wait(SECONDS)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL server's files and port: it may be stopped and started again."""
+
+    data: Path
+    port: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The administrator's, for libpq's programs."""
+        return {"PGHOST": "127.0.0.1", "PGPORT": self.port, "PGUSER": "postgres", "PGDATABASE": "postgres"}
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The server, until the block ends."""
+        command = [program("postgres"), "-D", str(self.data), "-p", self.port, "-k", "", "-h", "127.0.0.1", "-F"]
+        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", self.port]
+        with _serving(command, self.data, ready, stop=signal.SIGINT):  # it waits for no client
+            yield
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[Cluster]:
+    """A new PostgreSQL server, not started yet."""
+    with _folder() as data:
+        setup = [program("initdb"), "--pgdata", str(data), "--username=postgres", "--auth=trust", "--no-sync"]
+        subprocess.run(setup, check=True, capture_output=True, user=_owner(), cwd=data)
+        yield Cluster(data, str(free_port()))
 
 
 @contextmanager
 def postgres() -> Iterator[dict[str, str]]:
     """A PostgreSQL server; gives the administrator's environment for libpq's programs."""
-    port = str(free_port())
-    with _folder() as data:
-        setup = [program("initdb"), "--pgdata", str(data), "--username=postgres", "--auth=trust", "--no-sync"]
-        subprocess.run(setup, check=True, capture_output=True, user=_owner(), cwd=data)
-        command = [program("postgres"), "-D", str(data), "-p", port, "-k", "", "-h", "127.0.0.1", "-F"]
-        with _serving(command, data, [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", port]):
-            yield {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "postgres", "PGDATABASE": "postgres"}
+    with postgres_cluster() as cluster, cluster.running():
+        yield cluster.environment
 
 
 @contextmanager

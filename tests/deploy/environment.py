@@ -23,16 +23,20 @@ def value(secrets: dict[str, Manifest], name: str, key: str) -> str:
     return base64.b64decode(secrets[name]["data"][key]).decode()
 
 
-def environment_of(name: str, secrets: dict[str, Manifest]) -> dict[str, str]:
-    """What a server's container gets as its environment, Secrets and ConfigMaps resolved."""
-    items = rendered("local-kind")
+def environment_of(
+    name: str, secrets: dict[str, Manifest], *, overlay: str = "local-kind", kind: str = "containers"
+) -> dict[str, str]:
+    """What a server's first container of a kind gets as its environment, Secrets and ConfigMaps resolved."""
+    items = rendered(overlay)
     template = find(items, "Deployment", name)["spec"]["template"]
-    container = template["spec"]["containers"][0]
+    container = template["spec"][kind][0]
     result: dict[str, str] = {}
     for source in container.get("envFrom", []):
         result |= find(items, "ConfigMap", source["configMapRef"]["name"])["data"]
     for variable in container["env"]:
         source: dict[str, Any] = variable.get("valueFrom", {})
+        if source.get("secretKeyRef", {}).get("optional"):
+            continue
         if "secretKeyRef" in source:
             result[variable["name"]] = value(secrets, source["secretKeyRef"]["name"], source["secretKeyRef"]["key"])
         elif "configMapKeyRef" in source:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from tests.deploy.rendering import SCALABLE, Manifest, containers, matches, named, pod_labels, pods
 
 Rule = Callable[[list[Manifest]], Iterator[str]]
-SECRETS = {"reft-postgres", "reft-mysql", "reft-mlflow", "reft-zenml", "reft-store", "reft-run"}  # make_secrets.sh
-WITH_TOKEN = {"reft-orchestrator", "reft-finetune"}
+SECRETS = {  # make_secrets.sh
+    "reft-postgres", "reft-mysql", "reft-mlflow", "reft-zenml", "reft-store", "reft-run", "reft-service",
+}  # fmt: skip
+WITH_TOKEN = {"reft-orchestrator", "reft-finetune", "reft-service"}
 SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|KEY|CREDENTIALS?)$", re.IGNORECASE)
 SECRET_URL = re.compile(r"\w+://[^/\s:]*:[^/\s@]+@")
 
@@ -112,7 +114,7 @@ def _references(template: Manifest) -> Iterator[tuple[str, str]]:
             yield "Secret", volume["secret"]["secretName"]
         if "persistentVolumeClaim" in volume:
             yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
-    for container in spec["containers"]:
+    for container in [*spec.get("initContainers", []), *spec["containers"]]:
         sources = [v["valueFrom"] for v in container.get("env", []) if "valueFrom" in v] + container.get("envFrom", [])
         for source in sources:
             for key, kind in (("configMapKeyRef", "ConfigMap"), ("configMapRef", "ConfigMap")):

@@ -41,17 +41,25 @@ def kustomize(folder: Path) -> list[Manifest]:
     return [item for item in yaml.safe_load_all(done.stdout) if item]
 
 
+# Optional components, as the README tells a user to add them to an overlay.
+WITH = {
+    "with-queues": ("on-prem", ["kueue"]),
+    "with-service": ("on-prem", ["service", "service-store"]),
+    "gke-with-service": ("gke", ["service"]),
+}
+
+
 @functools.cache
 def _rendered(overlay: str) -> tuple[Manifest, ...]:
-    if overlay != "with-queues":
+    if overlay not in WITH:
         return tuple(kustomize(DEPLOY / "overlays" / overlay))
-    # The optional component, as the README tells a user to add it.
+    below, components = WITH[overlay]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         content = {
             "namespace": "reft",
-            "resources": [os.path.relpath(DEPLOY / "overlays" / "on-prem", folder)],
-            "components": [os.path.relpath(DEPLOY / "components" / "kueue", folder)],
+            "resources": [os.path.relpath(DEPLOY / "overlays" / below, folder)],
+            "components": [os.path.relpath(DEPLOY / "components" / one, folder) for one in components],
         }
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
         return tuple(kustomize(folder))

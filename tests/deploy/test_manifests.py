@@ -7,11 +7,11 @@ import kubernetes_validate
 import pytest
 
 from tests.deploy import lint, schemas
-from tests.deploy.rendering import DEPLOY, OVERLAYS, Manifest, find, named, pods, rendered
+from tests.deploy.rendering import DEPLOY, OVERLAYS, WITH, Manifest, find, named, pods, rendered
 
 pytestmark = pytest.mark.slow
 
-ALL = (*OVERLAYS, "with-queues")
+ALL = (*OVERLAYS, *WITH)
 FULL = "with-queues"  # the overlay that has every kind of object
 
 

@@ -72,6 +72,42 @@ def test_the_store_is_reached_where_it_is() -> None:
             assert reaches(rendered(overlay), pod, store, port), (overlay, pod)
 
 
+SERVICE: Labels = app("reft-service") | CALLER
+SERVICE_ALLOWED: list[tuple[Labels, Labels | str, int]] = [
+    (SERVICE, app("postgres"), 5432),
+    (SERVICE, app("zenml"), 8080),
+    (SERVICE, app("mlflow"), 5000),
+    (SERVICE, NODE, 6443),
+    (SERVICE, INTERNET, 443),
+    (app("service-setup"), app("postgres"), 5432),
+    (app("backup"), app("postgres"), 5432),
+]
+SERVICE_REFUSED: list[tuple[Labels, Labels | str, int]] = [
+    (SERVICE, app("mysql"), 3306),
+    (SERVICE, INTERNET, 80),
+    (SERVICE, METADATA, 80),
+    (SERVICE, app("postgres"), 22),
+    (app("service-setup"), INTERNET, 443),
+    *[(pod, SERVICE, 8321) for pod in (STRANGER, ISOLATED, HUB, RANK, app("mlflow"))],
+]
+
+
+@pytest.mark.parametrize("overlay", ["with-service", "gke-with-service"])
+def test_the_service_reaches_what_it_needs_and_nothing_else(overlay: str) -> None:
+    items = rendered(overlay)
+    assert [case for case in SERVICE_ALLOWED if not reaches(items, *case)] == []
+    refused = [case for case in SERVICE_REFUSED if overlay == "with-service" or case[1] != METADATA]
+    assert [case for case in (*refused, *REFUSED) if reaches(items, *case)] == []
+    store = (app("s3-store"), 8333) if overlay == "with-service" else (BUCKET_GKE, 443)
+    assert reaches(items, SERVICE, *store)
+
+
+def test_without_its_policy_for_webhooks_the_service_has_no_internet() -> None:
+    items = rendered("with-service")
+    items.remove(find(items, "NetworkPolicy", "reft-service-webhooks"))
+    assert not reaches(items, SERVICE, INTERNET, 443)
+
+
 def test_without_the_first_policy_strangers_get_in() -> None:
     """The reading of policies itself: what no policy selects is open."""
     items = rendered("local-kind")

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.slow
 CLIENT = "orchestrators/kubernetes_orchestrator.py"
 ORCHESTRATOR = "orchestrators/kubernetes_orchestrator_entrypoint.py"
 TOKEN = "the token's Secret is made only with `pass_zenml_token_as_secret`, which is off"
+SCHEDULE = "the service starts each run itself, and none by a schedule"
 ACCOUNT = "ZenML makes an account of its own only where the orchestrator's `service_account_name` is not set"
 
 # What ZenML's code has and our settings never reach.
@@ -42,6 +43,14 @@ def granted(items: list[Manifest], account: str) -> set[Right]:
 def test_zenml_may_do_what_its_code_calls(overlay: str, account: str, module: str) -> None:
     needed = {right_of(method) for method in methods_of(module) - set(RULED_OUT[module])}
     assert granted(rendered(overlay), account) == needed
+
+
+def test_the_service_may_do_what_a_client_may_but_make_schedules() -> None:
+    schedules = {name for name in methods_of(CLIENT) if name.endswith("_cron_job")}
+    assert schedules, SCHEDULE
+    needed = {right_of(method) for method in methods_of(CLIENT) - set(RULED_OUT[CLIENT]) - schedules}
+    for overlay in ("with-service", "gke-with-service"):
+        assert granted(rendered(overlay), "reft-service") == needed
 
 
 @pytest.mark.parametrize("module", [CLIENT, ORCHESTRATOR])

@@ -7,7 +7,7 @@ import pytest
 from tests.deploy import schemas
 from tests.deploy.environment import environment_of, made, value
 from tests.deploy.lint import SECRETS
-from tests.deploy.rendering import OVERLAYS, Manifest, find, pods, rendered
+from tests.deploy.rendering import OVERLAYS, WITH, Manifest, find, pods, rendered
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ def references(template: Manifest) -> set[tuple[str, str]]:
     for volume in template["spec"].get("volumes", []):
         for item in volume.get("secret", {}).get("items", []):
             found.add((volume["secret"]["secretName"], item["key"]))
-    for container in template["spec"]["containers"]:
+    for container in [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]:
         for variable in container.get("env", []):
             reference = variable.get("valueFrom", {}).get("secretKeyRef")
             if reference and not reference.get("optional"):
@@ -31,7 +31,7 @@ def references(template: Manifest) -> set[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", [*OVERLAYS, *WITH])
 def test_each_key_that_a_pod_reads_is_made(overlay: str, secrets: dict[str, Manifest]) -> None:
     read = set().union(*(references(template) for _, template in pods(rendered(overlay))))
     assert len(read) >= 10

@@ -210,3 +210,20 @@ def test_a_key_may_have_fewer_scopes_than_its_role(server):
                 create_key(session, "acme", **wrong)
         with pytest.raises(ConfigurationError, match="name"):
             create_key(session, "Acme: Ltd", "customer")
+
+
+def test_a_key_that_was_made_elsewhere_is_let_in_and_one_that_ended_stays_ended(server):
+    given = "sk-reft-" + "0123456789abcdef" * 4
+    with server.service.database.writing() as session:
+        made = [create_key(session, "first", "operator", key=given) for _ in range(2)]
+    assert made[0][0].id == made[1][0].id
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=given, max_retries=0)
+    assert client.models.list().data
+    with server.service.database.writing() as session:
+        revoke_key(session, made[0][0].id)
+        create_key(session, "first", "operator", key=given)
+    with pytest.raises(openai.AuthenticationError):
+        client.models.list()
+    for guessable in ("sk-reft-short", "x" * 60, given + "\n"):
+        with server.service.database.writing() as session, pytest.raises(ConfigurationError, match="no key of ours"):
+            create_key(session, "first", "operator", key=guessable)

@@ -191,6 +191,35 @@ def test_what_is_left_of_ended_jobs_is_taken_away_and_nothing_else(service):
 
 
 @pytest.mark.slow
+def test_what_goes_on_elsewhere_is_stopped_once_by_the_one_that_leads(tiny_model, tmp_path):
+    code = (
+        f"import pathlib, sys; open({str(tmp_path / 'stopped')!r}, 'a').write(pathlib.Path(sys.argv[-1]).parent.name)"
+    )
+    code += f"; sys.exit(pathlib.Path({str(tmp_path / 'away')!r}).exists())"
+    service = open_service(settings_for(tmp_path, tiny_model, stop=[sys.executable, "-c", code]))
+    a_job(service, "c", status=states.CANCELLED, wanted=states.CANCEL)
+    a_job(service, "p", status=states.RUNNING, wanted=states.PAUSE)
+    a_job(service, "n", status=states.CANCELLED, wanted=states.CANCEL)  # it never came to a run
+    for name in "cpn":
+        folder = folder_of(service.settings, name)
+        folder.root.mkdir(parents=True)
+        if name != "n":
+            folder.profile.touch()
+    (tmp_path / "away").touch()
+    dispatcher, there = Recorded(service), service.settings.state / "jobs"
+    dispatcher._tidy()
+    assert not (tmp_path / "stopped").exists()  # another one leads
+    dispatcher._tidy(leads=True)
+    assert sorted(path.name for path in there.iterdir()) == ["c", "p"]  # it could not be stopped: tried again
+    (tmp_path / "away").unlink()
+    for _ in range(2):
+        dispatcher._tidy(leads=True)
+    assert sorted((tmp_path / "stopped").read_text()) == ["c", "c", "p", "p"]
+    assert [path.name for path in there.iterdir()] == ["p"]
+    service.database.close()
+
+
+@pytest.mark.slow
 def test_a_process_that_is_gone_is_known_by_its_machine():
     code = "from reft.service.jobs.holders import this_process; print(this_process())"
     gone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

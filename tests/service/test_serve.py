@@ -108,6 +108,13 @@ def test_settings_come_from_profile_environment_and_command(tmp_path):
     profile.write_text("parameters: {settings: {}}\nservice: {port: 1, host: a, limits: {file_bytes: 5}}\n")
     found = read_service_settings(profile, {"REFT_SERVICE_PORT": "2", "REFT_SERVICE_HOST": "b"}, host="c")
     assert (found.port, found.host, found.limits.file_bytes, found.profile) == (2, "c", 5, profile)
+    listed = {
+        "REFT_SERVICE_PIPELINE": '["a", "b c"]',
+        "REFT_SERVICE_LIMITS": '{"part_bytes": 7}',
+        "REFT_SERVICE_FILES": "[x",
+    }
+    found = read_service_settings(environment=listed)
+    assert (found.pipeline, found.limits.part_bytes, found.files) == (["a", "b c"], 7, "[x")
     profile.write_text("parameters: {settings: {}}\nservice: {prot: 1}\n")
     with pytest.raises(ConfigurationError, match=r"prot.*port"):
         read_service_settings(profile, {})

@@ -19,8 +19,8 @@ from reft.runtime.processes import LAUNCHER, end_with_launcher
 from reft.service.beside import keep_looking, service_of
 from reft.service.clock import now
 from reft.service.jobs import leases, states
-from reft.service.jobs.child import end_job
-from reft.service.jobs.folders import all_folders, logs
+from reft.service.jobs.child import end_job, stop_elsewhere
+from reft.service.jobs.folders import all_folders, folder_of, logs
 from reft.service.jobs.forgetting import Forgetting
 from reft.service.jobs.held import lease_of
 from reft.service.jobs.holders import coming, has_gone, take_over, this_process
@@ -48,6 +48,7 @@ class Dispatcher:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.forgetting = Forgetting(service)
         self._swept = self._tidied = 0.0
+        self._stopped: set[str] = set()  # jobs whose runs elsewhere this process has stopped
 
     def run(self, stop: Flag) -> None:
         """Hand out whatever comes, until told to stop."""
@@ -55,11 +56,11 @@ class Dispatcher:
 
     def _look(self) -> bool:
         self.workers = [worker for worker in self.workers if worker.poll() is None]
-        if self._leads():
+        if leads := self._leads():
             self.once()
             self.forgetting.look()
         if time.monotonic() - self._tidied > TIDY:
-            self._tidy()
+            self._tidy(leads=leads)
             self._tidied = time.monotonic()
         return False
 
@@ -123,21 +124,37 @@ class Dispatcher:
             )
         self.workers.append(worker)
 
-    def _tidy(self) -> None:
-        """End what is left on this machine of jobs that have ended or rest, and that no worker holds."""
+    def _tidy(self, *, leads: bool = False) -> None:
+        """End what is left of jobs that have ended or rest, and that no worker holds.
+
+        Every dispatcher does so for its machine; the one that leads stops what goes on elsewhere, too.
+        """
         root = all_folders(self.service.settings)
         for folder in root.iterdir() if root.is_dir() else ():
             with self.service.database.reading() as session:
                 job = session.exec(select(Job).where(col(Job.id) == folder.name)).first()
                 busy = leases.is_held(session, lease_of(folder.name))
             if busy or (job is not None and job.status not in states.FINISHED and job.wanted == states.RUN):
+                self._stopped.discard(folder.name)
                 continue
             end_job(folder.name)
+            if not self._is_stopped(folder.name, leads=leads):
+                continue
             if job is None or job.status in states.FINISHED:
                 shutil.rmtree(folder, ignore_errors=True)
         if time.monotonic() - self._swept > SWEEP:
             sweep(self.service, now())
             self._swept = time.monotonic()
+
+    def _is_stopped(self, job_id: str, *, leads: bool) -> bool:
+        """Whether a job that nobody works on has no run elsewhere, either."""
+        settings = self.service.settings
+        if not settings.stop or job_id in self._stopped:
+            return True
+        if not leads or not stop_elsewhere(settings, folder_of(settings, job_id).profile):
+            return False
+        self._stopped.add(job_id)
+        return True
 
 
 def _unfinished():

@@ -1,4 +1,4 @@
-"""Where a job works on this machine: its files while it runs, and the words of its pipeline afterwards."""
+"""Where a job works: its files while it runs, and the words of its pipeline afterwards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,11 @@ class JobFolder:
     def validation(self) -> Path:
         """The validation file."""
         return self.root / "validation"
+
+    @property
+    def profile(self) -> Path:
+        """The run configuration of its pipeline."""
+        return self.root / "run.yaml"
 
     @property
     def overrides(self) -> Path:
@@ -49,10 +54,10 @@ def folder_of(settings: ServiceSettings, job_id: str) -> JobFolder:
 
 
 def all_folders(settings: ServiceSettings) -> Path:
-    """Where all jobs of this machine work."""
-    return settings.state.absolute() / "jobs"
+    """Where all jobs work."""
+    return settings.work_folder / "jobs"
 
 
 def logs(settings: ServiceSettings) -> Path:
     """What the pipelines said, for the operator."""
-    return settings.state.absolute() / "job-logs"
+    return settings.work_folder / "job-logs"

@@ -3,10 +3,12 @@
 A lease that runs out tells the same, later: that is how other machines learn it.
 """
 
+import functools
 import os
 import secrets
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 from sqlmodel import Session
@@ -16,7 +18,7 @@ from reft.service.jobs import leases
 
 def this_process() -> str:
     """`MACHINE|PID|START|RANDOM`: a process that is started with the same number later is another one."""
-    return f"{socket.gethostname()}|{os.getpid()}|{_started(os.getpid())}|{secrets.token_hex(4)}"
+    return f"{_machine()}|{os.getpid()}|{_started(os.getpid())}|{secrets.token_hex(4)}"
 
 
 def coming() -> str:
@@ -28,7 +30,7 @@ def has_gone(holder: str) -> bool:
     """Whether it was a process of this machine and runs no more."""
     machine, _, rest = holder.partition("|")
     pid, _, rest = rest.partition("|")
-    if machine != socket.gethostname() or not pid.isdigit():
+    if machine != _machine() or not pid.isdigit():
         return False
     return _started(int(pid)) != rest.partition("|")[0]
 
@@ -39,6 +41,18 @@ def take_over(session: Session, name: str, holder: str, *, seconds: float) -> in
     if before and has_gone(before):
         leases.release(session, name, before)
     return leases.take(session, name, holder, seconds=seconds)
+
+
+@functools.cache
+def _machine() -> str:
+    """Where a process's number means what it means here: one start of one machine, and within it one container.
+
+    A host's name alone does not say so: containers of several machines may have the same one.
+    """
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    return f"{socket.gethostname()}/{psutil.boot_time():.0f}"
 
 
 def _started(pid: int) -> str:

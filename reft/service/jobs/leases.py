@@ -1,5 +1,10 @@
-"""Who may do a piece of work, until when: rows of the database, so that any process can take over from a dead one."""
+"""Who may do a piece of work, until when: rows of the database, so that any process can take over from a dead one.
 
+Time is the database server's where there is one: the clocks of several machines differ, and who is ahead would take
+what others still hold.
+"""
+
+from sqlalchemy import BigInteger, cast, func
 from sqlmodel import Session, col, select
 
 from reft.service.clock import now_ms
@@ -12,14 +17,15 @@ def take(session: Session, name: str, holder: str, *, seconds: float) -> int | N
     Returns:
         Its generation, which grows whenever another holder takes it; None where somebody else holds it.
     """
-    until = now_ms() + int(1000 * seconds)
+    now = _now_ms(session)
+    until = now + int(1000 * seconds)
     found = session.exec(select(Lease).where(col(Lease.name) == name).with_for_update()).first()
     if found is None:
         session.add(Lease(name=name, holder=holder, expires_ms=until))
         session.flush()
         return 1
     if found.holder != holder:
-        if found.expires_ms > now_ms():
+        if found.expires_ms > now:
             return None
         found.holder, found.generation = holder, found.generation + 1
     found.expires_ms = until
@@ -37,7 +43,7 @@ def release(session: Session, name: str, holder: str) -> None:
 
 def is_held(session: Session, name: str) -> bool:
     """Whether somebody holds it now."""
-    alive = (col(Lease.name) == name, col(Lease.expires_ms) > now_ms())
+    alive = (col(Lease.name) == name, col(Lease.expires_ms) > _now_ms(session))
     return session.exec(select(Lease.name).where(*alive)).first() is not None
 
 
@@ -46,12 +52,19 @@ def hand_over(session: Session, name: str, before: str, *, to: str, seconds: flo
     found = session.exec(select(Lease).where(col(Lease.name) == name, col(Lease.holder) == before)).first()
     if found is None:
         return False
-    found.holder, found.expires_ms = to, now_ms() + int(1000 * seconds)
+    found.holder, found.expires_ms = to, _now_ms(session) + int(1000 * seconds)
     session.add(found)
     return True
 
 
 def holder_of(session: Session, name: str) -> str | None:
     """Who holds it now; None where nobody does."""
-    alive = (col(Lease.name) == name, col(Lease.expires_ms) > now_ms())
+    alive = (col(Lease.name) == name, col(Lease.expires_ms) > _now_ms(session))
     return session.exec(select(Lease.holder).where(*alive)).first()
+
+
+def _now_ms(session: Session) -> int:
+    if session.get_bind().dialect.name == "sqlite":  # a file of this machine
+        return now_ms()
+    seconds = func.extract("epoch", func.clock_timestamp())
+    return session.exec(select(cast(1000 * seconds, BigInteger))).one()

@@ -16,8 +16,9 @@ from reft.errors import ReftError
 from reft.filtering.screening import Screening, read_screening
 from reft.service.beside import service_of
 from reft.service.clock import now
+from reft.service.database import AWAY
 from reft.service.jobs import leases, states, waiting
-from reft.service.jobs.child import POLITE, Pipeline, end_job
+from reft.service.jobs.child import POLITE, Pipeline, end_job, stop_elsewhere
 from reft.service.jobs.events import say
 from reft.service.jobs.folders import folder_of
 from reft.service.jobs.following import Follower, say_screening
@@ -37,7 +38,7 @@ MOST_KILLS, MOST_FAULTS = 10, 3  # of one job, before it is given up
 
 
 class Interrupted(Exception):
-    """The job's owner wants it to rest, or to end."""
+    """The job's owner wants it to rest, or to end; `args` holds what is wanted (`Job.wanted`), where it is that."""
 
 
 class Worker:
@@ -58,11 +59,14 @@ class Worker:
         except LostJob:
             LOG.warning("%s: another worker has it", self.held.id)
             return
+        except AWAY:  # no fault of the job's: the next worker goes on
+            LOG.exception("%s: the database went away", self.held.id)
+            return
         except Exception:
             LOG.exception("%s", self.held.id)
             self._note_fault()
-        if self.held.look().status in states.FINISHED:
-            end_job(self.held.id)
+        # What could not be stopped keeps its folder, by which the dispatcher tries again.
+        if self.held.look().status in states.FINISHED and self._end():
             shutil.rmtree(self.folder.root, ignore_errors=True)
 
     def _begin(self) -> bool:
@@ -112,10 +116,11 @@ class Worker:
             try:
                 status = self._watch(child, None if screen_only else place)
             except LostJob:
-                raise  # whoever has it now has ended what ran here; to end all of the job's would end theirs
-            except Interrupted:
+                child.let_go()  # whoever has it now may be on another machine
+                raise
+            except Interrupted as asked:
                 # A cancelled job's processes go at once; a paused one's training saves its state first.
-                pauses = self.held.look().wanted == states.PAUSE
+                pauses = asked.args == (states.PAUSE,)
                 if pauses:
                     child.ask_to_end()
                 child.end(after=POLITE if pauses else 0.0)
@@ -143,8 +148,8 @@ class Worker:
         while (status := child.status()) is None:
             if self.held.lost.is_set():
                 raise LostJob(self.held.id)
-            if self.held.look().wanted != states.RUN:
-                raise Interrupted
+            if (wanted := self.held.look().wanted) != states.RUN:
+                raise Interrupted(wanted)
             follower.look(child.said())
             if screening and (found := read_screening(screening)):
                 if not self._screened(found):
@@ -203,13 +208,18 @@ class Worker:
                 partial = files[use].with_name("coming")
                 service.blobs.fetch(file.blob, partial).replace(files[use])
         settings = job_settings(service, job, owner, folder=self.folder, files=files, screen_only=screen_only)
-        return write_profile(service, self.folder.root / "run.yaml", settings, job_id=job.id)
+        return write_profile(service, self.folder.profile, settings, job_id=job.id)
 
     def _rest(self) -> None:
         """As its owner wanted."""
-        end_job(self.held.id)
+        self._end()
         with self.held.changing() as (session, job):
             rest(session, job)
+
+    def _end(self) -> bool:
+        """Nothing works on the job any more, here or on a cluster; whether that is sure."""
+        end_job(self.held.id)
+        return stop_elsewhere(self.service.settings, self.folder.profile)
 
     def _note_fault(self) -> None:
         end_job(self.held.id)

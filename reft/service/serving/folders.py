@@ -26,9 +26,8 @@ def folder_of(service: Service, key: str) -> Path:
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.part")
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
-        service.blobs.fs.get(service.blobs.path(key), str(partial), recursive=True)
-        os.replace(partial, folder)
-    except OSError as error:
+        os.replace(service.blobs.fetch_folder(key, partial), folder)
+    except (OSError, StorageError) as error:
         if not folder.is_dir():  # another process was faster
             raise _missing(key) from error
     finally:
