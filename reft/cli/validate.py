@@ -11,6 +11,7 @@ from reft.cli.options import COLUMNS, ROWS, SPLIT
 
 if TYPE_CHECKING:
     from reft.validation.file import FileReport
+    from reft.validation.sorting import Rules
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def validate(
     data: Annotated[str, ROWS],
     *,
-    out: Annotated[Path, typer.Option(help="folder for the sorted rows and the findings")] = Path("validated"),
+    out: Annotated[str, typer.Option(help="folder for the sorted rows and the findings")] = "validated",
     config: Annotated[Path | None, typer.Option(help="a run configuration: its model and validation sections")] = None,
     columns: Annotated[str, COLUMNS] = "",
     split: Annotated[str, SPLIT] = "",
@@ -32,26 +33,31 @@ def validate(
     processes: Annotated[
         int | None, typer.Option(min=1, help="processes that share a long file; none given: one for each core")
     ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="run configuration: its cluster's pods share the work; s3:// in and out")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Check a file row by row before anything is trained on it; exits with 3 if a row was quarantined.
 
-    Killed and started again, it resumes.
+    Killed and started again, it resumes. Exits with 4 if a part of the input could not be read: the rest was checked.
     """
     changed = {"rules": rules} if rules else {}
-    report = _checked(data, out, config, columns=columns, split=split, changed=changed, fix=fix, processes=processes)
+    given = {"columns": columns, "split": split, "changed": changed, "fix": fix}
+    report = _checked(data, out, config or cluster, cluster=cluster, processes=processes, **given)
     _print(report, data, out, as_json=as_json)
     if report.fails:
         typer.echo(report.fails, err=True)
         raise typer.Exit(2)
-    raise typer.Exit(3 if report.quarantined else 0)
+    raise typer.Exit(4 if report.unread_parts else 3 if report.quarantined else 0)
 
 
 def _checked(
     data: str,
-    out: Path,
+    out: str,
     config: Path | None,
     *,
+    cluster: Path | None,
     columns: str,
     split: str,
     changed: dict[str, str],
@@ -69,28 +75,37 @@ def _checked(
         from reft.models.default_model import resolve_model
         from reft.models.tokenizers import load_tokenizer
         from reft.validation.file import validate_file
+        from reft.validation.rows import Judge
+        from reft.validation.sorting import Rules
+        from reft.validation.validate import prompts_of
 
     run = read_profile(config) if config else Settings()
     settings, model = parse_settings({"validation": {**run.validation.model_dump(), **changed}}).validation, run.model
     with without_torch():
         tokenizer = load_tokenizer(resolve_model(model.name), model.chat_template, model.trust_remote_code)
+    held_out = Path(run.data.task_test) if config and run.data.task_test else None
+    names, split = column_names(columns or run.data.columns), split or run.data.split or ""
+    if cluster:
+        judge = Judge(tokenizer=tokenizer, settings=settings, max_length=model.max_length)
+        rules = Rules(judge=judge, columns=names, fix=fix, held_out=prompts_of(held_out, limits=settings))
+        return _on_cluster(data, out, rules, profile=cluster, split=split)
     file = local_copy(data, scratch_folder("input"))
     return validate_file(
-        file,
-        out,
-        tokenizer,
-        settings=settings,
-        max_length=model.max_length,
-        columns=column_names(columns or run.data.columns),
-        split=split or run.data.split or "",
-        fix=fix,
-        held_out=Path(run.data.task_test) if config and run.data.task_test else None,
-        report=progress(f"checking {file.name}", unit="lines"),
-        processes=processes,
-    )
+        file, Path(out), tokenizer, settings=settings, max_length=model.max_length, columns=names, split=split, fix=fix,
+        held_out=held_out, report=progress(f"checking {file.name}", unit="lines"), processes=processes,
+    )  # fmt: skip
 
 
-def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None:
+def _on_cluster(data: str, out: str, rules: "Rules", *, profile: Path, split: str) -> "FileReport":
+    from reft.cluster.validation import validate_on_cluster
+    from reft.config import read_profile
+    from reft.runtime.progress import progress
+
+    settings = read_profile(profile).cluster
+    return validate_on_cluster(data, out, rules, settings=settings, split=split, report=progress(f"checking {data}"))
+
+
+def _print(report: "FileReport", data: str, out: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(report)))
         return
@@ -100,6 +115,9 @@ def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None
     typer.echo(f"{data}: {rows}")
     if report.note:
         typer.echo(f"note: {report.note}")
+    for part in report.unread_parts:
+        where = f"{part['key']}, bytes {part['offset']} to {part['end']}"
+        typer.echo(f"not read: {where}: {part['what']}: {part['remedy']}")
     for bad in report.first:
         typer.echo(f"  row {bad['row']}: {bad['rule']} at {bad['field']}: {bad['remedy']}")
     if report.usable and report.too_few:
@@ -115,4 +133,4 @@ def _print(report: "FileReport", data: str, out: Path, *, as_json: bool) -> None
     for check in report.checks:
         if not check["passed"]:
             typer.echo(f"{check['severity']}: {check['rule']} fails: {check['remedy']}")
-    typer.echo(f"findings:  {out / 'findings.jsonl'}\npages:     {out / 'docs' / 'index.html'}")
+    typer.echo(f"findings:  {out}/findings.jsonl\npages:     {out}/docs/index.html")

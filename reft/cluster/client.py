@@ -1,9 +1,10 @@
-"""The few calls to Kubernetes that running a TrainJob takes, each with its right named where it is missing."""
+"""The few calls to Kubernetes that running a job takes, each with its right named where it is missing."""
 
 import json
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,16 +13,43 @@ import urllib3
 from reft.errors import ClusterError, explain
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-# Every call that is made: (verb, API group, resource). A role that allows these in one namespace is enough.
-API_CALLS: frozenset[tuple[str, str, str]] = frozenset(
-    {
-        *((verb, GROUP, PLURAL) for verb in ("create", "get", "watch", "delete")),
-        ("list", "", "pods"),
-        ("get", "", "pods/log"),
-    }
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What runs a piece of work.
+
+    Attributes:
+        name: as people call it.
+        label: of its pods; the value is the job's own name.
+        unknown: what to do where the cluster has no such kind.
+    """
+
+    group: str
+    version: str
+    plural: str
+    name: str
+    label: str
+    unknown: str
+
+    @property
+    def calls(self) -> frozenset[tuple[str, str, str]]:
+        """Every call that is made: (verb, API group, resource). A role that allows these in one namespace is enough."""
+        own = {(verb, self.group, self.plural) for verb in ("create", "get", "watch", "delete")}
+        return frozenset({*own, ("list", "", "pods"), ("get", "", "pods/log")})
+
+
+TRAINJOB = Kind(
+    group=GROUP, version=VERSION, plural=PLURAL, name="TrainJob", label="jobset.sigs.k8s.io/jobset-name",
+    unknown="is the Kubeflow Trainer installed there, and does the namespace exist?",
+)  # fmt: skip
+JOB = Kind(
+    group="batch", version="v1", plural="jobs", name="Job", label="batch.kubernetes.io/job-name",
+    unknown="does the namespace exist?",
+)  # fmt: skip
+API_CALLS = TRAINJOB.calls
 # An API server that restarts is away for a minute or two: about four of waiting in all. Repeating is safe for each
-# call here: a TrainJob that a lost answer created is found by its name.
+# call here: a job that a lost answer created is found by its name.
 RETRIES = urllib3.Retry(
     total=9,
     backoff_factor=1,
@@ -34,7 +62,7 @@ CONNECT_SECONDS, ANSWER_SECONDS = 10, 60
 
 
 class Conflict(ClusterError):
-    """A TrainJob of this name is already there."""
+    """A job of this name is already there."""
 
 
 class Missing(ClusterError):
@@ -42,7 +70,7 @@ class Missing(ClusterError):
 
 
 class ClusterClient:
-    """TrainJobs, their pods and logs in one namespace.
+    """Jobs of one kind, their pods and logs in one namespace.
 
     Args:
         retries: how often, and how long apart, a call is repeated that the server could not answer.
@@ -51,13 +79,13 @@ class ClusterClient:
         ClusterError: there is no client library or no cluster to talk to.
     """
 
-    def __init__(self, namespace: str, retries: urllib3.Retry = RETRIES) -> None:
+    def __init__(self, namespace: str, retries: urllib3.Retry = RETRIES, kind: Kind = TRAINJOB) -> None:
         try:
             import kubernetes
         except ImportError as error:
             remedy = "pip install 'reft[kubernetes]'"
             raise ClusterError(explain("the Kubernetes client is not installed", "cluster", remedy)) from error
-        self.namespace = namespace
+        self.namespace, self.kind = namespace, kind
         self._library: Any = kubernetes
         configuration: Any = kubernetes.client.Configuration()
         configuration.retries = retries
@@ -65,34 +93,36 @@ class ClusterClient:
         api = kubernetes.client.ApiClient(configuration)
         self._custom: Any = kubernetes.client.CustomObjectsApi(api)
         self._core: Any = kubernetes.client.CoreV1Api(api)
-        self._place = {"group": GROUP, "version": VERSION, "namespace": namespace, "plural": PLURAL}
+        self._place = {
+            "group": kind.group, "version": kind.version, "namespace": namespace, "plural": kind.plural,
+        }  # fmt: skip
         self._limit = {"_request_timeout": (CONNECT_SECONDS, ANSWER_SECONDS)}
 
     def create(self, manifest: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
-        """Create a TrainJob; a dry run only asks the server whether it would.
+        """Create a job; a dry run only asks the server whether it would.
 
         Raises:
             Conflict: there is one of this name.
             ClusterError: it was refused.
         """
         more = {"dry_run": "All"} if dry_run else {}
-        with self._naming("create", GROUP, PLURAL, name=manifest["metadata"]["name"]):
+        with self._naming("create", name=manifest["metadata"]["name"]):
             return self._custom.create_namespaced_custom_object(
                 **self._place, body=manifest, field_validation="Strict", **more, **self._limit
             )
 
     def get(self, name: str) -> dict[str, Any]:
-        """A TrainJob as it is now.
+        """A job as it is now.
 
         Raises:
             Missing: it is not there.
         """
-        with self._naming("get", GROUP, PLURAL, name=name):
+        with self._naming("get", name=name):
             return self._custom.get_namespaced_custom_object(**self._place, name=name, **self._limit)
 
     def delete(self, name: str) -> None:
-        """Delete a TrainJob; its name stays taken until its pods are gone. One that is not there is no error."""
-        with self._naming("delete", GROUP, PLURAL, name=name):
+        """Delete a job; its name stays taken until its pods are gone. One that is not there is no error."""
+        with self._naming("delete", name=name):
             try:
                 self._custom.delete_namespaced_custom_object(
                     **self._place, name=name, propagation_policy="Foreground", **self._limit
@@ -102,7 +132,7 @@ class ClusterClient:
                     raise
 
     def next_change(self, name: str, version: str, seconds: int) -> dict[str, Any] | None:
-        """Wait for the TrainJob to differ from the given resourceVersion; None where it does not for so long.
+        """Wait for the job to differ from the given resourceVersion; None where it does not for so long.
 
         A stream that breaks off is as if nothing had happened: whoever calls again asks from the same version.
 
@@ -114,7 +144,7 @@ class ClusterClient:
         events = self._library.watch.Watch().stream(
             self._custom.list_namespaced_custom_object, **self._place, **only, **limits
         )
-        with self._naming("watch", GROUP, PLURAL, name=name):
+        with self._naming("watch", name=name):
             try:
                 for event in events:
                     if event and event["type"] == "DELETED":
@@ -132,10 +162,10 @@ class ClusterClient:
         return None
 
     def pods(self, name: str) -> list[Any]:
-        """The TrainJob's pods, oldest first."""
-        with self._naming("list", "", "pods", name=name):
+        """The job's pods, oldest first."""
+        with self._naming("list", "pods", name=name):
             listed = self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"jobset.sigs.k8s.io/jobset-name={name}", **self._limit
+                self.namespace, label_selector=f"{self.kind.label}={name}", **self._limit
             )
         unknown = datetime.max.replace(tzinfo=UTC)
         return sorted(listed.items, key=lambda pod: pod.metadata.creation_timestamp or unknown)
@@ -143,7 +173,7 @@ class ClusterClient:
     def log(self, pod: str, tail: int | None = None, since_seconds: int | None = None) -> str:
         """A pod's log with a time before each line; empty where there is none (yet, or any more)."""
         chosen = {"tail_lines": tail, "since_seconds": since_seconds}
-        with self._naming("get", "", "pods/log", name=pod):
+        with self._naming("get", "pods/log", name=pod):
             try:
                 # Undecoded: the client's own reading turns bytes into their Python notation.
                 answer = self._core.read_namespaced_pod_log(
@@ -157,13 +187,16 @@ class ClusterClient:
                 raise
 
     def deleted(self, name: str) -> Missing:
-        """The error of a TrainJob that somebody else deleted."""
-        remedy = "see the namespace's events for who did; start again: it goes on from its last checkpoint"
-        return Missing(explain(f"the TrainJob {name} was deleted by somebody", f"namespace {self.namespace}", remedy))
+        """The error of a job that somebody else deleted."""
+        remedy = "see the namespace's events for who did; start again: it resumes"
+        return Missing(
+            explain(f"the {self.kind.name} {name} was deleted by somebody", f"namespace {self.namespace}", remedy)
+        )
 
     @contextmanager
-    def _naming(self, verb: str, group: str, resource: str, *, name: str) -> Generator[None]:
-        """Errors of the server in our words."""
+    def _naming(self, verb: str, resource: str = "", *, name: str) -> Generator[None]:
+        """Errors of the server in our words; without a resource, about a job."""
+        group, resource = ("", resource) if resource else (self.kind.group, self.kind.plural)
         try:
             yield
         except self._library.client.ApiException as error:
@@ -182,8 +215,7 @@ class ClusterClient:
         if error.status == 409:
             return Conflict(explain(_said(error), where, "wait for it, or delete it"))
         if error.status == 404 and verb == "create":
-            remedy = "is the Kubeflow Trainer installed there, and does the namespace exist?"
-            return ClusterError(explain("the cluster knows no TrainJobs", where, remedy))
+            return ClusterError(explain(f"the cluster knows no {self.kind.name}s", where, self.kind.unknown))
         if error.status == 404:
             return self.deleted(name)
         remedy = "check the section cluster of the settings, the training runtime and the namespace's quota"

@@ -100,3 +100,8 @@ class _Finetuning:
             return None
         rank, words = failing_rank(errors)
         return f"finetuning failed on rank {rank}:\n{words}"
+
+    @property
+    def smaller(self) -> str:
+        """Fewer rows at once."""
+        return "raise cluster.memory, or lower finetuning.micro_batch_size"

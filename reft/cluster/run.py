@@ -1,4 +1,4 @@
-"""Running a TrainJob to its end: taken up again, watched, started anew after a preemption, and cleaned up."""
+"""Running a job to its end: taken up again, watched, started anew after a preemption, and cleaned up."""
 
 import logging
 import time
@@ -26,6 +26,10 @@ VISIBLE_SECONDS = 60
 ATTEMPTS = 5
 
 
+class Stopped(TrainingError):
+    """This process was told to go, and took the job with it."""
+
+
 class Work(Protocol):
     """What the ranks do, as far as whoever watches them can tell from the shared folder."""
 
@@ -48,12 +52,16 @@ class Work(Protocol):
     def failure(self) -> str | None:
         """What a failed rank says itself."""
 
+    @property
+    def smaller(self) -> str:
+        """What to do where it takes more memory than it may."""
+
 
 class ClusterRun:
-    """One piece of work as one TrainJob at a time.
+    """One piece of work as one job (the client's kind) at a time.
 
     Args:
-        manifest: the TrainJob; its name and digest tell whether one that is there already is this very work.
+        manifest: the job; its name and digest tell whether one that is there already is this very work.
         log: file that gets node 0's log.
     """
 
@@ -61,17 +69,18 @@ class ClusterRun:
         self, client: ClusterClient, manifest: dict[str, Any], settings: ClusterSettings, *, work: Work, log: Path
     ) -> None:
         self._client, self._manifest, self._settings, self._work = client, manifest, settings, work
+        self._kind = client.kind.name
         self._name, self._digest = manifest["metadata"]["name"], manifest["metadata"]["annotations"][DIGEST]
         self._log_path, self._log = log, LogFile(client, log)
         self._pods: dict[str, Any] = {}
         self._waited, self._looked = 0.0, time.monotonic()
 
     def run(self) -> None:
-        """Return when the work is done; the TrainJob is gone then, as after every error.
+        """Return when the work is done; the job is gone then, as after every error.
 
         Raises:
             TrainingError: the ranks failed, took too long, or this process was told to go.
-            ClusterError: the nodes could not run, or Kubernetes refused or lost the TrainJob.
+            ClusterError: the nodes could not run, or Kubernetes refused or lost the job.
         """
         with on_sigterm(self._stop):
             try:
@@ -84,7 +93,7 @@ class ClusterRun:
                         logging.getLogger(__name__).warning("%s: started again after: %s", self._name, taken)
                         self._remove()
                         job = self._take_up_or_create()
-                remedy = "it goes on from its last checkpoint; take machines that last, or raise cluster.restarts"
+                remedy = "it goes on from what is done; take machines that last, or raise cluster.restarts"
                 what = f"preempted {self._settings.restarts + 1} times: {taken}"
                 raise TrainingError(explain(what, self._where(), remedy))
             finally:
@@ -101,14 +110,17 @@ class ClusterRun:
                 except Conflict:  # somebody was quicker, or an answer was lost and the call repeated
                     continue
             if not self._is_ours(found):
-                what = f"another TrainJob {self._name} is there, with other settings or of somebody else"
-                remedy = f"wait for it, or: kubectl -n {self._settings.namespace} delete trainjob {self._name}"
+                what = f"another {self._kind} {self._name} is there, with other settings or of somebody else"
+                gone = f"kubectl -n {self._settings.namespace} delete {self._kind.lower()} {self._name}"
+                remedy = f"wait for it, or: {gone}"
                 raise Conflict(explain(what, self._where(), remedy))
             if found["metadata"].get("deletionTimestamp") or _condition(found, "Failed"):
                 self._remove()
                 continue
             return found
-        raise ClusterError(explain("the TrainJob comes and goes", self._where(), "who else creates and deletes it?"))
+        raise ClusterError(
+            explain(f"the {self._kind} comes and goes", self._where(), "who else creates and deletes it?")
+        )
 
     def _found(self) -> dict[str, Any] | None:
         try:
@@ -166,10 +178,10 @@ class ClusterRun:
         first = failed_first(list(self._pods.values()))
         words = self._work.failure() or (tail(self._client, first) if first else "")
         told = "\n".join(filter(None, [_about(job), *deaths, words]))
-        remedy = "see above; started again, it goes on from its last checkpoint"
+        remedy = "see above; started again, it goes on from what is done"
         if any("OOMKilled" in found for found in deaths):
-            remedy = "raise cluster.memory, or lower finetuning.micro_batch_size"
-        return explain(f"the TrainJob failed: {told}", f"{self._where()}, log of node 0: {self._log_path}", remedy)
+            remedy = self._work.smaller
+        return explain(f"the {self._kind} failed: {told}", f"{self._where()}, log of node 0: {self._log_path}", remedy)
 
     def _remove(self) -> None:
         """Delete it and wait until its pods are gone: no old rank may write where a new one will."""
@@ -178,11 +190,11 @@ class ClusterRun:
         while self._found() is not None:
             if time.monotonic() > limit:
                 remedy = "see the events of its pods: a machine that is gone may hold them"
-                raise ClusterError(explain("the TrainJob does not go away", self._where(), remedy))
+                raise ClusterError(explain(f"the {self._kind} does not go away", self._where(), remedy))
             time.sleep(1)
 
     def _clean_up(self) -> None:
-        """Whatever happened, the cluster does not go on working for nobody; another's TrainJob is left alone."""
+        """Whatever happened, the cluster does not go on working for nobody; another's is left alone."""
         try:
             if (found := self._found()) and self._is_ours(found):
                 self._client.delete(self._name)
@@ -190,11 +202,11 @@ class ClusterRun:
             logging.getLogger(__name__).warning("%s may still be there: %s", self._where(), error)
 
     def _stop(self) -> None:
-        remedy = "start it again: it goes on from its last checkpoint"
-        raise TrainingError(explain("stopped by SIGTERM, the TrainJob too", self._where(), remedy))
+        remedy = "start it again: it goes on from what is done"
+        raise Stopped(explain(f"stopped by SIGTERM, the {self._kind} too", self._where(), remedy))
 
     def _where(self) -> str:
-        return f"TrainJob {self._name} in namespace {self._settings.namespace}"
+        return f"{self._kind} {self._name} in namespace {self._settings.namespace}"
 
 
 def _condition(job: dict[str, Any], kind: str) -> dict[str, Any] | None:
@@ -203,6 +215,6 @@ def _condition(job: dict[str, Any], kind: str) -> dict[str, Any] | None:
 
 
 def _about(job: dict[str, Any]) -> str:
-    """What the Trainer says of a TrainJob that failed or waits."""
+    """What its controller says of a job that failed or waits."""
     found = _condition(job, "Failed") or _condition(job, "Suspended")
     return f"{found.get('reason', '')}: {found.get('message', '')}" if found else ""

@@ -62,3 +62,8 @@ class _Scanning:
     def failure(self) -> str | None:
         """Its log says."""
         return None
+
+    @property
+    def smaller(self) -> str:
+        """A scan's memory is its model's."""
+        return "raise cluster.memory"

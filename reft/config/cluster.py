@@ -1,4 +1,4 @@
-"""The settings of trainings that run as Kubeflow Trainer jobs on Kubernetes."""
+"""The settings of what runs as jobs on Kubernetes: trainings and scans as TrainJobs, validations as Indexed Jobs."""
 
 from typing import Literal
 
@@ -17,14 +17,14 @@ class Toleration(Section):
 
 
 class ClusterSettings(Section):
-    """The TrainJob, where finetuning.launcher is trainjob."""
+    """The TrainJob, where finetuning.launcher is trainjob, and the jobs of `--cluster`."""
 
     namespace: str = Field("reft", description="namespace of the TrainJob")
     runtime: str = Field("reft-deepspeed", description="training runtime with the torch policy, made beforehand")
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = Field(
         "TrainingRuntime", description="whether that runtime is the namespace's or the cluster's"
     )
-    image: str | None = Field(None, description="image of the ranks; none: the runtime's")
+    image: str | None = Field(None, description="image of the ranks; none: the runtime's (a validation needs it)")
     nodes: Count = Field(1, description="nodes (pods)")
     gpus_per_node: int = Field(1, ge=0, description="GPUs and processes of each node; 0: one process on the CPU")
     gpu_resource: str = Field("nvidia.com/gpu", description="what the cluster calls a GPU")
@@ -41,6 +41,10 @@ class ClusterSettings(Section):
     node_selector: dict[str, str] = Field({}, description="labels of the machines that may be used")
     tolerations: list[Toleration] = Field([], description="taints of machines that may be used all the same")
     env: dict[str, str] = Field({}, description="environment variables of the ranks, such as HF_HOME")
+    store_secret: str | None = Field(
+        None, description="Secret whose keys are the validation's variables, such as AWS_ACCESS_KEY_ID; none: none"
+    )
+    shard_mb: Count = Field(256, description="megabytes of the input that a pod of a validation takes")
     pending_minutes: float = Field(30, gt=0, description="nodes that do not all run after so long are given up")
     restarts: int = Field(3, ge=0, description="new starts, each from the last checkpoint, after a preempted node")
 

@@ -124,6 +124,8 @@ class ValidationSettings(Section):
         200, description="times its size that a compressed file may hold, once that is 16 MB or more"
     )
     max_line_mb: Count = Field(256, description="most megabytes of one line, or of one item of a JSON list")
+    max_blank_lines: Count = Field(100_000, description="most blank lines, beside one for each row")
+    max_columns: Count = Field(1_000, description="most columns of a table")
     rules: Literal["any", "openai"] = Field(
         "any", description="rows in any known form, or OpenAI's own upload rules, which know messages alone"
     )

@@ -19,7 +19,7 @@ from reft.config import ValidationSettings
 from reft.conversations.arrow import json_rows
 from reft.conversations.folders import files_of
 from reft.conversations.limits import Meter as Meter
-from reft.conversations.limits import too_long
+from reft.conversations.limits import require_few_columns, too_long
 from reft.conversations.tables import LineTooLongError, header_of, table_rows
 from reft.errors import DataFormatError, explain
 from reft.moved import keep_old_names
@@ -27,6 +27,8 @@ from reft.moved import keep_old_names
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd"]
 SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
+# A table's cells keep their types, which a mended line of JSON would not.
+TYPED = ("parquet", "arrow")
 BLOCK = 1 << 20
 # Rows of a table of more columns are taken fewer at a time.
 WIDE, CELLS_AT_ONCE = 1024, 1 << 20
@@ -86,7 +88,9 @@ def recognise(path: Path, split: str = "", limits: ValidationSettings | None = N
     if len(kinds) > 1:
         names = ", ".join(f"{c.files[0].name}: {c.kind}" for c in found[:4])
         raise DataFormatError(explain(f"files of several kinds ({names})", str(path), "scan each kind on its own"))
-    return replace(found[0], files=tuple(files), note=note, limits=limits or ValidationSettings())
+    limits = limits or ValidationSettings()
+    require_few_columns(len(found[0].columns), files[0], limits)
+    return replace(found[0], files=tuple(files), note=note, limits=limits)
 
 
 def lines(container: Container) -> Iterator[str]:
@@ -126,15 +130,19 @@ def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.Rec
 def _batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
     if container.kind == "parquet":
         table = pq.ParquetFile(file)
+        require_few_columns(table.metadata.num_columns, file, container.limits)
         yield from table.iter_batches(batch_size=_rows_at_once(table.metadata.num_columns))
         return
     source = pa.OSFile(str(file), "rb")
     if source.read(6) == b"ARROW1":
         reader = pa.ipc.open_file(source)
+        require_few_columns(len(reader.schema), file, container.limits)
         found = (reader.get_batch(index) for index in range(reader.num_record_batches))
     else:
         source.seek(0)
-        found = iter(pa.ipc.open_stream(source))
+        stream = pa.ipc.open_stream(source)
+        require_few_columns(len(stream.schema), file, container.limits)
+        found = iter(stream)
     for batch in found:
         few = _rows_at_once(batch.num_columns) if batch.num_columns > WIDE else max(1, len(batch))
         yield from (batch.slice(begin, few) for begin in range(0, len(batch), few))

@@ -1,11 +1,14 @@
 """The files of a folder that hold rows, and the split that is meant."""
 
 import re
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from reft.errors import DataFormatError, explain
 from reft.storage.files import require_file
 
+P = TypeVar("P", bound=PurePath)
 # What lies beside the rows in what `save_to_disk` and the hub write, and in what people pack.
 BESIDE = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
 TEXTS = re.compile(
@@ -15,7 +18,7 @@ SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", 
           "test": ("test", "testing", "eval", "evaluation")}  # fmt: skip
 
 
-def split_of(file: Path, folder: Path) -> str:
+def split_of(file: PurePath, folder: PurePath) -> str:
     """Which split a file's name or folder names, as the hub's loader tells it; empty where none is named."""
     words = re.split(r"[^a-z]+", file.relative_to(folder).as_posix().lower())
     return next((split for word in reversed(words) for split, names in SPLITS.items() if word in names), "")
@@ -33,25 +36,35 @@ def files_of(path: Path, split: str = "") -> tuple[list[Path], str]:
     if not path.is_dir():
         require_file(path)
         return [path], ""
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and _may_hold_rows(file)]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and may_hold_rows(file)]
     for file in files:
         _require_inside(file, path.resolve())
+    return of_split(files, path, split, where=str(path))
+
+
+def of_split(files: Sequence[P], folder: P, split: str, *, where: str) -> tuple[list[P], str]:
+    """Those files of a folder, wherever it lies, that belong to the split that is meant, and a word on the others.
+
+    Raises:
+        DataFormatError: there are no files, or the split is missing.
+    """
     if not files:
-        raise DataFormatError(explain("a folder without files", str(path), "name the folder of the shards"))
-    found: dict[str, list[Path]] = {}
+        raise DataFormatError(explain("a folder without files", where, "name the folder of the shards"))
+    found: dict[str, list[P]] = {}
     for file in files:
-        found.setdefault(split_of(file, path), []).append(file)
+        found.setdefault(split_of(file, folder), []).append(file)
     if set(found) == {""} and not split:
-        return files, ""
+        return list(files), ""
     chosen = split or "train"
     if chosen not in found:
         names = ", ".join(name or "without a name" for name in found)
-        raise DataFormatError(explain(f"no split {chosen!r} (there is: {names})", str(path), "choose with data.split"))
+        raise DataFormatError(explain(f"no split {chosen!r} (there is: {names})", where, "choose with data.split"))
     others = sorted(name or "files without a split" for name in found if name != chosen)
     return found[chosen], f"only the split {chosen} is read, not {', '.join(others)} (data.split)" if others else ""
 
 
-def _may_hold_rows(file: Path) -> bool:
+def may_hold_rows(file: PurePath) -> bool:
+    """Whether it is no file that people and libraries put beside the rows."""
     return not (file.name.startswith((".", "_")) or file.name in BESIDE or TEXTS.match(file.name))
 
 

@@ -45,3 +45,27 @@ def too_long(what: str, file: Path, limits: ValidationSettings) -> DataFormatErr
     """The error of a line, or whatever else holds a row, that is longer than any row that can be trained on."""
     remedy = "write one row a line, as one JSON object, or raise validation.max_line_mb"
     return DataFormatError(explain(f"{what} of more than {limits.max_line_mb} MB", str(file), remedy))
+
+
+def require_few_blank(blank: int, rows: int, file: Path, *, limits: ValidationSettings) -> None:
+    """See that a file is not blank lines for the most part: an honest one has one after each row, at most.
+
+    Raises:
+        DataFormatError: there are more than the settings allow.
+    """
+    if blank > limits.max_blank_lines + rows:
+        what = f"{blank:,} blank lines beside {rows:,} rows: more than {limits.max_blank_lines:,} and one a row"
+        remedy = "take the blank lines out (grep . FILE), or raise validation.max_blank_lines"
+        raise DataFormatError(explain(what, str(file), remedy))
+
+
+def require_few_columns(columns: int, file: Path, limits: ValidationSettings) -> None:
+    """See that a table is no wider than the settings allow: every cell of a row becomes an object in memory.
+
+    Raises:
+        DataFormatError: it is.
+    """
+    if columns > limits.max_columns:
+        what = f"a table of {columns:,} columns: more than {limits.max_columns:,}"
+        remedy = "keep the columns that hold the rows' text, or raise validation.max_columns"
+        raise DataFormatError(explain(what, str(file), remedy))

@@ -6,14 +6,14 @@ Killed and started again, it repeats at most the shards that were being worked o
 import os
 import shutil
 from collections import Counter
-from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reft.config import ValidationSettings
-from reft.conversations.containers import Container, recognise
+from reft.conversations.containers import TYPED, Container, recognise
+from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import require_rows
 from reft.conversations.templates import require_template
 from reft.conversations.writer import give_back, keep_only, stage
@@ -23,11 +23,13 @@ from reft.runtime.progress import Report
 from reft.storage.artifacts import resumed, write_json
 from reft.storage.fingerprint import of_path, of_text
 from reft.validation.expectations import suite_results
+from reft.validation.identity import decided_by
+from reft.validation.merging import finish, take_sorted
 from reft.validation.outputs import GROUPS, Outputs, Tally
 from reft.validation.rows import Columns, Judge
-from reft.validation.sorting import Rules, bad_in, shards_of, sort_shard
+from reft.validation.sorting import Rules, shards_of
 from reft.validation.validate import lost_at, prompts_of, why_not
-from reft.validation.workers import Work, sorted_shards
+from reft.validation.workers import Work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,6 +51,7 @@ class FileReport:
         unlisted: how many findings of each rule are counted and not listed (`validation.max_findings`).
         unseen: lines that were not looked at, since so many rows before them are bad that the data fails.
         too_few: fewer usable rows than a training wants (`validation.min_rows`).
+        unread_parts: what of an input in many parts could not be read: its key, the bytes from `offset` to `end`, why.
     """
 
     kind: str
@@ -67,12 +70,9 @@ class FileReport:
     unlisted: dict[str, int]
     unseen: int
     too_few: bool
+    unread_parts: list[dict[str, Any]] = field(default_factory=list)
 
 
-# A table's cells keep their types, which a mended line of JSON would not.
-TYPED = ("parquet", "arrow")
-# What decides about a row beside its text and the settings.
-DECIDING, LIBRARIES = ("conversations", "validation"), ("tokenizers", "transformers", "py3langid", "detect-secrets")
 ROOM = "free some disk space or choose another folder"
 
 
@@ -107,15 +107,16 @@ def validate_file(
     rules = Rules(judge=judge, columns=columns, fix=fix and container.kind not in TYPED, held_out=tested)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with resumed("validate", out, _key(path, split, rules)) as folder:
+        with resumed("validate", out, of_text(decided_by(rules), of_path(path), split)[:16]) as folder:
             whole = _emptied(folder / "outputs")
             tally, staged = Tally(Columns(tokenizer, tested)), stage(container, folder / "input")
             work = Work(file=staged.files[0], rules=rules, folder=folder, processes=processes)
             with Outputs(whole, settings.max_findings) as outputs:
                 unseen = _sort(work, outputs, tally, report=report)
+            require_few_blank(tally.blank, len(tally.noted) + unseen, path, limits=settings)
             require_rows(len(tally.noted), path, tally.blank)
             give_back(container, whole, GROUPS, group_of=tally.groups_with(unseen), for_people=GROUPS[1:])
-            found = _report(container, tally, settings, out=whole, unlisted=outputs.unlisted, unseen=unseen)
+            found = report_of(container, tally, settings, out=whole, unlisted=outputs.unlisted, unseen=unseen)
             _appear(whole, out, left_out=found.left_out > 0)
             return found
     except OSError as error:
@@ -128,43 +129,14 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _key(path: Path, split: str, rules: Rules) -> str:
-    """A digest of all that decides about a row, its code among it: what was left by another work is never merged."""
-    tokenizer: Any = rules.judge.tokenizer
-    model = (str(tokenizer.chat_template), str(tokenizer.special_tokens_map), str(tokenizer.added_tokens_decoder))
-    vocabulary = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(sorted(tokenizer.get_vocab()))
-    settings = (rules.judge.settings.model_dump_json(), str(rules.judge.max_length), str(rules.columns), str(rules.fix))
-    given = (of_path(path), split, str(sorted(rules.held_out)))
-    return of_text(*model, vocabulary, *settings, *given, _code())[:16]
-
-
-@cache
-def _code() -> str:
-    """Of our packages that read and judge rows, and of the libraries that they ask; a walk along imports costs more."""
-    ours = sorted(file for package in DECIDING for file in (Path(__file__).parents[1] / package).glob("*.py"))
-    return of_text(*(file.read_text(encoding="utf-8") for file in ours), *map(version, LIBRARIES))
-
-
 def _sort(work: Work, outputs: Outputs, tally: Tally, *, report: Report | None) -> int:
     """Every line to where it belongs; returns how many were not looked at, since the data is lost before them."""
     settings = work.rules.judge.settings
     shards = shards_of(work.file, settings)
     total = shards[-1].first_line + shards[-1].lines if shards else 0
     most_bad = lost_at(total, settings)
-    with sorted_shards(work, shards, most_bad) as done:
-        for shard, folder in done:
-            left = most_bad - tally.rules.total()
-            if left < most_bad and bad_in(folder) >= left:  # here it ends, in the middle of the shard perhaps
-                sort_shard(work.file, shard, work.rules, folder=folder, most_bad=left)
-            outputs.take(folder, tally.take(folder))
-            if report:
-                report(tally.seen, total)
-            if tally.rules.total() >= most_bad:
-                break
-    if len(tally.noted):
-        outputs.write_repeats(tally.noted)
-    outputs.note(tally.unread_fields())
-    outputs.note_unlisted()
+    take_sorted(work, shards, into=(tally, outputs), most_bad=most_bad, report=report)
+    finish(tally, outputs)
     return total - tally.seen
 
 
@@ -180,7 +152,7 @@ def _appear(whole: Path, out: Path, *, left_out: bool) -> None:
         os.replace(item, target)
 
 
-def _report(
+def report_of(
     container: Container,
     tally: Tally,
     settings: ValidationSettings,
@@ -188,7 +160,13 @@ def _report(
     out: Path,
     unlisted: Counter[tuple[str, str]],
     unseen: int,
+    unread: Sequence[Mapping[str, Any]] = (),
 ) -> FileReport:
+    """What was counted, and the checks on the whole; leaves `docs` and `validation.json` in `out`.
+
+    Args:
+        unread: the parts of the input that could not be read.
+    """
     rows, bad = len(tally.noted), tally.rules.total()
     # A file may be checked before there is enough of it; only OpenAI's rules count the rows of an upload.
     least = settings if settings.rules == "openai" else settings.model_copy(update={"min_rows": 1})
@@ -206,7 +184,7 @@ def _report(
         quarantined=bad,
         left_out=left_out,
         blank=tally.blank,
-        unread={field: count for field, (_, count) in tally.unread.items()},
+        unread={name: count for name, (_, count) in tally.unread.items()},
         rules=dict(tally.rules),
         fixes=dict(tally.fixes),
         checks=checks,
@@ -215,6 +193,7 @@ def _report(
         unlisted={rule: count for (_, rule), count in unlisted.items()},
         unseen=unseen,
         too_few=not unseen and usable < settings.min_rows,
+        unread_parts=[dict(part) for part in unread],
     )
     write_json(out / "validation.json", asdict(found))
     return found

@@ -25,10 +25,14 @@ UNSEEN = 255
 
 
 class Tally:
-    """What is counted on the way."""
+    """What is counted on the way.
 
-    def __init__(self, noted: Columns) -> None:
-        self.noted = noted
+    Args:
+        named: so many mendings, and fields that nothing reads, have a name of their own.
+    """
+
+    def __init__(self, noted: Columns, named: int = NAMED) -> None:
+        self.noted, self._named = noted, named
         self.rules, self.fixes = Counter[str](), Counter[str]()
         self.first: list[dict[str, Any]] = []
         self.groups = bytearray()
@@ -62,21 +66,25 @@ class Tally:
             file.write(self.groups)
             self.noted.save(file)
 
-    def take(self, folder: Path) -> Counter[tuple[str, str]]:
-        """What `save` wrote of the next shard; returns what it counted and did not list."""
+    def take(self, folder: Path, after: int = 0) -> Counter[tuple[str, str]]:
+        """What `save` wrote of the next shard; returns what it counted and did not list.
+
+        Args:
+            after: lines before the shard, where its own rows are numbered from 0.
+        """
         found = read_json(folder / "shard.json")
         with (folder / "rows").open("rb") as file:
             self.groups += file.read(found["rows"])
             self.noted.take(file, found["rows"])
-        self.blank, self.seen = self.blank + found["blank"], found["seen"]
+        self.blank, self.seen = self.blank + found["blank"], after + found["seen"]
         self.rules.update(found["rules"])
         for fix, count in found["fixes"].items():
-            known = fix in self.fixes or len(self.fixes) < NAMED
+            known = fix in self.fixes or len(self.fixes) < self._named
             self.fixes[fix if known else "other mendings"] += count
         for field, (first, count) in found["unread"].items():
-            known = field in self.unread or len(self.unread) < NAMED
-            self.unread.setdefault(field if known else "other fields", [first, 0])[1] += count
-        self.first += found["first"][: SHOWN - len(self.first)]
+            known = field in self.unread or len(self.unread) < self._named
+            self.unread.setdefault(field if known else "other fields", [after + first, 0])[1] += count
+        self.first += [_moved(bad, after) for bad in found["first"][: SHOWN - len(self.first)]]
         return Counter({(level, rule): count for level, rule, count in found["unlisted"]})
 
     def groups_with(self, unseen: int) -> np.ndarray:
@@ -130,8 +138,12 @@ class Outputs(ExitStack):
             file.flush()
             with (shard / f"{name}.jsonl").open("rb") as rows:
                 shutil.copyfileobj(rows, file.buffer, 1 << 20)
+        self.take_findings(shard, unlisted)
+
+    def take_findings(self, shard: Path, unlisted: Counter[tuple[str, str]], after: int = 0) -> None:
+        """The findings alone, as `Tally.take` has it."""
         with (shard / "findings.jsonl").open(encoding="utf-8") as found:
-            self.note(map(json.loads, found))
+            self.note(_moved(json.loads(line), after) for line in found)
         self.unlisted.update(unlisted)
 
     def note(self, findings: Iterable[dict[str, Any]]) -> None:
@@ -157,6 +169,11 @@ class Outputs(ExitStack):
             {"row": row, "rule": rule, "field": "row", "remedy": f"compare row {first}", "level": "warning"}
             for row, first, rule in noted.repeats()
         )
+
+
+def _moved(found: dict[str, Any], lines: int) -> dict[str, Any]:
+    """A finding of a row that has so many lines more before it."""
+    return {**found, "row": found["row"] + lines} if lines else found
 
 
 def _described(bad: BadRow) -> dict[str, Any]:

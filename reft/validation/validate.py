@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
 from reft.conversations.containers import Container, lines, recognise
+from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import BadRow, is_blank, read_rows, require_rows, rows_of
 from reft.conversations.schema import Conversation
 from reft.conversations.storage import load_rows, save_rows
@@ -134,7 +135,13 @@ def _counted(path: Path, split: str, settings: ValidationSettings) -> tuple[Cont
     container = recognise(path, split, settings)
     if container.note:
         LOG.warning("%s: %s", path.name, container.note)
-    total = sum(1 for line in lines(container) if not is_blank(line))
+    total = blank = 0
+    for line in lines(container):
+        if is_blank(line):
+            blank += 1
+        else:
+            total += 1
+    require_few_blank(blank, total, path, limits=settings)
     require_rows(total, path)
     return container, total
 

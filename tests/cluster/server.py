@@ -1,4 +1,4 @@
-"""A Kubernetes API server that knows TrainJobs, their pods and logs, over real HTTP; and a kubelet on a script."""
+"""A Kubernetes API server that knows TrainJobs and Jobs, pods and logs, over HTTP; and a kubelet on a script."""
 
 import itertools
 import json
@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from reft.cluster.client import API_CALLS
-from tests.cluster.schema import Refused, check
+from tests.cluster.schema import Refused, check, check_job
 
 TRAINJOBS = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/reft/trainjobs(?:/(?P<name>[^/]+))?$")
+JOBS = re.compile(r"/apis/batch/v1/namespaces/reft/jobs(?:/(?P<name>[^/]+))?$")
 PODS = re.compile(r"/api/v1/namespaces/reft/pods(?:/(?P<name>[^/]+)/log)?$")
 
 
@@ -22,7 +23,7 @@ class Cluster:
     """The server's state, and what a kubelet does to it.
 
     Attributes:
-        kubelet: called in a thread of its own for every TrainJob that is created.
+        kubelet: called in a thread of its own for every TrainJob or Job that is created.
         allowed: the (verb, API group, resource) that the role allows: no more than the client says it needs.
         calls: every one that was asked for.
         requests: the same with what was said, in order.
@@ -80,15 +81,16 @@ class Cluster:
             others = [c for c in job.get("status", {}).get("conditions", []) if c["type"] != kind]
             self._publish("MODIFIED", {**job, "status": {"conditions": [*others, found]}})
 
-    def pod(self, job: str, node: int, phase: str = "Running", **status: Any) -> str:
-        """A pod of the TrainJob, made or changed."""
+    def pod(self, job: str, node: int, phase: str = "Running", *, again: bool = False, **status: Any) -> str:
+        """A pod of the job, made (`again`, in the place of one that failed) or changed."""
         prefix = f"{job}-node-0-{node}-"
-        for known, pod in self.pods.items():
-            if known.startswith(prefix):
+        for known, pod in reversed(list(self.pods.items())):
+            if known.startswith(prefix) and not again:
                 pod["status"] = {"phase": phase, **status}
                 return known
         name = f"{prefix}x{next(self._versions)}"
         labels = {"jobset.sigs.k8s.io/jobset-name": job, "batch.kubernetes.io/job-completion-index": str(node)}
+        labels["batch.kubernetes.io/job-name"] = job
         metadata = {"name": name, "namespace": "reft", "labels": labels, "creationTimestamp": now()}
         spec = {"containers": [{"name": "node", "image": "docker.io/library/python:3.11"}]}
         with self.changed:
@@ -171,6 +173,10 @@ class Handler(BaseHTTPRequestHandler):
                 group, resource = "trainer.kubeflow.org", "trainjobs"
                 if verb == "get" and not found["name"]:
                     verb = "watch" if asked.get("watch") in ("true", "True") else "list"
+            elif found := JOBS.match(parts.path):
+                group, resource = "batch", "jobs"
+                if verb == "get" and not found["name"]:
+                    verb = "watch" if asked.get("watch") in ("true", "True") else "list"
             elif found := PODS.match(parts.path):
                 group, resource = "", "pods/log" if found["name"] else "pods"
                 verb = verb if found["name"] else "list"
@@ -196,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
         cluster = self.cluster
         if verb == "create":
             assert asked["fieldValidation"] == "Strict"
-            check(body)
+            (check if resource == "trainjobs" else check_job)(body)
             if asked.get("dryRun") == "All":
                 self._send(201, body)
                 return
@@ -216,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
         elif resource == "pods/log":
             self._log(name, asked)
         elif name not in cluster.jobs:
-            raise Refused(404, f'trainjobs "{name}" not found')
+            raise Refused(404, f'{resource} "{name}" not found')
         elif verb == "delete":
             cluster.delete(name)
             self._send(200, {"kind": "Status", "apiVersion": "v1", "status": "Success"})
