@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,7 @@ HEAD = 1 << 22
 PIECES = 10_000  # of one part: small files share a part
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Piece:
     """Bytes of one file: the lines that begin in them, or the whole file.
 
@@ -70,7 +70,7 @@ class Assignment:
 
     def text(self) -> str:
         """As JSON."""
-        pieces = [[astuple(piece) for piece in part] for part in self.parts]
+        pieces = [[asdict(piece) for piece in part] for part in self.parts]
         plain = {**self.__dict__, "settings": self.settings.model_dump(), "parts": pieces}
         return json.dumps(plain)
 
@@ -89,7 +89,7 @@ class Assignment:
             found["settings"] = ValidationSettings(**found["settings"])
             found["columns"] = tuple(found["columns"]) if found["columns"] else None
             found["held_out"] = tuple(found["held_out"])
-            found["parts"] = tuple(tuple(Piece(*piece) for piece in part) for part in found["parts"])
+            found["parts"] = tuple(tuple(Piece(**piece) for piece in part) for part in found["parts"])
             return cls(**found)
 
 
@@ -180,7 +180,7 @@ def parts_of(data: Store, files: Sequence[Stored], size: int) -> tuple[Container
             if waiting and (taken + end - begin > size or len(waiting) >= PIECES):
                 parts.append(tuple(waiting))
                 waiting, taken = [], 0
-            waiting.append(Piece(file.name, begin, end, file.size, file.stamp))
+            waiting.append(Piece(name=file.name, begin=begin, end=end, size=file.size, stamp=file.stamp))
             taken += end - begin
     return container, [*parts, tuple(waiting)]
 
