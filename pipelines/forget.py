@@ -16,12 +16,17 @@ from zenml.stack.stack_component import StackComponent
 from zenml.utils.pagination_utils import depaginate
 
 from pipelines.terminal import quiet
+from reft.keys.stages import STAGES
 from reft.tracking.forgetting import forget_registered, forget_runs
 
-# Steps whose results are made of a customer's rows; all others are the provider's.
-OF_CUSTOMERS = (
-    "validation", "filtering", "finetuning", "sft", "evaluation", "audit", "gate", "registration", "report",
-)  # fmt: skip
+
+def of_customers() -> set[str]:
+    """Steps whose results are made of a customer's rows: validation and all that stands on it."""
+    found = {"validation"}
+    for name, stage in STAGES.items():  # each after those that it stands on
+        if found & set(stage.after):
+            found.add(name)
+    return found | {"gate", "registration", "report"}
 
 
 def forget(job: str) -> int:
@@ -52,13 +57,14 @@ def _forget_run(client: Client, run: PipelineRunResponse) -> None:
         for model in client.list_models(name=name).items:
             client.delete_model(model.id)
     forget_runs(run.name)
-    made = [step for step in run.steps.values() if step.name in OF_CUSTOMERS and step.status != ExecutionStatus.CACHED]
+    theirs = of_customers()
+    made = [step for step in run.steps.values() if step.name in theirs and step.status != ExecutionStatus.CACHED]
     artifacts = [artifact for step in made for outputs in step.outputs.values() for artifact in outputs]
     for artifact in artifacts:
         _delete(client, artifact.artifact_store_id, artifact.uri)
     for logs in _logs(run, made):
         _delete(client, logs.artifact_store_id, logs.uri)
-    others = [step for step in run.steps.values() if step.name not in OF_CUSTOMERS]
+    others = [step for step in run.steps.values() if step.name not in theirs]
     if any(step.status == ExecutionStatus.COMPLETED for step in others):
         return  # what it made for all customers is found in the cache by this record
     client.delete_pipeline_run(run.id)

@@ -56,6 +56,11 @@ def without_customer(data: DataSettings) -> DataSettings:
     return data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
 
 
+def of_audit(s: Settings) -> Settings:
+    """What the audit reads."""
+    return s.model_copy(update={"data": without_customer(s.data)}).only(*AUDITS)
+
+
 def of_provider(s: Settings, key: Keys) -> tuple[Any, ...]:
     """The branch that knows nothing of a customer, and that all jobs share: all that is made of the provider's rows.
 
@@ -107,8 +112,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     scores = evaluation(student, known, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
     audited = None
     if s.audit.enabled:
-        provided = s.model_copy(update={"data": without_customer(s.data)})
-        audited = audit(student, filtered, provided.only(*AUDITS), reference=held, evaluation=scores, key=key["audit"])
+        audited = audit(student, filtered, of_audit(s), reference=held, evaluation=scores, key=key["audit"])
     # The champion is a parameter, so that a new one, or one that was judged anew, is judged against anew.
     name = s.tracking.registered_name
     champion = champion_version(name)

@@ -1,8 +1,8 @@
 """The text that a decision was made by, from the name of its part (`parts.row_parts`)."""
 
+from reft.conversations.places import Place, place_of
 from reft.conversations.schema import Conversation
 from reft.filtering.parts import PARTS, unread_texts
-from reft.filtering.places import Place, place_of
 from reft.filtering.variants import variants
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-from reft.filtering.places import place_of
+from reft.conversations.places import place_of
 
 LONGEST = 4000  # characters of a turn that are shown whole; of a longer one its ends, and what is AROUND the span
 AROUND = 300

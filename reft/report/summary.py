@@ -63,25 +63,11 @@ def build_summary(
         lineage: digests of what the student was made from, as `reft.keys.lineage.lineage` gives them.
         audit: as `reft.audit.verdict.AuditReport.as_dict` gives it; None where none was made.
     """
-    scores, report = evaluation.models, filtered.report
-
+    scores = evaluation.models
     return {
         "schema": SCHEMA,
         "run": run.as_dict(),
-        "filter": {
-            "rows": report.rows,
-            "kept": report.kept,
-            "dropped": report.dropped,
-            "quarantined": report.quarantined,
-            "threshold": report.thresholds.drop,
-            "scorer": report.scorer,
-            "reads": report.reads,
-            **{name: report.details.get(name) for name in ("layer", "position", "readout")},
-            "auroc": report.auroc,
-            "recall": _plain(report.recall),
-            "fpr": _plain(report.fpr),
-            "unseen": [asdict(group) for group in filtered.unseen],
-        },
+        "filter": _filter(filtered),
         "safety": _section("safety", scores),
         "by_source": {name: _groups(result.by_source) for name, result in scores.items()},
         "by_kind": {name: _groups(result.by_kind) for name, result in scores.items()},
@@ -91,6 +77,24 @@ def build_summary(
         "cost": {stage: dict(values) for stage, values in cost.items()},
         "models": dict(models),
         "lineage": dict(lineage),
+    }
+
+
+def _filter(filtered: FilteredData) -> dict[str, Any]:
+    report = filtered.report
+    return {
+        "rows": report.rows,
+        "kept": report.kept,
+        "dropped": report.dropped,
+        "quarantined": report.quarantined,
+        "threshold": report.thresholds.drop,
+        "scorer": report.scorer,
+        "reads": report.reads,
+        **{name: report.details.get(name) for name in ("layer", "position", "readout")},
+        "auroc": report.auroc,
+        "recall": _plain(report.recall),
+        "fpr": _plain(report.fpr),
+        "unseen": [asdict(group) for group in filtered.unseen],
     }
 
 

@@ -108,7 +108,9 @@ def test_blank_lines_are_counted_and_take_no_findings(tmp_path, tokenizer):
     assert findings(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("content", [b"\n" * 3000, b"[]", b"prompt,completion\n", gzip.compress(b" \r\n" * 50, mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"\n" * 3000, b"[]", b"prompt,completion\n", gzip.compress(b" \r\n" * 50, mtime=0)]
+)
 def test_a_file_without_rows_is_refused(tmp_path, tokenizer, content):
     (tmp_path / "rows").write_bytes(content)
     with pytest.raises(DataFormatError, match=r"(?s)no rows.*give at least one row"):

@@ -1,9 +1,9 @@
 import pytest
 
 from reft.config import FilteringSettings
+from reft.conversations.places import Place, place_of
 from reft.conversations.schema import Conversation, Message, Unread
 from reft.filtering.parts import row_parts
-from reft.filtering.places import Place, place_of
 from reft.filtering.spans import span_of
 
 

@@ -1,4 +1,4 @@
-"""The names of a row's parts, taken apart: `parts` makes them, and whoever shows what decided reads them.
+"""The names of a row's parts, taken apart: `filtering.parts` makes them, and whoever shows what decided reads them.
 
 A name is a text's ("user[0]", "user[2] alone", "answer[1] reasoning", "system", "field notes"), then, where it is
 another reading of that text, which (" as base64"), then, where it is a piece, its first and last character (":12-56").
