@@ -11,7 +11,7 @@ from pipelines.profiled import profiled, require_runnable
 from reft.config import ClusterSettings, DataSettings, Settings, parse_settings
 from reft.finetuning.methods import require_for_pipeline
 from reft.keys.lineage import lineage
-from reft.keys.stages import STAGES, code_key, stage_keys
+from reft.keys.stages import code_key, stage_keys, stages_of
 from reft.report.summary import last_seconds
 from reft.runtime.progress import expect_run
 from reft.tracking.evaluations import newest_evaluation
@@ -44,11 +44,8 @@ Keys = Mapping[str, dict[str, Any]]
 
 def expect_stages(settings: Settings) -> None:
     """The stages that a run under these settings has take as long as the last run's did."""
-    absent = set() if settings.evaluation.sft else {"sft"}
-    absent |= set() if settings.audit.enabled else {"audit_reference", "audit"}
-    absent |= set() if settings.finetuning.distillation == "stored" else {"soft_labels"}
     last = Path(settings.tracking.runs_folder) / "latest" / "summary.json"
-    expect_run(last_seconds(last), [stage for stage in STAGES if stage not in absent])
+    expect_run(last_seconds(last), stages_of(settings))
 
 
 def without_customer(data: DataSettings) -> DataSettings:

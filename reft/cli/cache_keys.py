@@ -25,7 +25,7 @@ def cache_keys(
 ) -> None:
     """Print each step's key and what it is made of; `--why` says which part changed, so that a step runs again."""
     from reft.config import read_profile
-    from reft.keys.stages import stage_keys
+    from reft.keys.stages import stage_keys, stages_of
 
     settings = read_profile(config)
     from reft.validation.faults import require_none
@@ -35,7 +35,8 @@ def cache_keys(
     keys = stage_keys(settings)
     if step and step not in keys:
         raise ConfigurationError(explain(f"no step {step!r} has a key", "--step", f"one of {', '.join(keys)}"))
-    chosen = {name: key for name, key in keys.items() if step in ("", name)}
+    here = [step] if step else stages_of(settings)
+    chosen = {name: key for name, key in keys.items() if name in here}
     if why:
         _print_changes({name: key.as_dict() for name, key in chosen.items()}, why, as_json=as_json)
     elif as_json:

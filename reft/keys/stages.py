@@ -128,6 +128,14 @@ class StageKey:
         return of_text(repr(self.as_dict()))[:16]
 
 
+def stages_of(settings: Settings) -> list[str]:
+    """The stages that a run under these settings has, in its order."""
+    absent = set() if settings.evaluation.sft else {"sft"}
+    absent |= set() if settings.audit.enabled else {"audit_reference", "audit"}
+    absent |= set() if settings.finetuning.distillation == "stored" else {"soft_labels"}
+    return [stage for stage in STAGES if stage not in absent]
+
+
 def stage_keys(settings: Settings) -> dict[str, StageKey]:
     """The key of every stage under these settings, in the order of a run.
 

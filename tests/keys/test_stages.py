@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from reft.cli import app
 from reft.config import parse_settings
 from reft.errors import ConfigurationError
-from reft.keys.stages import STAGES, changes, stage_keys, why_again
+from reft.keys.stages import STAGES, changes, stage_keys, stages_of, why_again
 from tests.factories import row, write_jsonl
 
 FILES = ("user", "task_test", "user_labels", "alignment_harmful", "alignment_harmless", "calibration_harmful",
@@ -103,7 +103,7 @@ def test_what_a_profile_names_and_is_not_there_is_told_before_any_key(tmp_path, 
 def test_the_command_prints_every_key_and_what_it_is_made_of():
     printed = CliRunner().invoke(app, ["cache-keys"])
     assert printed.exit_code == 0, printed.output
-    assert [line.split()[0] for line in printed.output.splitlines()] == list(STAGES)
+    assert [line.split()[0] for line in printed.output.splitlines()] == stages_of(parse_settings({}))
     parts = json.loads(CliRunner().invoke(app, ["cache-keys", "--json"]).output)
     assert parts["teacher"]["settings"]["teacher"]["lam"] == 0.5
     assert "reft.teacher.training" in parts["teacher"]["code"]
@@ -111,3 +111,10 @@ def test_the_command_prints_every_key_and_what_it_is_made_of():
     assert "code.reft.teacher.training: " in one
     with pytest.raises(ConfigurationError, match="one of validation"):
         CliRunner().invoke(app, ["cache-keys", "--step", "treacher"], catch_exceptions=False)
+
+
+def test_a_run_has_the_stages_that_its_settings_ask_for():
+    plain = stages_of(parse_settings({}))
+    assert plain == [stage for stage in STAGES if stage not in ("audit_reference", "audit")]
+    audited = {"audit": {"enabled": True}, "evaluation": {"sft": False}}
+    assert stages_of(parse_settings(audited)) == [stage for stage in STAGES if stage != "sft"]
