@@ -5,7 +5,7 @@ CONFIG ?= zenml.yaml
 OVERLAY ?= local-kind
 RUN ?= configs/k8s/8b-one-gpu.yaml
 
-.PHONY: setup run test test-fast check docs docs-serve mlflow zenml k8s-up k8s-check k8s-run clean
+.PHONY: setup run test test-fast test-night check docs docs-serve mlflow zenml k8s-up k8s-check k8s-run clean
 
 setup: .venv/.ready
 
@@ -33,7 +33,11 @@ test-fast: setup
 	$(PYTEST) -q -m "not slow"
 
 test: check
-	$(PYTEST) --durations=25 --cov=reft --cov-report=term:skip-covered --cov-fail-under=85
+	$(PYTEST) -m "not night" --durations=25 --cov=reft --cov-report=term:skip-covered --cov-fail-under=85
+
+# What `make test` leaves out: trainings, runs and servers that are killed, stopped and started again, up to an hour.
+test-night: setup
+	$(PYTEST) -m night
 
 # The site, from docs/ and mkdocs.yml, strictly; site/index.html reads without a network.
 docs: setup

@@ -218,10 +218,17 @@ def test_the_job_that_checks_asks_for_what_is_there(runner):
     pytest.importorskip("bitsandbytes", reason="the extra that .ci/run installs")
     ((_, step),) = [found for found in steps(Path(".github/workflows/check.yml")) if "run" in found[1]]
     # pip reads a variable of a "no" option as the option without its "no".
-    dry = {"MAKEFLAGS": "n", "PIP_DRY_RUN": "1", "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    dry = {
+        "MAKEFLAGS": "n",
+        "PIP_DRY_RUN": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "NPM_CONFIG_DRY_RUN": "true",
+    }
     done = runner.run({}, step, {}, **dry)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "-m pytest --cov=reft" in done.stdout
+    (tests,) = [line for line in done.stdout.splitlines() if "-m pytest" in line]
+    assert "--cov=reft" in tests
 
 
 def test_every_shell_step_is_run_in_a_test(job):
@@ -231,7 +238,8 @@ def test_every_shell_step_is_run_in_a_test(job):
     assert len(here) == 3
     released = ['ci/build "$TAG"', "ci/try-wheel dist/*.whl fresh"]
     not_here = ["ci/sbom fresh dist/refusal_feature_teacher.cdx.json", "ci/image", 'ci/publish "$TAG" "$REPOSITORY"']
-    assert sorted(shell) == sorted([*here, ".ci/run", *released, *not_here])
+    tests = [".ci/run", "make test-night"]
+    assert sorted(shell) == sorted([*here, *tests, *released, *not_here])
 
 
 def test_a_release_is_published_from_a_tag_alone_after_a_persons_word():

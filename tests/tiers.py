@@ -1,4 +1,5 @@
-"""Two tiers of tests: `make test-fast` runs those that start no process and train nothing, `make test` all.
+"""Tiers of tests: `make test-fast` runs those that start no process and train nothing, `make test` nearly all, and
+`make test-night` the rest, which kills and starts again for minutes.
 
 A test that starts a process or takes an optimizer's step without being marked slow fails and says so: the fast tier
 stays fast by itself.

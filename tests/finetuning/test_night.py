@@ -10,6 +10,7 @@ from tests.finetuning.night import Night, wait_for
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_killed_with_all_signals_against_it_and_started_again_it_is_the_same_training(long, undisturbed, tmp_path):
     night = Night(tmp_path)
     process = night.start(long)
@@ -24,6 +25,7 @@ def test_killed_with_all_signals_against_it_and_started_again_it_is_the_same_tra
 
 
 @pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_end_it_leaves_its_checkpoint_alone(long, undisturbed, tmp_path, ending):
     night = Night(tmp_path)
@@ -38,6 +40,7 @@ def test_told_to_end_it_leaves_its_checkpoint_alone(long, undisturbed, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_a_failure_leaves_nothing_but_what_tells_of_it(long, tmp_path):
     night = Night(tmp_path)
     said = night.run(change(replace(long, alignment=long.alignment * 2), alignment_ratio=3.0))
@@ -47,6 +50,7 @@ def test_a_failure_leaves_nothing_but_what_tells_of_it(long, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_killed_while_deepspeed_compiles_it_goes_through_at_the_next_start(long, tmp_path):
     """Its compilers end with it, and so does their lock."""
     long = change(long, processes=2, epochs=4)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from reft.tracking.registry import LOGGED
 from tests.pipelines.clone import Clone, ended, kill_all, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.night]
 
 
 @pytest.fixture(scope="module")

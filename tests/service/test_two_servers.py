@@ -18,7 +18,7 @@ from reft.service.jobs.child import MARK
 from tests.deploy.databases import postgres, run
 from tests.service.serving import rows_file, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.night]
 REFT = [sys.executable, "-m", "reft.cli"]
 # What a pipeline is to its job while it runs: a process that takes long, and here says which job it was started for.
 PIPELINE = """

@@ -183,6 +183,7 @@ def test_a_model_that_fails_its_gate_is_not_served_and_the_job_says_why(clone):
         assert of_provider(clone) == everybodys
 
 
+@pytest.mark.night
 def test_cancel_frees_the_processes_and_pause_keeps_the_checkpoint(clone, undisturbed):
     place = site(clone, "rests")
     with running(place) as client:
@@ -206,6 +207,7 @@ def test_cancel_frees_the_processes_and_pause_keeps_the_checkpoint(clone, undist
     assert adapter(place, job_id) == undisturbed["adapter"]
 
 
+@pytest.mark.night
 def test_made_twice_at_once_and_killed_at_any_point_no_job_and_no_event_is_lost_and_the_models_are_the_same(
     clone, undisturbed
 ):
