@@ -103,7 +103,7 @@ def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
         overrides=read_overrides(given["overrides"]) if given["overrides"] else {},
         rank=int(os.environ.get("RANK", "0")),
         processes=int(os.environ.get("WORLD_SIZE", "1")),
-        report=progress(f"scanning {file.name}"),
+        report=progress(f"scanning {file.name}", unit="rows"),
         columns=column_names(given["columns"]),
         split=given["split"],
         limits=parsed.validation,

@@ -6,24 +6,27 @@ share the work.
 
 import json
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 
 from reft.config import FilteringSettings, ValidationSettings
 from reft.conversations.containers import Container, lines, recognise
-from reft.conversations.reading import BadRow, require_rows, rows_of
+from reft.conversations.limits import require_few_blank
+from reft.conversations.reading import BadRow, is_blank, read_row, require_rows, rows_of
 from reft.conversations.schema import Conversation
-from reft.conversations.writer import count_rows, give_back, stage
+from reft.conversations.writer import count_lines, count_rows, give_back, stage
 from reft.errors import DataFormatError, ReftError, StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
 from reft.filtering.filter import Filter, code_of
 from reft.filtering.overrides import Override
 from reft.filtering.scorers import Scorer
+from reft.runtime.ahead import ahead
 from reft.runtime.progress import Report, progress
+from reft.scan.judging import Judging
 from reft.scan.result import ScanResult, scan_result
 from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
 from reft.storage.artifacts import write_json
@@ -59,21 +62,21 @@ def scan_file(
     Raises:
         ReftError: the file cannot be read, too few calibration rows, an alarm that stops the job, a full disk.
     """
-    overrides, container = overrides or {}, recognise(path, split, limits)
+    overrides, container, tell = overrides or {}, recognise(path, split, limits), report or _nobody
     staged = out / f".input-{of_path(path)}{split}"
     with _room_for(out), _gone_if_refused(staged):
         as_lines = stage(container, staged, leads=rank == 0)
-        total, rows = count_rows(as_lines.files[0]), rows_of(lines(as_lines), columns=columns)
+        total = _counted(as_lines, path, container.limits)
         looked_at = _readable(rows_of(lines(as_lines), columns=columns), total, path)
         alarms = _alarms(looked_at, settings, container.note) if rank == 0 else []
-    chosen = Filter.calibrated(scorer, settings, kept_in=calibrations, report=report and progress("calibrating"))
+    calibrating = report and progress("calibrating", unit="rows")
+    chosen = Filter.calibrated(scorer, settings, kept_in=calibrations, report=calibrating)
     work = out / f".scan-{_key(path, scorer, settings, columns=(columns, split), overrides=overrides)}"
     shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
     with _room_for(out):
-        work.mkdir(parents=True, exist_ok=True)
-        for number, part in enumerate(_parts(rows, total, report)):
-            if number % processes == rank and not shards[number].exists():
-                write_shard(shards[number], part, chosen, overrides=overrides)
+        missing = {n: shards[n] for n in range(rank, len(shards), processes) if not shards[n].exists()}
+        for done in _write(missing, lines(as_lines), chosen, columns=columns, overrides=overrides):
+            tell(min(done * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
         result = scan_result(wait_for(shards), total, chosen, overrides=list(overrides.values()), alarms=alarms)
@@ -81,14 +84,44 @@ def scan_file(
     return result
 
 
+def _nobody(_done: int, _total: int) -> None:
+    """Is told how far a scan is that nobody watches."""
+
+
+def _counted(as_lines: Container, path: Path, limits: ValidationSettings) -> int:
+    """How many rows there are."""
+    (file,) = as_lines.files
+    total = count_rows(file)
+    require_few_blank(count_lines(file) - total, total, path, limits=limits)
+    return total
+
+
+def _write(
+    missing: Mapping[int, Path],
+    found: Iterable[str],
+    chosen: Filter,
+    *,
+    columns: tuple[str, str] | None,
+    overrides: Mapping[int, Override],
+) -> Iterator[int]:
+    """The shards that are not there yet; gives the number of shards up to each."""
+    judging = Judging(chosen)
+    with ahead(_parts(found, missing, columns)) as parts:
+        for number, part in parts:
+            write_shard(missing[number], part, judging, overrides=overrides)
+            yield number + 1
+
+
 def _parts(
-    rows: Iterator[Conversation | BadRow], total: int, report: Report | None
-) -> Iterator[list[Conversation | BadRow]]:
-    """The rows of each shard; tells how many are done."""
-    for start in range(0, total, ROWS_PER_SHARD):
-        yield list(islice(rows, ROWS_PER_SHARD))
-        if report:
-            report(min(start + ROWS_PER_SHARD, total), total)
+    found: Iterable[str], ours: Collection[int], columns: tuple[str, str] | None
+) -> Iterator[tuple[int, list[Conversation | BadRow]]]:
+    """The rows of each of our shards, with its number; the lines of the others are not decoded."""
+    rows = ((place, line) for place, line in enumerate(found) if not is_blank(line))
+    for number in count():
+        if not (part := list(islice(rows, ROWS_PER_SHARD))):
+            return
+        if number in ours:
+            yield number, [read_row(line, place, columns=columns) for place, line in part]
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
 from reft.filtering.decisions import Decision
-from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override, overridden
 from reft.filtering.spans import span_of
+from reft.scan.judging import Judging
 from reft.storage.artifacts import write_json
 
 OUTPUTS = {"keep": "kept", "quarantine": "quarantined", "drop": "dropped"}
@@ -27,15 +27,15 @@ NAMED_FIELDS = 50
 
 
 def write_shard(
-    shard: Path, rows: Sequence[Conversation | BadRow], chosen: Filter, *, overrides: Mapping[int, Override]
+    shard: Path, rows: Sequence[Conversation | BadRow], judging: Judging, *, overrides: Mapping[int, Override]
 ) -> None:
     """Score and sort these rows; the folder holds each output's lines, the decisions and what was counted."""
     usable = [row for row in rows if isinstance(row, Conversation) and _has_prompt(row)]
-    scored, verdicts = chosen.judge(usable)
+    scored, verdicts = judging.judge(usable)
     decided = {d.row: d for d in verdicts}
     partial = shard.with_name(f"{shard.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    partial.mkdir(parents=True)
     decisions = [overridden(decided.get(row.row) or _unusable(row), overrides.get(row.row)) for row in rows]
     lines: dict[str, list[str]] = {name: [] for name in OUTPUTS.values()}
     for row, decision in zip(rows, decisions, strict=True):
