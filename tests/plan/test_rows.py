@@ -100,6 +100,7 @@ def test_a_rate_is_measured_in_bounded_time(tmp_path, tokenizer):
 def test_the_command_measures_both_and_plans_with_them(tmp_path, monkeypatch, tiny_model):
     from tests.factories import build_scorer
 
+    (tmp_path / "scorer").mkdir()
     teacher = build_scorer(tmp_path / "scorer", tiny_model)
     monkeypatch.chdir(tmp_path)
     path = write_jsonl(tmp_path / "rows.jsonl", [row(f"question {i}", "answer") for i in range(200)])
