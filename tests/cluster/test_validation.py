@@ -66,7 +66,7 @@ def bucket(monkeypatch):
 
 
 def hostile_files(folder, size, files=2):
-    """Files of about so many bytes; the last row repeats the first."""
+    """Files of about so many bytes, each of which begins with a plain row; the last row repeats the first."""
     folder.mkdir()
     lines, seed = [json.dumps(row("the same in the first file and the last", "yes"))], 0
     while sum(map(len, lines)) < files * size:
@@ -74,7 +74,8 @@ def hostile_files(folder, size, files=2):
     lines.append(lines[0])
     each = -(-len(lines) // files)
     for number in range(files):
-        text = "".join(f"{line}\n" for line in lines[number * each : (number + 1) * each])
+        begins = json.dumps(row(f"the first of file {number}", "yes"))  # by which a file's kind is told
+        text = "".join(f"{line}\n" for line in [begins, *lines[number * each : (number + 1) * each]])
         (folder / f"{number}.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
     return folder
 
