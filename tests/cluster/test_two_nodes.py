@@ -18,7 +18,7 @@ from reft.models.loading import load_model
 from tests.cluster.conftest import ended, folder_of
 from tests.factories import change, make_job
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.night]
 
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}]
 

@@ -35,6 +35,7 @@ Grid(grid, folder / "out").run()
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_processes_share_the_cells_and_take_over_what_one_leaves_behind(small, tmp_path):
     grid = ComparisonSettings(**{**small.model_dump(), "methods": ["reft", "sft"], "ablations": {}})
     (tmp_path / "grid.json").write_text(grid.model_dump_json())
