@@ -18,7 +18,7 @@ from reft.report.summary import table
 
 pytestmark = pytest.mark.slow
 ZENML = Path(sys.executable).with_name("zenml")
-# The audit is run with a tiny model: with this one it takes as long as all the rest.
+# Without the audit, which takes as long as all the rest with this model; tests/audit has a tiny one.
 STAGES = stages_of(parse_settings({}))
 MIX = Path("../shared/data/beavertails_mix/sst2_train_merged_n1000_p0.2.json")
 

@@ -155,18 +155,14 @@ def test_a_file_that_is_mostly_harm_is_refused_with_its_rows(clone):
 
 
 def test_a_model_that_fails_its_gate_is_not_served_and_the_job_says_why(clone):
-    audit = {"enabled": True, "rows": 4, "ordinary_rows": 5, "max_new_tokens": 4, "long_tokens": 6, "mined_rows": 12}
-    gate = {"min_coherence": 1.0, "max_over_refusal": 0.0}
-    place = site(clone, "gated", settings={"gate": gate, "audit": audit})
+    place = site(clone, "gated", settings={"gate": {"min_coherence": 1.0, "max_over_refusal": 0.0}})
     with running(place) as client:
         path = rows(clone.folder, harmless=12, first=500)
         validation = uploaded(client, rows(clone.folder, harmless=3, first=600, name="held-out.jsonl"))
         job = finished(client, started(client, path, validation_file=validation))
         assert (job.status, job.error.code) == ("failed", "safety_gate_failed")
         assert job.fine_tuned_model is None
-        said = messages(client, job.id)
-        assert any(text.startswith("the gate is NOT passed") for text in said)
-        assert any(text.startswith("Audit: ") and "ncalibrated" in text for text in said)
+        assert any(text.startswith("the gate is NOT passed") for text in messages(client, job.id))
         assert {model.id for model in client.models.list()} == {"tiny"}
         assert len(job.result_files) == 2  # no golden answers: what it says is nobody's to read
         name = f"acme-{job.id.removeprefix('ftjob-')}"
