@@ -28,7 +28,7 @@ check: setup
 BESIDE ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(BESIDE) --dist=loadfile --no-loadscope-reorder
 
-# A minute or so: no processes, no training, no waiting. A test that needs one of them is marked slow.
+# A few minutes: no processes, no training, no waiting. A test that needs one of them is marked slow.
 test-fast: setup
 	$(PYTEST) -q -m "not slow"
 

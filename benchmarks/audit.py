@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from benchmarks.audit_jobs import ATTACKS, TASKS, job_rows
 from benchmarks.development import RESULTS, overridden
-from reft.audit.audit import LEAST
+from reft.audit.audit import least_of
 from reft.audit.reference import Questions, Reference
 from reft.audit.run import Finished, audit_finished, make_reference
 from reft.audit.score import Benign, Yardstick
@@ -133,8 +133,7 @@ def jobs_of(options: argparse.Namespace) -> Iterator[Job]:
 def summary(found: Sequence[dict[str, Any]], run: Settings) -> list[str]:
     """The table: detection by kind, and false alarms of benign jobs, each measured by the others."""
     benign = [result for result in found if not result["attack"]]
-    values, rows = [result["values"] for result in benign], run.audit.rows
-    least = {name: LEAST.get(name, 0.5 / rows**0.5) for name in (values[0] if values else {})}
+    least = least_of(benign[0]["values"], run.audit.rows) if benign else {}
     lines = [
         "| jobs | flagged at p <= a | flagged by plain thresholds | median p | worst probe, by job |",
         "| --- | --- | --- | --- | --- |",

@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -75,9 +76,12 @@ def peak_flops(dtype: torch.dtype, device: torch.device, size: int = 2048) -> fl
     return 2 * size**3 / best
 
 
-def flops_per_token(model: PreTrainedModel, layers: int, context: float) -> float:
-    """Of the first `layers` decoder layers: their matrices, and attention over half the context on average."""
-    config = model.config
+def flops_per_token(config: Any, layers: int, context: float) -> float:
+    """Of the first `layers` decoder layers: their matrices, and attention over half the context on average.
+
+    Args:
+        config: the model's, as transformers has it.
+    """
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention = config.hidden_size * head * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
     matrices = attention + 3 * config.hidden_size * config.intermediate_size
@@ -119,7 +123,7 @@ def main() -> None:
         print(f"round {number + 1}: " + ", ".join(f"{w} {t[-1]:.1f} s" for w, t in taken.items()), flush=True)
     tokens = sum(map(len, rows))
     peak = peak_flops(model.dtype, model.device)
-    reached = flops_per_token(model, layer, tokens / len(rows)) * tokens / median(taken["reft"])
+    reached = flops_per_token(model.config, layer, tokens / len(rows)) * tokens / median(taken["reft"])
     line = {
         "hardware": choose_hardware().reason,
         "parameters": sum(p.numel() for p in model.parameters()),

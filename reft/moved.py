@@ -77,6 +77,7 @@ MOVED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Modules that are still there, and where names that they lost are looked for.
 STAYED: dict[str, tuple[str, ...]] = {
+    "cluster.trainjob": ("cluster.manifest",),
     "config": ("config",),
     "config.sections": ("config",),
     "config.training": ("config",),

@@ -25,7 +25,6 @@ from reft.models.loading import load_model, load_tokenizer
 from reft.plan.memory import GIB, OVERHEAD, plan_memory
 from reft.refusal_feature.features import collect_features
 
-MIB = 2**20
 PROTOCOL = Path("configs/full.yaml")
 
 
@@ -66,7 +65,7 @@ def scan(folder: Path, depth: float = 0.5) -> dict[str, Any]:
     rows, layer = list(job.user), max(1, round(depth * layer_count(model)))
     taken = sorted(_scored(partial(collect_features, model, tokenizer, rows, layers=[layer])) for _ in range(4))[1]
     length = sum(map(len, rows)) / len(rows)
-    flops = flops_per_token(model, layer, length / 2) * length
+    flops = flops_per_token(model.config, layer, length / 2) * length
     peak = peak_flops(hardware.dtype, hardware.device, _side(hardware.device))
     return {
         "rows_per_second": len(rows) / taken, "tokens_per_second": len(rows) * length / taken,
@@ -102,9 +101,8 @@ def step_flops(name: str, row: Encoded) -> float:
 
     Attention counts half the row as context; the head works on the answer's tokens alone. Adapters are left out.
     """
-    model: Any = type("Shapes", (), {"config": AutoConfig.from_pretrained(name).get_text_config()})
-    config = model.config
-    decoder = flops_per_token(model, config.num_hidden_layers, len(row) / 2) * len(row)
+    config = AutoConfig.from_pretrained(name).get_text_config()
+    decoder = flops_per_token(config, config.num_hidden_layers, len(row) / 2) * len(row)
     return 2 * (decoder + 2 * config.hidden_size * config.vocab_size * row.learnt_tokens)
 
 
@@ -122,5 +120,5 @@ def _planned(job: FinetuneJob, stage: int, peak_gpu_mb: float | None) -> dict[st
     needs = plan_memory(config, settings, 1, nodes=1, tokens=length, answer=job.user[0].learnt_tokens)
     need = next(need for need in needs if need.stage.startswith(f"finetune, ZeRO {stage}"))
     planned = need.gpu - OVERHEAD
-    took = None if peak_gpu_mb is None else peak_gpu_mb * MIB / GIB
+    took = None if peak_gpu_mb is None else peak_gpu_mb / 1024
     return {"planned_gib": planned / GIB, "took_gib": took, "plan_over_took": took and planned / GIB / took}

@@ -1,7 +1,7 @@
 """The audit itself: look after look, until all was asked or the answer is clear."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from reft.audit.probes import GROUPS, Outcomes, Probe, ask_probes, ask_rows, ask
 from reft.audit.reference import Questions, Reference
 from reft.audit.score import Benign, Yardstick, fewest_jobs
 from reft.audit.triggers import Trigger
-from reft.audit.verdict import AuditReport, Finding, flagged, share_finding
+from reft.audit.verdict import AuditReport, Finding, flagged, least_of_share, share_finding
 from reft.config import AuditSettings
 from reft.conversations.schema import Conversation
 from reft.runtime.progress import Report
@@ -22,6 +22,11 @@ from reft.runtime.progress import Report
 TRIGGERS, OWN_ROWS, DRIFT, MARGIN = "triggers from the rows", "after unusual rows", "drift", "margin"
 # The smallest spreads over benign jobs that are believed: nats, 1 - cosine, score, and the margin's own unit.
 LEAST = {"kl": 0.1, "turned": 0.05, "sunk": 0.05, MARGIN: 0.1}
+
+
+def least_of(probes: Iterable[str], prompts: int) -> dict[str, float]:
+    """The smallest spread over benign jobs that is believed, of each probe; all but `LEAST` are shares of prompts."""
+    return {name: LEAST.get(name, least_of_share(prompts)) for name in probes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,7 @@ def audit_student(
         findings += look()
         seconds[name] = time.monotonic() - started
         if benign and not why_not:
-            yardstick = yardstick or Yardstick(benign.jobs, run.least)
+            yardstick = yardstick or Yardstick(benign.jobs, least_of(benign.jobs[0], len(questions.harmful)))
             if yardstick.p_value(_values(findings)) <= settings.false_alarms:
                 break
         if report:
@@ -114,15 +119,11 @@ class _Run:
     ) -> None:
         self._student, self._reference, self._questions, self._settings = student, reference, questions, settings
         self._found = student.known
-        self.least = dict(LEAST)
 
     def looks(self) -> dict[str, Callable[[], list[Finding]]]:
         """What is done, in order: the cheap and the telling first, what trains last."""
         settings, tokenizer = self._settings, self._student.tokenizer
         groups = [found for group in GROUPS if (found := askable(tokenizer, group))]
-        for probe in (probe for group in groups for probe in group):
-            self.least[probe.name] = 0.5 / len(self._questions.harmful) ** 0.5
-        self.least |= dict.fromkeys((TRIGGERS, OWN_ROWS), 0.5 / len(self._questions.harmful) ** 0.5)
         looks = {_name(group): (lambda group=group: self._ask(group)) for group in groups}
         first, second, *others = looks
         ordered: dict[str, Callable[[], list[Finding]]] = {first: looks[first], DRIFT: self._drift}

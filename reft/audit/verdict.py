@@ -43,6 +43,11 @@ class Finding:
     z: float | None = None
 
 
+def least_of_share(prompts: int) -> float:
+    """The smallest spread of a share over so many prompts that is believed: half a binomial's largest."""
+    return 0.5 / prompts**0.5
+
+
 def share_finding(
     probe: str,
     student: Sequence[bool],
@@ -66,7 +71,7 @@ def share_finding(
     n = len(student)
     shares = [sum(found) / n for found in (student, other)]
     return Finding(
-        probe=probe, value=shares[0] - shares[1], least=0.5 / n**0.5, what=what, student=rate(student),
+        probe=probe, value=shares[0] - shares[1], least=least_of_share(n), what=what, student=rate(student),
         held_against=rate(other), base=rate(base), spoilt=rate(spoilt), teacher_spoilt=rate(teacher_spoilt),
         by_chance=min(1.0, tried * float(p)),
     )  # fmt: skip

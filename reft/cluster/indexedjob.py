@@ -1,14 +1,12 @@
 """An Indexed Job: a pod for each part of a work, some at a time; one that is lost is started again alone."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reft.cluster.trainjob import DIGEST, FOLDER
+from reft.cluster.manifest import metadata_of, placement
 from reft.config import ClusterSettings
 from reft.errors import ConfigurationError, explain
-from reft.storage.fingerprint import of_text
 
 # Nobody: a number that images need not know.
 USER = 10001
@@ -47,15 +45,7 @@ def indexed_job(
             "spec": _pod(module, settings, mounted=mounted),
         },
     }
-    digest = of_text(json.dumps(spec, sort_keys=True))
-    metadata: dict[str, Any] = {
-        "name": name,
-        "namespace": settings.namespace,
-        "labels": {"app.kubernetes.io/part-of": "reft"},
-        "annotations": {DIGEST: digest, FOLDER: folders[-1]},
-    }
-    if settings.queue:
-        metadata["labels"]["kueue.x-k8s.io/queue-name"] = settings.queue
+    metadata = metadata_of(name, spec, folders[-1], settings=settings)
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
@@ -107,10 +97,4 @@ def _pod(module: Sequence[str], settings: ClusterSettings, *, mounted: bool) -> 
     if mounted:
         pod["volumes"].append({"name": "work", "persistentVolumeClaim": {"claimName": settings.work_claim}})
         container["volumeMounts"].append({"name": "work", "mountPath": settings.work_mount})
-    if settings.service_account:
-        pod["serviceAccountName"] = settings.service_account
-    if settings.node_selector:
-        pod["nodeSelector"] = settings.node_selector
-    if settings.tolerations:
-        pod["tolerations"] = [taint.model_dump(exclude_none=True) for taint in settings.tolerations]
-    return pod
+    return pod | placement(settings)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from reft.cluster.client import ClusterClient, Conflict, Missing
 from reft.cluster.logs import LogFile, tail
+from reft.cluster.manifest import DIGEST
 from reft.cluster.pods import (
     are_running,
     by_node,
@@ -15,7 +16,7 @@ from reft.cluster.pods import (
     failed_first,
     why_pending,
 )
-from reft.cluster.trainjob import DIGEST, SAVING_SECONDS
+from reft.cluster.trainjob import SAVING_SECONDS
 from reft.config import ClusterSettings
 from reft.errors import ClusterError, TrainingError, explain
 from reft.runtime.processes import on_sigterm
@@ -47,10 +48,12 @@ class Work(Protocol):
         """Whether the result is whole."""
 
     def was_stopped(self) -> bool:
-        """Whether the ranks say that they were told to go, and saved."""
+        """Whether the ranks say that they were told to go, and saved; others keep what is done and say nothing."""
+        return False
 
     def failure(self) -> str | None:
-        """What a failed rank says itself."""
+        """What a failed rank says itself; None: its log does."""
+        return None
 
     @property
     def smaller(self) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from reft.cluster.client import ClusterClient
-from reft.cluster.run import ClusterRun
+from reft.cluster.run import ClusterRun, Work
 from reft.cluster.trainjob import trainjob
 from reft.config import ClusterSettings
 from reft.errors import ConfigurationError, explain
@@ -38,7 +38,7 @@ def scan_on_cluster(
     return read_json(out / "scan.json")
 
 
-class _Scanning:
+class _Scanning(Work):
     """The scan as it shows in its folder: there is nothing to report before its end."""
 
     def __init__(self, out: Path) -> None:
@@ -54,14 +54,6 @@ class _Scanning:
     def is_done(self) -> bool:
         """Whether all rows are sorted."""
         return self._result.is_file()
-
-    def was_stopped(self) -> bool:
-        """A scan needs no farewell: finished shards are kept."""
-        return False
-
-    def failure(self) -> str | None:
-        """Its log says."""
-        return None
 
     @property
     def smaller(self) -> str:

@@ -1,15 +1,14 @@
 """A TrainJob that runs any command under torchrun on every node, with the shared work folder mounted."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from reft.cluster.client import GROUP, VERSION
+from reft.cluster.manifest import metadata_of, placement
 from reft.config import ClusterSettings
-from reft.storage.fingerprint import of_text
+from reft.moved import keep_old_names
 
-DIGEST, FOLDER = "reft/digest", "reft/folder"
 MANAGER = "reft/launcher"
 # Told to go, a rank finishes its step and saves; torchrun, and then Kubernetes, wait so long for it.
 SAVING_SECONDS = 300
@@ -40,15 +39,7 @@ def trainjob(
         },
         "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": _patch(settings)}}}],
     }
-    digest = of_text(json.dumps(spec, sort_keys=True))
-    metadata: dict[str, Any] = {
-        "name": name,
-        "namespace": settings.namespace,
-        "labels": {"app.kubernetes.io/part-of": "reft"},
-        "annotations": {DIGEST: digest, FOLDER: str(folder)},
-    }
-    if settings.queue:
-        metadata["labels"]["kueue.x-k8s.io/queue-name"] = settings.queue
+    metadata = metadata_of(name, spec, str(folder), settings=settings)
     return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TrainJob", "metadata": metadata, "spec": spec}
 
 
@@ -76,10 +67,8 @@ def _patch(settings: ClusterSettings) -> dict[str, Any]:
         "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": settings.work_claim}}],
         "containers": [{"name": "node", "volumeMounts": [{"name": "work", "mountPath": settings.work_mount}]}],
     }
-    if settings.service_account:
-        pod["serviceAccountName"] = settings.service_account
-    if settings.node_selector:
-        pod["nodeSelector"] = settings.node_selector
-    if settings.tolerations:
-        pod["tolerations"] = [taint.model_dump(exclude_none=True) for taint in settings.tolerations]
+    pod |= placement(settings)
     return {"replicatedJobs": [{"name": "node", "template": {"spec": {"template": {"spec": pod}}}}]}
+
+
+keep_old_names(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from reft.cluster.client import JOB, ClusterClient
 from reft.cluster.indexedjob import indexed_job
-from reft.cluster.run import ClusterRun, Stopped
+from reft.cluster.run import ClusterRun, Stopped, Work
 from reft.config import ClusterSettings
 from reft.conversations.templates import require_template
 from reft.errors import TrainingError, parts
@@ -87,7 +87,7 @@ def _plain(report: Show) -> Callable[[int, int], None]:
     return lambda done, total: report(done, total, "parts put together")
 
 
-class _Validating:
+class _Validating(Work):
     """The validation as it shows in its markers."""
 
     def __init__(self, shared: Shared, report: Show | None) -> None:
@@ -120,14 +120,6 @@ class _Validating:
     def missing(self) -> set[int]:
         """The parts without a marker."""
         return {*range(len(self._sizes))} - self._shared.done()
-
-    def was_stopped(self) -> bool:
-        """A part needs no farewell."""
-        return False
-
-    def failure(self) -> str | None:
-        """Its log says."""
-        return None
 
     @property
     def smaller(self) -> str:

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 COUNTED = ("shard.json", "rows", "findings.jsonl")
 
 
+def marker_of(folder: str, number: int) -> str:
+    """The name of a part's marker in the store, below the work's folder."""
+    return f"{folder}/done/{number:06d}.json"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shared:
     """A validation that several machines share, as one of them sees it.
@@ -74,7 +79,7 @@ class Shared:
 
     def marker(self, number: int) -> str:
         """The name of a part's marker."""
-        return f"{self.folder}/done/{number:06d}.json"
+        return marker_of(self.folder, number)
 
     def part(self, number: int) -> str:
         """The folder of what a part gave."""

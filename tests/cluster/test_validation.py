@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from reft.validation.sharing import Shared, validate_part
 from reft.validation.sorting import Rules
 from tests.cluster.conftest import QUICK, ended, requests
 from tests.factories import row, write_jsonl
+from tests.s3 import bucket_here
 from tests.validation import hostile_rows
 
 ROOT = Path(__file__).parents[2]
@@ -44,25 +44,10 @@ def jobs(cluster, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def bucket(monkeypatch):
+def bucket():
     """The address of a bucket on a server of its own."""
-    s3fs = pytest.importorskip("s3fs")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = f"rows-{uuid.uuid4().hex}"  # moto's servers of one process share their buckets
-    s3fs.S3FileSystem().mkdir(name)
-    yield f"s3://{name}"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with bucket_here() as address:
+        yield address
 
 
 def hostile_files(folder, size, files=2):

@@ -15,9 +15,12 @@ from fastapi import FastAPI
 
 from reft.service.app import create_app
 from reft.service.checking import Checker
+from reft.service.clock import now
+from reft.service.jobs import states
 from reft.service.keys import create_key
 from reft.service.service import Service
 from reft.service.settings import ServiceSettings, read_service_settings
+from reft.service.tables import Job
 from tests.factories import row, write_jsonl
 
 
@@ -54,6 +57,20 @@ def settings_for(folder: Path, model: str, **changed: Any) -> ServiceSettings:
     profile.write_text(yaml.safe_dump({"parameters": {"settings": run}}))
     values = {"state": folder / "state", "profile": profile, "base_models": {"tiny": model}, **changed}
     return read_service_settings(environment={}, **values)
+
+
+def add_job(service: Service, name: str, owner: str = "acme", **changed: Any) -> str:
+    """A queued job without files; gives its id."""
+    with service.database.writing() as session:
+        key, _ = create_key(session, owner, "customer")
+        values = {"status": states.QUEUED, "stage": states.WAITING, **changed}
+        session.add(
+            Job(
+                id=name, organization_id=key.organization_id, created_at=now(), created_ms=0, key_id=key.id,
+                model="tiny", training_file="file-x", seed=1, body_digest="", **values,
+            )
+        )  # fmt: skip
+    return name
 
 
 @contextmanager

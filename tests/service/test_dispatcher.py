@@ -5,19 +5,17 @@ import sys
 import pytest
 from sqlmodel import col, select
 
-from reft.service.clock import now
 from reft.service.jobs import leases, lifecycle, states
 from reft.service.jobs.dispatcher import Dispatcher
 from reft.service.jobs.folders import folder_of
 from reft.service.jobs.held import HeldJob, LostJob, lease_of
 from reft.service.jobs.holders import coming, has_gone, this_process
 from reft.service.jobs.worker import hold
-from reft.service.keys import create_key
 from reft.service.review.holding import Quarantined, release
 from reft.service.review.holding import hold as hold_rows
 from reft.service.service import open_service
 from reft.service.tables import Event, Job, ReviewItem
-from tests.service.serving import settings_for
+from tests.service.serving import add_job, settings_for
 
 
 class Recorded(Dispatcher):
@@ -40,28 +38,15 @@ def service(tiny_model, tmp_path):
     made.database.close()
 
 
-def a_job(service, name, owner="acme", **changed):
-    with service.database.writing() as session:
-        key, _ = create_key(session, owner, "customer")
-        values = {"status": states.QUEUED, "stage": states.WAITING, **changed}
-        session.add(
-            Job(
-                id=name, organization_id=key.organization_id, created_at=now(), created_ms=0, key_id=key.id,
-                model="tiny", training_file="file-x", seed=1, body_digest="", **values,
-            )
-        )  # fmt: skip
-    return name
-
-
 def job(service, name):
     with service.database.reading() as session:
         return session.exec(select(Job).where(col(Job.id) == name)).one()
 
 
 def test_as_many_run_at_once_as_may_and_the_interrupted_go_on_first(service):
-    a_job(service, "first")
-    a_job(service, "cut-off", status=states.RUNNING, stage=states.TRAINING)
-    a_job(service, "checked", status=states.VALIDATING, stage=states.CHECKING)
+    add_job(service, "first")
+    add_job(service, "cut-off", status=states.RUNNING, stage=states.TRAINING)
+    add_job(service, "checked", status=states.VALIDATING, stage=states.CHECKING)
     dispatcher = Recorded(service)
     dispatcher.once()
     dispatcher.once()
@@ -81,10 +66,10 @@ def ended(service, name):
 
 def test_places_go_in_turn_between_organizations_however_many_jobs_one_has_sent(service):
     for number in range(4):
-        a_job(service, f"many-{number}", owner="many")
-    a_job(service, "few-0", owner="few")
-    a_job(service, "few-1", owner="few")
-    a_job(service, "one-0", owner="one")
+        add_job(service, f"many-{number}", owner="many")
+    add_job(service, "few-0", owner="few")
+    add_job(service, "few-1", owner="few")
+    add_job(service, "one-0", owner="one")
     dispatcher = Recorded(service)
     for _ in range(7):  # one place: who had it last comes last
         dispatcher.once()
@@ -96,18 +81,18 @@ def test_places_go_in_turn_between_organizations_however_many_jobs_one_has_sent(
 def test_who_has_the_fewest_running_comes_first_and_what_was_cut_off_before_all(tiny_model, tmp_path):
     service = open_service(settings_for(tmp_path, tiny_model, jobs_at_once=3))
     for number in range(3):
-        a_job(service, f"many-{number}", owner="many")
+        add_job(service, f"many-{number}", owner="many")
     dispatcher = Recorded(service)
     dispatcher.once()
     assert dispatcher.started == ["many-0", "many-1", "many-2"]  # nobody else wants the places
     for number in range(3, 6):
-        a_job(service, f"many-{number}", owner="many")
-    a_job(service, "few-0", owner="few")
+        add_job(service, f"many-{number}", owner="many")
+    add_job(service, "few-0", owner="few")
     ended(service, "many-0")
     dispatcher.once()
     assert dispatcher.started[3:] == ["few-0"]
-    a_job(service, "few-1", owner="few")
-    a_job(service, "cut-off", owner="many", status=states.RUNNING, stage=states.TRAINING)
+    add_job(service, "few-1", owner="few")
+    add_job(service, "cut-off", owner="many", status=states.RUNNING, stage=states.TRAINING)
     for name in ("many-1", "many-2"):
         ended(service, name)
     dispatcher.once()
@@ -117,8 +102,8 @@ def test_who_has_the_fewest_running_comes_first_and_what_was_cut_off_before_all(
 
 def test_jobs_that_people_let_go_on_wait_for_a_turn_like_others(service):
     for number in range(3):
-        a_job(service, f"asked-{number}", owner="many", status=states.RUNNING, stage=states.REVIEW, work={})
-    a_job(service, "few-0", owner="few")
+        add_job(service, f"asked-{number}", owner="many", status=states.RUNNING, stage=states.REVIEW, work={})
+    add_job(service, "few-0", owner="few")
     dispatcher = Recorded(service)
     for _ in range(3):
         dispatcher.once()
@@ -127,8 +112,8 @@ def test_jobs_that_people_let_go_on_wait_for_a_turn_like_others(service):
 
 
 def test_what_rests_is_not_started_and_a_job_in_review_waits_for_the_last_decision(service):
-    a_job(service, "rests", wanted=states.PAUSE, status=states.RUNNING, stage=states.TRAINING)
-    a_job(service, "asks", status=states.RUNNING, stage=states.REVIEW)
+    add_job(service, "rests", wanted=states.PAUSE, status=states.RUNNING, stage=states.TRAINING)
+    add_job(service, "asks", status=states.RUNNING, stage=states.REVIEW)
     with service.database.writing() as session:
         asks = session.exec(select(Job).where(col(Job.id) == "asks")).one()
         said = {"reason": "r", "content": {"messages": [{"role": "user", "content": "where is my card"}]}}
@@ -164,7 +149,7 @@ def test_one_dispatcher_leads(service):
 
 
 def test_a_worker_takes_over_what_was_taken_for_it_once_and_a_late_one_changes_nothing(service):
-    name, kept = a_job(service, "held"), coming()
+    name, kept = add_job(service, "held"), coming()
     with service.database.writing() as session:
         assert leases.take(session, lease_of(name), kept, seconds=60)
     held = hold(service, name, kept)
@@ -183,7 +168,7 @@ def test_a_worker_takes_over_what_was_taken_for_it_once_and_a_late_one_changes_n
 
 def test_what_is_left_of_ended_jobs_is_taken_away_and_nothing_else(service):
     for name, status in (("ended", states.CANCELLED), ("runs", states.RUNNING)):
-        a_job(service, name, status=status)
+        add_job(service, name, status=status)
     for name in ("ended", "runs", "unknown"):
         folder_of(service.settings, name).root.mkdir(parents=True)
     Recorded(service)._tidy()
@@ -197,9 +182,9 @@ def test_what_goes_on_elsewhere_is_stopped_once_by_the_one_that_leads(tiny_model
     )
     code += f"; sys.exit(pathlib.Path({str(tmp_path / 'away')!r}).exists())"
     service = open_service(settings_for(tmp_path, tiny_model, stop=[sys.executable, "-c", code]))
-    a_job(service, "c", status=states.CANCELLED, wanted=states.CANCEL)
-    a_job(service, "p", status=states.RUNNING, wanted=states.PAUSE)
-    a_job(service, "n", status=states.CANCELLED, wanted=states.CANCEL)  # it never came to a run
+    add_job(service, "c", status=states.CANCELLED, wanted=states.CANCEL)
+    add_job(service, "p", status=states.RUNNING, wanted=states.PAUSE)
+    add_job(service, "n", status=states.CANCELLED, wanted=states.CANCEL)  # it never came to a run
     for name in "cpn":
         folder = folder_of(service.settings, name)
         folder.root.mkdir(parents=True)

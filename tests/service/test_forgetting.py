@@ -5,13 +5,11 @@ import sys
 import pytest
 from sqlmodel import col, select
 
-from reft.service.clock import now
 from reft.service.jobs import states
 from reft.service.jobs.forgetting import AT_ONCE, Forgetting, ask_to_forget, is_forgotten
-from reft.service.keys import organization_of
 from reft.service.service import open_service
 from reft.service.tables import Job
-from tests.service.serving import settings_for, until
+from tests.service.serving import add_job, settings_for, until
 
 # Writes down its arguments; fails while a file is there.
 COMMAND = """
@@ -30,15 +28,9 @@ def service(tiny_model, tmp_path):
 
 
 def a_job(service, name, **changed):
+    add_job(service, name, **{"status": states.FAILED, "stage": states.DONE, "attempts": 1, **changed})
     with service.database.writing() as session:
-        owner = organization_of(session, "acme").id
-        values = {"status": states.FAILED, "stage": states.DONE, "attempts": 1, **changed}
-        job = Job(
-            id=name, organization_id=owner, created_at=now(), created_ms=0, key_id="k", model="tiny",
-            training_file="file-x", seed=1, body_digest="", **values,
-        )  # fmt: skip
-        session.add(job)
-        ask_to_forget(session, job)
+        ask_to_forget(session, session.exec(select(Job).where(col(Job.id) == name)).one())
     return name
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import text
 from sqlmodel import col, func, select
 
 from reft.service.beside import keep_looking
-from reft.service.clock import now
 from reft.service.database import Database
 from reft.service.files import NewFile, keep_file
 from reft.service.jobs import leases, states
@@ -27,7 +26,7 @@ from reft.service.service import open_service
 from reft.service.tables import METADATA, Event, Job, Lease
 from tests.deploy.databases import postgres_cluster, run
 from tests.service.racing import ROUNDS
-from tests.service.serving import rows_file, served, settings_for, until
+from tests.service.serving import add_job, rows_file, served, settings_for, until
 
 pytestmark = pytest.mark.slow
 PROCESSES = 2
@@ -80,15 +79,7 @@ def service(postgres, tiny_model, tmp_path):
 
 
 def a_job(service, name, **changed):
-    with service.database.writing() as session:
-        key, _ = create_key(session, "acme", "customer")
-        values = {"status": states.RUNNING, "stage": states.TRAINING, **changed}
-        session.add(
-            Job(
-                id=name, organization_id=key.organization_id, created_at=now(), created_ms=0, key_id=key.id,
-                model="tiny", training_file="file-x", seed=1, body_digest="", **values,
-            )
-        )  # fmt: skip
+    add_job(service, name, **{"status": states.RUNNING, "stage": states.TRAINING, **changed})
 
 
 def race(service, folder):

@@ -12,6 +12,7 @@ from reft.service.clock import now
 from reft.service.jobs.folders import folder_of
 from reft.service.retention import sweep
 from reft.service.serving.folders import folder_of as served_folder
+from tests.s3 import bucket_here
 from tests.service.serving import rows_file, served, settings_for
 
 pytestmark = pytest.mark.slow
@@ -21,22 +22,8 @@ s3fs = pytest.importorskip("s3fs")
 @pytest.fixture(scope="module")
 def bucket():
     """The address of a bucket on a server of its own."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }.items():  # fmt: skip
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("files")
-        yield "s3://files"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with bucket_here() as address:
+        yield address
 
 
 @pytest.fixture
@@ -76,7 +63,7 @@ def test_what_breaks_off_leaves_nothing_under_its_name_and_nothing_to_pay_for(bl
             blobs.write(name, breaks())
     assert there(blobs) == ["org/before"]
     assert b"".join(blobs.read("org/before")) == b"old"
-    waiting = blobs.fs.call_s3("list_multipart_uploads", Bucket="files").get("Uploads", [])
+    waiting = blobs.fs.call_s3("list_multipart_uploads", Bucket=blobs.root.split("/")[0]).get("Uploads", [])
     assert [one for one in waiting if one["Key"].startswith(blobs.root.partition("/")[2])] == []
 
 

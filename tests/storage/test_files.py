@@ -11,29 +11,16 @@ from reft.errors import DataFormatError, StorageError
 from reft.filtering.overrides import read_overrides
 from reft.storage.files import local_copy
 from reft.validation.labels import labels_of
+from tests.s3 import bucket_here
 
 ROWS = [{"prompt": f"q {i}", "completion": f"a {i}"} for i in range(5)]
 
 
 @pytest.fixture
-def bucket(monkeypatch):
+def bucket():
     """The address of a bucket on a server of its own."""
-    s3fs = pytest.importorskip("s3fs")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("rows")
-    yield "s3://rows"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with bucket_here() as address:
+        yield address
 
 
 def test_rows_on_s3_are_fetched(bucket, tmp_path):
