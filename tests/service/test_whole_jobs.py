@@ -9,20 +9,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlmodel import col, select
 
 from reft.service.jobs.states import FINISHED
-from reft.service.review.decisions import Given, decide
-from reft.service.review.holding import release
-from reft.service.service import open_service
-from reft.service.settings import read_service_settings
-from reft.service.tables import Job, ReviewItem
 from tests.factories import BREAD
 from tests.pipelines.clone import Clone
 from tests.service.whole_jobs import (
     EPOCHS,
     KILLS,
     adapter,
+    costs,
+    decide_all,
     finished,
     messages,
     of_provider,
@@ -36,6 +32,7 @@ from tests.service.whole_jobs import (
     stored,
     until,
     uploaded,
+    waits,
 )
 
 pytestmark = pytest.mark.slow
@@ -272,7 +269,7 @@ def test_a_job_with_quarantined_rows_waits_for_people_and_their_word_counts(clon
     with running(place) as client:
         no = "I'm sorry, I can't help with that."
         job_id = started(client, rows(clone.folder, harmless=12, harmful=2, name="review.jsonl", answer=no))
-        job = until(lambda: _waits(client, job_id))
+        job = until(lambda: waits(client, job_id))
         assert job.status == "running"
         assert "for a person's decision" in job.metadata["reft_review"]
         assert any("for review" in text for text in messages(client, job_id))
@@ -280,7 +277,7 @@ def test_a_job_with_quarantined_rows_waits_for_people_and_their_word_counts(clon
         place.stop(signal.SIGKILL)
         place.start()
         time.sleep(2)
-        assert _waits(client, job_id)
+        assert waits(client, job_id)
         decided = decide_all(place, job_id, "keep")
         done = finished(client, job_id)
         assert done.status == "succeeded", done.error
@@ -288,31 +285,3 @@ def test_a_job_with_quarantined_rows_waits_for_people_and_their_word_counts(clon
         for number in decided:
             assert table[number]["decision"] == "keep"
             assert table[number]["reason"].startswith("override by eve: looks fine")
-
-
-def _waits(client, job_id):
-    job = client.fine_tuning.jobs.retrieve(job_id)
-    assert job.status not in ("failed", "succeeded"), job.error
-    return job if (job.metadata or {}).get("reft_stage") == "waiting_for_review" else None
-
-
-def decide_all(place, job_id, decision):
-    """As the review page does it: the decisions, and the job let go."""
-    service = service_of(place)
-    with service.database.writing() as session:
-        items = list(session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job_id)).all())
-        assert items
-        assert all(item.content["messages"] and item.span for item in items)
-        decide(session, items, Given(by="eve", key_id="key_eve", decision=decision, reason="looks fine"), people=1)
-        release(session, job_id, "eve")
-        return [item.row for item in items]
-
-
-def costs(place, job_id):
-    """What the operator's page shows."""
-    with service_of(place).database.reading() as session:
-        return session.exec(select(Job.work).where(col(Job.id) == job_id)).one()["costs"]
-
-
-def service_of(place):
-    return open_service(read_service_settings(place.profile, {}, state=place.state))

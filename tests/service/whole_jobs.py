@@ -16,9 +16,15 @@ import openai
 import psutil
 import yaml
 from mlflow.tracking import MlflowClient
+from sqlmodel import col, select
 
 from reft.service.jobs.child import MARK
 from reft.service.jobs.states import FINISHED
+from reft.service.review.decisions import Given, decide
+from reft.service.review.holding import release
+from reft.service.service import Service, open_service
+from reft.service.settings import read_service_settings
+from reft.service.tables import Job, ReviewItem
 from tests.factories import BREAD, HARM, row, write_jsonl
 from tests.pipelines.clone import Clone
 from tests.service import serving
@@ -227,6 +233,35 @@ def result(client: openai.OpenAI, job: Any, name: str) -> bytes:
 def adapter(place: Site, job_id: str) -> bytes:
     """The weights that are served."""
     return (place.state / "files" / "models" / job_id / "adapter_model.safetensors").read_bytes()
+
+
+def waits(client: openai.OpenAI, job_id: str) -> Any:
+    """The job, if it waits for people."""
+    job = client.fine_tuning.jobs.retrieve(job_id)
+    assert job.status not in ("failed", "succeeded"), job.error
+    return job if (job.metadata or {}).get("reft_stage") == "waiting_for_review" else None
+
+
+def decide_all(place: Site, job_id: str, decision: str) -> list[int]:
+    """As the review page does it: the decisions, and the job let go; the rows' numbers."""
+    service = _service_of(place)
+    with service.database.writing() as session:
+        items = list(session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job_id)).all())
+        assert items
+        assert all(item.content["messages"] and item.span for item in items)
+        decide(session, items, Given(by="eve", key_id="key_eve", decision=decision, reason="looks fine"), people=1)
+        release(session, job_id, "eve")
+        return [item.row for item in items]
+
+
+def costs(place: Site, job_id: str) -> dict[str, Any]:
+    """What the operator's page shows."""
+    with _service_of(place).database.reading() as session:
+        return session.exec(select(Job.work).where(col(Job.id) == job_id)).one()["costs"]
+
+
+def _service_of(place: Site) -> Service:
+    return open_service(read_service_settings(place.profile, {}, state=place.state))
 
 
 KILLS = int(os.environ.get("REFT_SERVICE_KILLS", "4"))
