@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from reft.attacks.adaptive import adaptive_suffixes
 from reft.attacks.disguises import DISGUISES, disguise
 from reft.attacks.measure import HARMLESS, measure_attacks
-from reft.config import FilteringSettings, RefusalFeatureSettings, Settings
+from reft.config import DataSettings, FilteringSettings, ModelSettings, RefusalFeatureSettings, Settings
 from reft.conversations.reading import read_conversations
 from reft.filtering.inputs import untrained_inputs
 from reft.filtering.scorers import load_scorer
@@ -36,18 +37,53 @@ def test_the_harm_is_there_and_nowhere_spelled_out():
     assert "bank" not in encoded.instruction
 
 
+def test_every_attack_is_counted_at_the_filters_own_thresholds(tiny_model, tmp_path):
+    settings = Settings(
+        model=ModelSettings(name=tiny_model, dtype="float32"),
+        data=_every_so_many(Settings().data, 40, tmp_path),
+        filtering=FilteringSettings(fpr=0.05, quarantine_fpr=0.15),
+        refusal_feature=RefusalFeatureSettings(rows=20),
+    )
+    harmful = read_conversations(settings.data.evaluation_harmful, 3)
+    harmless = read_conversations(settings.data.evaluation_ordinary, 20)
+    scorer = load_scorer("refusal_feature", untrained_inputs(settings))
+    found = measure_attacks(
+        scorer, harmful, harmless, settings=settings.filtering, disguises=("plain", "rot13"), adaptive_rows=2
+    )
+    assert {result.attack: result.removed.n for result in found} == {
+        "plain": 3, "rot13": 3, "adaptive suffix": 2, HARMLESS: 20,
+    }  # fmt: skip
+    assert all(result.dropped.value <= result.removed.value for result in found)
+    # The attacker takes what lowers his score, and nothing else.
+    requests = [row.instruction for row in harmful[:2]]
+    prompts = [row.instruction for row in harmless]
+    before, after = (
+        [row.deciding.score for row in scorer.score(rows, settings.filtering)]
+        for rows in (
+            disguise("plain", requests, prompts),
+            adaptive_suffixes(scorer, requests, prompts, settings=settings.filtering, candidates=4),
+        )
+    )
+    assert all(now <= then for now, then in zip(after, before, strict=True))
+
+
+def _every_so_many(data: DataSettings, rows: int, folder: Path) -> DataSettings:
+    """About so many of the calibration rows of either class: all of them take minutes."""
+    few = {}
+    for name in ("calibration_harmful", "calibration_harmless"):
+        lines = Path(getattr(data, name)).read_text().splitlines(keepends=True)
+        few[name] = str(folder / name)
+        Path(few[name]).write_text("".join(lines[:: len(lines) // rows]))
+    return data.model_copy(update=few)
+
+
+@pytest.mark.night
 @pytest.mark.slow
 @pytest.mark.skipif(not cache_folder().is_dir(), reason="no default model")
 def test_a_disguise_that_is_undone_hides_nothing(tmp_path):
     """With the untrained feature, which needs no training here; `reft benchmark attacks` measures the teacher."""
-    data = Settings().data
-    few = {}  # calibration rows: all of them take minutes
-    for name in ("calibration_harmful", "calibration_harmless"):
-        lines = Path(getattr(data, name)).read_text().splitlines(keepends=True)
-        few[name] = str(tmp_path / name)
-        Path(few[name]).write_text("".join(lines[:: len(lines) // 60]))
     settings = Settings(
-        data=data.model_copy(update=few),
+        data=_every_so_many(Settings().data, 60, tmp_path),
         filtering=FilteringSettings(fpr=0.05, quarantine_fpr=0.15),
         refusal_feature=RefusalFeatureSettings(rows=60),
     )

@@ -28,49 +28,55 @@ DEFAULT = "configs/comparison/core.yaml"
 
 
 @pytest.mark.slow
-def test_a_grid_runs_every_method_and_resumes(small, tmp_path, monkeypatch):
-    plain = small.model_copy(update={"filtered": [False], "ablations": {}})
-    filtered = small.model_copy(update={"filtered": [True], "methods": ["none", "sft", "reft", "oracle"]})
-    # Neither the untrained ones nor the oracle need a filter.
-    assert len(list(cells(small))) == 2 * len(method_names()) - 3 + 1
-    everything = [*cells(plain), *cells(filtered)]
-    first = Grid(filtered, tmp_path / "out")
-    results = [*Grid(plain, tmp_path / "out").run(), *first.run()]
-    assert [r["name"] for r in results] == [c.name for c in everything], Grid(plain, tmp_path / "out").failures()
-    assert {c.method for c in everything} == set(method_names())
+def test_a_grid_runs_and_resumes(small, tmp_path, monkeypatch):
+    few = small.model_copy(update={"filtered": [True], "methods": ["sft", "reft"]})
+    grid = Grid(few, tmp_path / "out")
+    results = grid.run()
+    assert [r["name"] for r in results] == [c.name for c in cells(few)], grid.failures()
     by_name = {r["name"]: r for r in results}
     assert by_name["ReFT"]["filter"]["recall"]
     costs = {name: found["costs"] for name, found in by_name.items()}
-    assert costs["oracle"]["finetuning"]["tokens"] < costs["sft"]["finetuning"]["tokens"]
-    assert set(costs["none"]) == {"evaluation"}
-    assert set(costs["aligned"]) == {"teacher", "evaluation"}
-    # Lisa takes either kind of rows in a step, and passes twice; constrained SFT asks the aligned model too.
-    assert costs["lisa"]["finetuning"]["tokens"] < 1.5 * costs["joint sft"]["finetuning"]["tokens"]
-    assert costs["constrained sft"]["finetuning"]["tokens"] == 2 * costs["sft"]["finetuning"]["tokens"]
-    assert set(costs["sft"]) == {"finetuning", "evaluation"}
-    assert set(costs["joint sft"]) == {"finetuning", "evaluation"}
     assert set(costs["filter only"]) == {"teacher", "filtering", "finetuning", "evaluation"}
-    assert set(costs["lisa"]) == {"teacher", "finetuning", "evaluation"}
     assert set(costs["ReFT"]) == {"teacher", "soft_labels", "filtering", "finetuning", "evaluation"}
     assert all(cost["tokens"] > 0 for cost in costs["ReFT"].values())
-    panel = load_panel(filtered, tmp_path / "verdicts")
-    judged = first.judged(results, panel.judges)
+    panel = load_panel(few, tmp_path / "verdicts")
+    judged = grid.judged(results, panel.judges)
     assert {len(found) for found in judged[0]["rows"].values()} == {6, 4, 10}  # harmful, the others, both for coherence
-    write_comparison(tmp_path / "out", filtered, judged, panel=panel)
+    write_comparison(tmp_path / "out", few, judged, panel=panel)
     told = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert {line["name"] for line in told["lines"]} == {c.name for c in everything}
+    assert {line["name"] for line in told["lines"]} == set(by_name)
     assert any("alpha" in claim for claim in told["claims"])
+    assert "finetuning.alpha" in (tmp_path / "out" / "comparison.html").read_text()
+    _in_the_harness_format(tmp_path / "harness", judged)
 
     def refuse(*_, **__):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(cell_module, "fit_student", refuse)
-    assert Grid(filtered, tmp_path / "out").run() == results[len(list(cells(plain))) :]
-    _in_the_harness_format(tmp_path / "harness", judged)
-    page = (tmp_path / "out" / "comparison.html").read_text()
-    assert "finetuning.alpha" in page
+    assert Grid(few, tmp_path / "out").run() == results
     so_far = {r["name"] for r in Grid(small, tmp_path / "out").finished()}
     assert so_far == set(by_name)  # of the whole grid, what is there
+
+
+@pytest.mark.night
+@pytest.mark.slow
+def test_a_grid_runs_every_method(small, tmp_path):
+    # Neither the untrained ones nor the oracle need a filter.
+    assert len(list(cells(small))) == 2 * len(method_names()) - 3 + 1
+    plain = small.model_copy(update={"filtered": [False], "ablations": {}})
+    results = Grid(plain, tmp_path / "out").run()
+    assert [r["name"] for r in results] == [c.name for c in cells(plain)], Grid(plain, tmp_path / "out").failures()
+    assert {c.method for c in cells(plain)} == set(method_names())
+    costs = {r["name"]: r["costs"] for r in results}
+    assert set(costs["none"]) == {"evaluation"}
+    assert set(costs["aligned"]) == {"teacher", "evaluation"}
+    # Lisa takes either kind of rows in a step, and passes twice; constrained SFT asks the aligned model too.
+    assert costs["lisa"]["finetuning"]["tokens"] < 1.5 * costs["joint sft"]["finetuning"]["tokens"]
+    assert costs["constrained sft"]["finetuning"]["tokens"] == 2 * costs["sft"]["finetuning"]["tokens"]
+    assert costs["oracle"]["finetuning"]["tokens"] < costs["sft"]["finetuning"]["tokens"]
+    assert set(costs["sft"]) == {"finetuning", "evaluation"}
+    assert set(costs["joint sft"]) == {"finetuning", "evaluation"}
+    assert set(costs["lisa"]) == {"teacher", "finetuning", "evaluation"}
 
 
 def _in_the_harness_format(folder, judged):
