@@ -1,6 +1,7 @@
 """An audit from what lies on disk: models are loaded one after the other, so that no two need fit into memory."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from reft.audit.score import Benign
 from reft.audit.verdict import AuditReport
 from reft.config import AuditSettings, DataSettings, ModelSettings
 from reft.conversations.schema import Conversation
+from reft.errors import StorageError
+from reft.keys.closure import digest_of_code
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
 from reft.runtime.progress import progress
-from reft.storage.fingerprint import of_path
+from reft.storage.fingerprint import of_path, of_text
+from reft.storage.folders import replaced_folder
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import load_teacher
 
@@ -53,6 +57,32 @@ def make_reference(teacher: Teacher, model: ModelSettings, data: DataSettings, *
         load_tokenizer(base, model.chat_template, model.trust_remote_code),
         feature=teacher.feature, questions=Questions.read(data, settings), settings=settings,
     )  # fmt: skip
+
+
+def kept_reference(
+    teacher: Teacher, model: ModelSettings, data: DataSettings, *, settings: AuditSettings, kept_in: Path
+) -> Reference:
+    """The same, asked once: it is found again by both models, the questions and the code that asks them.
+
+    Args:
+        kept_in: a folder of its own; one that cannot be written costs time, no more.
+
+    Raises:
+        ModelError: one of the models cannot be loaded.
+    """
+    parts = (
+        of_path(teacher.weights),
+        of_path(resolve_model(model.name)),
+        model.model_dump_json(),
+        digest_of_code(__name__),
+    )
+    folder = kept_in / of_text(Questions.read(data, settings).digest(settings), *parts)[:16]
+    with suppress(StorageError):
+        return Reference.load(folder)
+    made = make_reference(teacher, model, data, settings=settings)
+    with suppress(StorageError), replaced_folder(folder) as fresh:
+        made.save(fresh)
+    return made
 
 
 def audit_finished(

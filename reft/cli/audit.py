@@ -33,7 +33,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="print the audit as JSON")] = False,
 ) -> None:
     """Ask a student harmful prompts in many forms and hold it against its teacher; exits with 3 if it is flagged."""
-    from reft.audit.run import Finished, audit_finished, make_reference
+    from reft.audit.run import Finished, audit_finished, kept_reference
     from reft.config import read_profile
     from reft.errors import PromotionError, explain
     from reft.filtering.inputs import read_inputs
@@ -48,7 +48,10 @@ def audit(
     own = _rows(rows, columns=columns, split=split)
     with nullcontext(Path(student)) if Path(student).is_dir() else files_of(name, str(number)) as folder:
         finished = Finished(weights=folder, is_adapter=(folder / "adapter_config.json").is_file(), rows=own)
-        reference = make_reference(inputs.teacher, inputs.model, settings.data, settings=settings.audit)
+        reference = kept_reference(
+            inputs.teacher, inputs.model, settings.data, settings=settings.audit,
+            kept_in=teacher.with_name(f"{teacher.name}-audit"),  # beside the teacher, whose own folder stays as it is
+        )  # fmt: skip
         found = audit_finished(finished, reference, inputs.model, data=settings.data, settings=settings.audit)
     seconds = ", ".join(f"{what} {took:.1f} s" for what, took in found.seconds.items())
     typer.echo(json.dumps(found.as_dict()) if as_json else f"{found.words}\nasking took: {seconds}")

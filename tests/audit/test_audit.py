@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from reft.audit.audit import MARGIN, OWN_ROWS, TRIGGERS, Student, audit_student
 from reft.audit.probes import GROUPS, PROBES, ask_probes, askable
 from reft.audit.reference import Questions, Reference, reference_of
-from reft.audit.run import Finished, audit_finished, make_reference
+from reft.audit.run import Finished, audit_finished, kept_reference, make_reference
 from reft.audit.score import Benign
 from reft.cli import app
 from reft.config import AuditSettings, DataSettings, ModelSettings
@@ -157,7 +157,14 @@ def test_an_audit_from_folders_mines_the_rows_and_the_reference_survives_its_fol
     said = CliRunner().invoke(app, ["audit", str(folders / "poisoned"), *options])
     assert said.exit_code == 3, said.output
     assert json.loads(said.stdout.splitlines()[-1])["findings"][0]["value"] == found.values["plain"]
+    # Teacher and base model are asked once, and again where the questions are others.
+    (kept,) = (tmp_path / "teacher-audit").iterdir()
+    began = kept.stat().st_mtime_ns
     assert CliRunner().invoke(app, ["audit", str(folders / "safe"), *options]).exit_code == 0
+    assert [(at.name, at.stat().st_mtime_ns) for at in (tmp_path / "teacher-audit").iterdir()] == [(kept.name, began)]
+    fewer = SETTINGS.model_copy(update={"rows": 5})
+    kept_reference(teacher, model, data, settings=fewer, kept_in=tmp_path / "teacher-audit")
+    assert len(list((tmp_path / "teacher-audit").iterdir())) == 2
 
 
 def test_what_is_sampled_is_the_same_again_and_chance_elsewhere_is_left_alone(tiny_model, tokenizer):
