@@ -4,6 +4,7 @@ import os
 import sys
 
 from reft.errors import ReftError
+from reft.storage.parts import marker_of
 from reft.storage.store import Store
 
 
@@ -15,7 +16,7 @@ def main() -> int:
 
     with without_torch():
         from reft.models.tokenizers import load_tokenizer
-        from reft.validation.sharing import Shared, marker_of, validate_part
+        from reft.validation.sharing import Shared, validate_part
 
         if store.has(marker_of(folder, number)):  # an earlier pod was quicker than Kubernetes heard
             return 0

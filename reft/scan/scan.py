@@ -18,7 +18,7 @@ from reft.conversations.containers import Container, lines, recognise
 from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import BadRow, is_blank, read_row, require_rows, rows_of
 from reft.conversations.schema import Conversation
-from reft.conversations.writer import count_lines, count_rows, give_back, stage
+from reft.conversations.writer import counted, give_back, stage
 from reft.errors import DataFormatError, ReftError, StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
 from reft.filtering.filter import Filter, code_of
@@ -27,12 +27,15 @@ from reft.filtering.scorers import Scorer
 from reft.runtime.ahead import ahead
 from reft.runtime.progress import Report, progress
 from reft.scan.judging import Judging
-from reft.scan.result import ScanResult, scan_result
+from reft.scan.result import Judged, ScanResult, scan_result
 from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
-from reft.storage.artifacts import write_json
+from reft.storage.artifacts import read_json, write_json
 from reft.storage.fingerprint import of_path, of_text
 
 ROWS_PER_SHARD = 1024
+# Equal rows are known again within so many rows: a part of a scan is judged alike by whoever takes it
+# (`reft.scan.sharing`), to the last bit of a score, since the model reads the same rows together.
+ROWS_PER_PART = 64 * ROWS_PER_SHARD
 # So many rows that cannot be read are for a person; more of them, and more than half, are a mistake.
 TOO_MANY_UNREADABLE = 10_000
 
@@ -79,7 +82,9 @@ def scan_file(
             tell(min(done * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
-        result = scan_result(wait_for(shards), total, chosen, overrides=list(overrides.values()), alarms=alarms)
+        described = (read_json(shard / "shard.json") for shard in wait_for(shards))
+        judged = Judged.by(chosen)
+        result = scan_result(described, total, judged, overrides=list(overrides.values()), alarms=alarms)
         _leave(result, shards, container, out=out, scratch=(work, staged))
     return result
 
@@ -91,8 +96,8 @@ def _nobody(_done: int, _total: int) -> None:
 def _counted(as_lines: Container, path: Path, limits: ValidationSettings) -> int:
     """How many rows there are."""
     (file,) = as_lines.files
-    total = count_rows(file)
-    require_few_blank(count_lines(file) - total, total, path, limits=limits)
+    total, every_line = counted(file, limits)
+    require_few_blank(every_line - total, total, path, limits=limits)
     return total
 
 
@@ -105,9 +110,11 @@ def _write(
     overrides: Mapping[int, Override],
 ) -> Iterator[int]:
     """The shards that are not there yet; gives the number of shards up to each."""
-    judging = Judging(chosen)
+    judging, part_of = Judging(chosen), -1
     with ahead(_parts(found, missing, columns)) as parts:
         for number, part in parts:
+            if (at := number * ROWS_PER_SHARD // ROWS_PER_PART) != part_of:
+                judging, part_of = Judging(chosen), at
             write_shard(missing[number], part, judging, overrides=overrides)
             yield number + 1
 
@@ -150,8 +157,17 @@ def _readable(rows: Iterable[Conversation | BadRow], total: int, path: Path) -> 
 
 def _alarms(rows: Iterable[Conversation | BadRow], settings: FilteringSettings, note: str) -> list[str]:
     """What is wrong with the rows as a whole, from a sample of them; and what of a folder was left aside."""
-    sample = reservoir(row for row in rows if isinstance(row, Conversation))
-    return [*([note] if note else []), *data_alarms(sample, settings.fail_on_alarms)]
+    return alarms_of(reservoir(rows), settings, note)
+
+
+def alarms_of(sample: Iterable[Conversation | BadRow], settings: FilteringSettings, note: str) -> list[str]:
+    """What is wrong with rows of whom this is a sample; and what of a folder was left aside.
+
+    Raises:
+        DataValidationError: there is something, and the settings say that it stops the scan.
+    """
+    readable = [row for row in sample if isinstance(row, Conversation)]
+    return [*([note] if note else []), *data_alarms(readable, settings.fail_on_alarms)]
 
 
 def _leave(
