@@ -45,6 +45,7 @@ class ClusterSettings(Section):
         None, description="Secret whose keys are the validation's variables, such as AWS_ACCESS_KEY_ID; none: none"
     )
     shard_mb: Count = Field(256, description="megabytes of the input that a pod of a validation takes")
+    scan_rows: Count = Field(65_536, description="rows of the input that a pod of a scan takes, in whole thousands")
     pending_minutes: float = Field(30, gt=0, description="nodes that do not all run after so long are given up")
     restarts: int = Field(3, ge=0, description="new starts, each from the last checkpoint, after a preempted node")
 

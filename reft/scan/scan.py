@@ -78,7 +78,7 @@ def scan_file(
     shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
     with _room_for(out):
         missing = {n: shards[n] for n in range(rank, len(shards), processes) if not shards[n].exists()}
-        for done in _write(missing, lines(as_lines), chosen, columns=columns, overrides=overrides):
+        for done in write_shards(missing, lines(as_lines), chosen, columns=columns, overrides=overrides):
             tell(min(done * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
@@ -101,17 +101,23 @@ def _counted(as_lines: Container, path: Path, limits: ValidationSettings) -> int
     return total
 
 
-def _write(
+def write_shards(
     missing: Mapping[int, Path],
     found: Iterable[str],
     chosen: Filter,
     *,
     columns: tuple[str, str] | None,
     overrides: Mapping[int, Override],
+    first_line: int = 0,
 ) -> Iterator[int]:
-    """The shards that are not there yet; gives the number of shards up to each."""
+    """The shards that are not there yet; gives the number of shards up to each.
+
+    Args:
+        missing: the folder of each by its number among those of `found`.
+        first_line: the number of the first of these lines in the whole input.
+    """
     judging, part_of = Judging(chosen), -1
-    with ahead(_parts(found, missing, columns)) as parts:
+    with ahead(_parts(found, missing, columns, first_line=first_line)) as parts:
         for number, part in parts:
             if (at := number * ROWS_PER_SHARD // ROWS_PER_PART) != part_of:
                 judging, part_of = Judging(chosen), at
@@ -120,10 +126,10 @@ def _write(
 
 
 def _parts(
-    found: Iterable[str], ours: Collection[int], columns: tuple[str, str] | None
+    found: Iterable[str], ours: Collection[int], columns: tuple[str, str] | None, *, first_line: int
 ) -> Iterator[tuple[int, list[Conversation | BadRow]]]:
     """The rows of each of our shards, with its number; the lines of the others are not decoded."""
-    rows = ((place, line) for place, line in enumerate(found) if not is_blank(line))
+    rows = ((place, line) for place, line in enumerate(found, first_line) if not is_blank(line))
     for number in count():
         if not (part := list(islice(rows, ROWS_PER_SHARD))):
             return

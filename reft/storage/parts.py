@@ -12,11 +12,6 @@ from typing import Any
 from reft.storage.store import Store
 
 
-def marker_of(folder: str, number: int) -> str:
-    """The name of a part's marker in the store, below the work's folder."""
-    return f"{folder}/done/{number:06d}.json"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Parted:
     """Such work, as one of the machines sees it.
@@ -31,7 +26,7 @@ class Parted:
 
     def marker(self, number: int) -> str:
         """The name of a part's marker."""
-        return marker_of(self.folder, number)
+        return f"{self.folder}/done/{number:06d}.json"
 
     def part(self, number: int) -> str:
         """The folder of what a part gave."""
