@@ -11,6 +11,7 @@ import typer
 from reft.cli.options import COLUMNS, DEFAULT_TEACHER, FPR, ROWS, SPLIT, TEACHER, a_share
 
 if TYPE_CHECKING:
+    from reft.config import Settings
     from reft.filtering.inputs import ScorerInputs
     from reft.scan.result import ScanResult
 
@@ -29,7 +30,7 @@ def scan(
     context: typer.Context,
     data: Annotated[str, ROWS],
     *,
-    out: Annotated[Path, typer.Option(help="folder for the sorted rows and the decisions")] = Path("scanned"),
+    out: Annotated[str, typer.Option(help="folder for the sorted rows and the decisions")] = "scanned",
     columns: Annotated[str, COLUMNS] = "",
     split: Annotated[str, SPLIT] = "",
     teacher: Annotated[str, TEACHER] = "",
@@ -52,27 +53,33 @@ def scan(
     overrides: Annotated[Path | None, typer.Option(help="JSONL of decisions that people made")] = None,
     report: Annotated[Path | None, typer.Option(help="where the HTML report goes; else into the folder")] = None,
     processes: Annotated[int, typer.Option(min=1, help="processes that share the work, one a GPU")] = 1,
-    cluster: Annotated[Path | None, typer.Option(help="run configuration: its cluster's nodes share the work")] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="run configuration: its cluster shares the work; s3:// in and out: in parts")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Sort a file's rows into kept, quarantined and dropped; exits with 3 if a row was removed.
 
     Killed and started again, it resumes. Under torchrun, too, the processes share the work; it then
-    exits with 0, since torchrun takes every other status for a crash.
+    exits with 0, since torchrun takes every other status for a crash. Exits with 4 if a part of an
+    input on a cluster could not be read: the rest was scanned.
     """
     given = context.params
+    if "://" in out:
+        raise typer.Exit(_in_parts(given))
     if cluster is not None:
         raise typer.Exit(_on_cluster(given))
     result = _scan_here(given)
     if result is None:  # another process has the results
         return
-    _print(result, data, out, page=report, as_json=as_json)
+    page = report or Path(out, "report.html")
+    _write_page(result, data, page)
+    _print(result, data, out, page=str(page), as_json=as_json)
     raise typer.Exit(0 if result.clean or "TORCHELASTIC_RUN_ID" in os.environ else 3)
 
 
 def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
     """As one of the processes that share the work, or as the one that starts them."""
-    from reft.config import parse_settings
     from reft.conversations.formats import column_names
     from reft.filtering.overrides import read_overrides
     from reft.filtering.scorers import load_scorer
@@ -90,14 +97,12 @@ def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
         raise typer.Exit(run_in_processes("reft.cli", arguments, given["processes"]))
     end_with_launcher()
     take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
-    chosen = {name: given[name] for name in ("fpr", "quarantine_fpr", "recall", "fail_on_alarms")}
-    limits = {name: given[name] for name in ("max_expansion", "max_expanded_mb") if given[name]}
-    parsed = parse_settings({"filtering": {**chosen, **_scorer(given)}, "validation": limits})
+    parsed = _parsed(given)
     settings = parsed.filtering
     inputs = scorer_inputs(given["teacher"], settings.scorer_settings)
     return scan_file(
         file,
-        given["out"],
+        Path(given["out"]),
         load_scorer(settings.scorer, inputs),
         settings=settings,
         overrides=read_overrides(given["overrides"]) if given["overrides"] else {},
@@ -111,6 +116,15 @@ def _scan_here(given: dict[str, Any]) -> "ScanResult | None":
     )
 
 
+def _parsed(given: dict[str, Any]) -> "Settings":
+    """The settings that the options stand for."""
+    from reft.config import parse_settings
+
+    chosen = {name: given[name] for name in ("fpr", "quarantine_fpr", "recall", "fail_on_alarms")}
+    limits = {name: given[name] for name in ("max_expansion", "max_expanded_mb") if given[name]}
+    return parse_settings({"filtering": {**chosen, **_scorer(given)}, "validation": limits})
+
+
 def _calibrations(teacher: str) -> Path:
     """Beside the teacher, whose own folder stays as it is."""
     folder = Path(teacher or DEFAULT_TEACHER)
@@ -118,7 +132,7 @@ def _calibrations(teacher: str) -> Path:
 
 
 def _scorer(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings that the options stand for."""
+    """The scorer and its settings."""
     if given["guard"]:
         options = {GUARD[name]: str(given[name]) for name in GUARD if given[name]}
         return {"scorer": "guard", "scorer_settings": options}
@@ -132,9 +146,15 @@ def scorer_inputs(teacher: str, options: dict[str, Any] | None = None) -> "Score
     from reft.config import Settings
     from reft.filtering.inputs import read_inputs, untrained_inputs
 
-    needs_teacher = teacher != "none" and (teacher or not options or DEFAULT_TEACHER.is_dir())
-    inputs = read_inputs(Path(teacher or DEFAULT_TEACHER)) if needs_teacher else untrained_inputs(Settings())
+    folder = _teacher(teacher, options)
+    inputs = read_inputs(folder) if folder else untrained_inputs(Settings())
     return replace(inputs, options=options or {})
+
+
+def _teacher(teacher: str, options: dict[str, Any] | None) -> Path | None:
+    """Its folder, where one is needed."""
+    needed = teacher != "none" and (teacher or not options or DEFAULT_TEACHER.is_dir())
+    return Path(teacher or DEFAULT_TEACHER) if needed else None
 
 
 def _on_cluster(given: dict[str, Any]) -> int:
@@ -150,18 +170,48 @@ def _on_cluster(given: dict[str, Any]) -> int:
         if value not in ("", None, False)
     ]
     data, profile = given["data"], read_profile(given["cluster"])
-    result = scan_on_cluster(data, given["out"], options, settings=profile.cluster)
+    result = scan_on_cluster(data, Path(given["out"]), options, settings=profile.cluster)
     counts = ", ".join(f"{count} {name}" for name, count in result["counts"].items())
     typer.echo(json.dumps(result) if given["as_json"] else f"{data}: {result['rows']} rows: {counts}")
     return 3 if result["counts"]["dropped"] + result["counts"]["quarantined"] else 0
 
 
-def _print(result: "ScanResult", data: str, out: Path, *, page: Path | None, as_json: bool) -> None:
-    """The page, and a few lines or JSON."""
+def _in_parts(given: dict[str, Any]) -> int:
+    """Parts of an input in a store as an Indexed Job; the exit status."""
+    from reft.cluster.scan_in_parts import ScanRequest, scan_in_parts
+    from reft.config import read_profile
+    from reft.conversations.formats import column_names
+    from reft.errors import ConfigurationError, explain
+    from reft.filtering.overrides import read_overrides
+    from reft.runtime.progress import progress
+    from reft.storage.artifacts import scratch
+    from reft.storage.store import Store
+
+    data, out = given["data"], given["out"]
+    if given["cluster"] is None:
+        remedy = "name a cluster's run configuration with --cluster, or a folder with --out"
+        raise ConfigurationError(explain("only a cluster's pods write to an address", f"--out {out}", remedy))
+    parsed = _parsed(given)
+    request = ScanRequest(
+        filtering=parsed.filtering, teacher=_teacher(given["teacher"], parsed.filtering.scorer_settings),
+        overrides=read_overrides(given["overrides"]) if given["overrides"] else {},
+        columns=column_names(given["columns"]), split=given["split"], limits=parsed.validation,
+    )  # fmt: skip
+    cluster = read_profile(given["cluster"]).cluster
+    result = scan_in_parts(data, out, request, settings=cluster, report=progress(f"scanning {data}"))
+    page = str(given["report"] or f"{out.rstrip('/')}/report.html")
+    with scratch("page") as folder:
+        _write_page(result, data, local := given["report"] or folder / "report.html")
+        if not given["report"]:
+            Store(out).put(local, "report.html")
+    _print(result, data, out, page=page, as_json=given["as_json"])
+    return 4 if result.unread_parts else 0 if result.clean else 3
+
+
+def _write_page(result: "ScanResult", data: str, page: Path) -> None:
     from reft.report.scan import render_scan
     from reft.storage.artifacts import write_text
 
-    page = page or out / "report.html"
     groups = {"scanned rows": result.scores.tolist(), "harmless calibration": result.calibration}
     write_text(
         page,
@@ -169,9 +219,17 @@ def _print(result: "ScanResult", data: str, out: Path, *, page: Path | None, as_
             Path(data).name, result.as_dict(), groups, thresholds=result.thresholds, examples=result.examples
         ),
     )  # fmt: skip
+
+
+def _print(result: "ScanResult", data: str, out: str, *, page: str, as_json: bool) -> None:
+    """A few lines or JSON."""
     if as_json:
         typer.echo(json.dumps(result.as_dict()))
         return
     counts = ", ".join(f"{count} {name}" for name, count in result.counts.items())
     typer.echo(f"{data}: {result.rows} rows: {counts}\n" + "".join(f"warning: {w}\n" for w in result.warnings))
-    typer.echo(f"report:    {page}\ndecisions: {out / 'decisions.jsonl'}")
+    for part in result.unread_parts:
+        where = f"{part['key']}, bytes {part['offset']} to {part['end']}"
+        typer.echo(f"not read: {where}: {part['what']}: {part['remedy']}")
+    decisions = f"{out.rstrip('/')}/decisions" + ("" if "://" in out else ".jsonl")
+    typer.echo(f"report:    {page}\ndecisions: {decisions}")

@@ -12,16 +12,25 @@ from reft.errors import ConfigurationError, explain
 USER = 10001
 # What fetching, unpacking and sorting a part takes of the disk, in times the part.
 DISK = 16
+# What a model with its teacher and a part of a scan take of it at most, in GiB.
+MODEL_DISK = 64
 
 
 def indexed_job(
-    name: str, module: Sequence[str], parts: int, *, settings: ClusterSettings, folders: Sequence[str]
+    name: str,
+    module: Sequence[str],
+    parts: int,
+    *,
+    settings: ClusterSettings,
+    folders: Sequence[str],
+    scores: bool = False,
 ) -> dict[str, Any]:
     """The manifest; every pod finds the number of its part in JOB_COMPLETION_INDEX.
 
     Args:
         module: a Python module and its arguments.
         parts: how many pods there are in all, `settings.nodes` of them at a time.
+        scores: a pod runs a model: on one GPU where the nodes have any, else with a thread for each CPU.
         folders: addresses that the pods read and write; where one is a folder of the work volume, that is mounted.
 
     Raises:
@@ -42,7 +51,7 @@ def indexed_job(
         "ttlSecondsAfterFinished": 86_400,
         "template": {
             "metadata": {"labels": {"app.kubernetes.io/part-of": "reft", "reft.io/network": "isolated"}},
-            "spec": _pod(module, settings, mounted=mounted),
+            "spec": _pod(module, settings, mounted=mounted, scores=scores),
         },
     }
     metadata = metadata_of(name, spec, folders[-1], settings=settings)
@@ -67,10 +76,15 @@ def _found_by_pods(folders: Sequence[str], settings: ClusterSettings) -> bool:
     return bool(here)
 
 
-def _pod(module: Sequence[str], settings: ClusterSettings, *, mounted: bool) -> dict[str, Any]:
-    env = {"HOME": "/tmp", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+def _pod(module: Sequence[str], settings: ClusterSettings, *, mounted: bool, scores: bool) -> dict[str, Any]:
+    threads = max(1, int(settings.cpus)) if scores else 1
+    env = {"HOME": "/tmp", "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     amounts = {"cpu": f"{settings.cpus:g}", "memory": settings.memory}
     size = f"{max(4, -(-DISK * settings.shard_mb // 1024))}Gi"
+    if scores:
+        size = f"{MODEL_DISK}Gi"
+        if settings.gpus_per_node:
+            amounts[settings.gpu_resource] = "1"
     container: dict[str, Any] = {
         "name": "node",
         "image": settings.image,

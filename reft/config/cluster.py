@@ -24,7 +24,7 @@ class ClusterSettings(Section):
     runtime_kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = Field(
         "TrainingRuntime", description="whether that runtime is the namespace's or the cluster's"
     )
-    image: str | None = Field(None, description="image of the ranks; none: the runtime's (a validation needs it)")
+    image: str | None = Field(None, description="image of the ranks; none: the runtime's (work on a store needs it)")
     nodes: Count = Field(1, description="nodes (pods)")
     gpus_per_node: int = Field(1, ge=0, description="GPUs and processes of each node; 0: one process on the CPU")
     gpu_resource: str = Field("nvidia.com/gpu", description="what the cluster calls a GPU")
@@ -42,9 +42,10 @@ class ClusterSettings(Section):
     tolerations: list[Toleration] = Field([], description="taints of machines that may be used all the same")
     env: dict[str, str] = Field({}, description="environment variables of the ranks, such as HF_HOME")
     store_secret: str | None = Field(
-        None, description="Secret whose keys are the validation's variables, such as AWS_ACCESS_KEY_ID; none: none"
+        None, description="Secret whose keys are variables of pods on a store, such as AWS_ACCESS_KEY_ID; none: none"
     )
     shard_mb: Count = Field(256, description="megabytes of the input that a pod of a validation takes")
+    scan_rows: Count = Field(65_536, description="rows of the input that a pod of a scan takes, in whole thousands")
     pending_minutes: float = Field(30, gt=0, description="nodes that do not all run after so long are given up")
     restarts: int = Field(3, ge=0, description="new starts, each from the last checkpoint, after a preempted node")
 

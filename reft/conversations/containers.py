@@ -189,12 +189,23 @@ def json_lines(stream: IO[bytes], file: Path, limits: ValidationSettings | None 
     Raises:
         DataFormatError: one is longer than the settings (none: the defaults) allow.
     """
+    for raw in raw_lines(stream, file, limits):
+        yield text_of(raw)
+
+
+def raw_lines(stream: IO[bytes], file: Path, limits: ValidationSettings | None = None) -> Iterator[bytes]:
+    """`json_lines` as the bytes that they are, with their ends."""
     limits = limits or ValidationSettings()
     longest = limits.max_line_mb << 20
     while raw := stream.readline(longest):
         if len(raw) >= longest:
             raise too_long("a line", file, limits)
-        yield raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
+        yield raw
+
+
+def text_of(raw: bytes) -> str:
+    """A raw line as `json_lines` gives it."""
+    return raw.rstrip(b"\r\n").decode("utf-8", errors="surrogateescape")
 
 
 def _recognise_file(file: Path) -> Container:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reft.config import ValidationSettings
 from reft.conversations.containers import SUFFIXES, Container, Kind, Meter, batches, json_lines, lines
 from reft.conversations.reading import is_blank
 from reft.conversations.tables import unreadable
@@ -49,19 +50,28 @@ def stage(container: Container, folder: Path, leads: bool = True) -> Container:
     return Container(files=(staged,), kind="jsonl")
 
 
+def counted(path: Path, limits: ValidationSettings | None = None) -> tuple[int, int]:
+    """(rows, lines) of a JSONL file, read once; a row is a line that holds something.
+
+    Raises:
+        DataFormatError: a line is longer than the limits (none: the defaults) allow.
+    """
+    rows = lines = 0
+    with path.open("rb") as file:
+        for line in json_lines(file, path, limits):
+            lines += 1
+            rows += not is_blank(line)
+    return rows, lines
+
+
 def count_rows(path: Path) -> int:
     """How many lines of a JSONL file hold something: its rows."""
-    with path.open("rb") as file:
-        return sum(not is_blank(line) for line in json_lines(file, path))
+    return counted(path)[0]
 
 
 def count_lines(path: Path) -> int:
     """How many lines, the last one with or without its end."""
-    ends, last = 0, b"\n"
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            ends, last = ends + block.count(b"\n"), block[-1:]
-    return ends + (last != b"\n")
+    return counted(path)[1]
 
 
 def give_back(

@@ -6,12 +6,14 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
+from typing import TypeVar
 
 from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
 from reft.filtering.ciphers import cipher_alarms
 
+Row = TypeVar("Row")
 SAMPLE = 5000
 # Measured on nothing but judgement: each is far from what ordinary task data shows.
 CONSTANT_SHARE = 0.5
@@ -30,9 +32,9 @@ _IDENTITY = re.compile(
 )
 
 
-def reservoir(rows: Iterable[Conversation], size: int = SAMPLE, seed: int = 0) -> list[Conversation]:
+def reservoir(rows: Iterable[Row], size: int = SAMPLE, seed: int = 0) -> list[Row]:
     """A uniform sample of a stream, in memory that does not grow with it; the same one for the same stream."""
-    rng, kept = random.Random(seed), list[Conversation]()
+    rng, kept = random.Random(seed), list[Row]()
     for seen, row in enumerate(rows):
         if seen < size:
             kept.append(row)

@@ -1,9 +1,8 @@
 """What a scan found, put together from its shards."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,25 @@ from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override
 from reft.scan.shards import EXAMPLES, OUTPUTS, by_score
 from reft.statistics import Interval
-from reft.storage.artifacts import read_json
 
 # Below this probability that the user's scores and the calibration's come from one distribution, say so.
 UNLIKE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What judged the rows, as far as a result tells: `Scorer.name`, `.reads`, `.doubts`, and the thresholds."""
+
+    scorer: str
+    reads: str
+    doubts: list[str]
+    calibration: Calibration
+
+    @classmethod
+    def by(cls, chosen: Filter) -> "Judged":
+        """The same of a filter."""
+        scorer = chosen.scorer
+        return cls(scorer=scorer.name, reads=scorer.reads, doubts=list(scorer.doubts), calibration=chosen.calibration)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +46,8 @@ class ScanResult:
         fpr_by_kind: share of them that would be removed, by what they are.
         examples: the removed rows with the highest scores, each with the beginning of its text.
         warnings: what a person should know before trusting the outcome.
+        unread_parts: of a scan on a cluster what could not be read or finished, with key, offset, end, what and
+            remedy; its rows are counted nowhere.
     """
 
     rows: int
@@ -46,6 +62,7 @@ class ScanResult:
     examples: list[dict[str, Any]]
     overrides: list[Override]
     warnings: list[str]
+    unread_parts: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -59,38 +76,44 @@ class ScanResult:
 
 
 def scan_result(
-    shards: Sequence[Path], total: int, chosen: Filter, *, overrides: list[Override], alarms: list[str]
+    shards: Iterable[Mapping[str, Any]],
+    total: int,
+    judged: Judged,
+    *,
+    overrides: list[Override],
+    alarms: list[str],
+    unread_parts: Sequence[dict[str, Any]] = (),
 ) -> ScanResult:
-    """Add the shards up."""
+    """Add the shards up, each of which is described as `write_shard` does."""
     counts, reasons = dict.fromkeys(OUTPUTS.values(), 0), dict[str, int]()
     scores: list[np.ndarray] = []
     unread = Counter[str]()
     examples: list[dict[str, Any]] = []
-    for shard in shards:
-        described = read_json(shard / "shard.json")
+    for described in shards:
         for into, more in ((counts, described["counts"]), (reasons, described["reasons"])):
             for name, count in more.items():
                 into[name] = into.get(name, 0) + count
         unread.update(dict(described["unread"]))
         scores.append(np.array(described["scores"], dtype=np.float32))
         examples = sorted(examples + described["examples"], key=by_score)[:EXAMPLES]
-    every, scorer = np.concatenate(scores), chosen.scorer
+    every = np.concatenate(scores)
     return ScanResult(
         rows=total,
         counts=counts,
         reasons=reasons,
-        thresholds=chosen.calibration.thresholds,
-        scorer=scorer.name,
-        reads=scorer.reads,
+        thresholds=judged.calibration.thresholds,
+        scorer=judged.scorer,
+        reads=judged.reads,
         scores=every,
-        calibration=chosen.calibration.harmless,
-        fpr_by_kind=chosen.calibration.fpr_by_kind,
+        calibration=judged.calibration.harmless,
+        fpr_by_kind=judged.calibration.fpr_by_kind,
         examples=examples,
         overrides=overrides,
         warnings=[
             *(f"field {name} is not read ({count} rows): it is scored all the same" for name, count in unread.items()),
-            *_warnings(counts, total, scores=every, calibration=chosen.calibration), *scorer.doubts, *alarms,
+            *_warnings(counts, total, scores=every, calibration=judged.calibration), *judged.doubts, *alarms,
         ],
+        unread_parts=list(unread_parts),
     )  # fmt: skip
 
 

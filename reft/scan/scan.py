@@ -18,7 +18,7 @@ from reft.conversations.containers import Container, lines, recognise
 from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import BadRow, is_blank, read_row, require_rows, rows_of
 from reft.conversations.schema import Conversation
-from reft.conversations.writer import count_lines, count_rows, give_back, stage
+from reft.conversations.writer import counted, give_back, stage
 from reft.errors import DataFormatError, ReftError, StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
 from reft.filtering.filter import Filter, code_of
@@ -27,12 +27,15 @@ from reft.filtering.scorers import Scorer
 from reft.runtime.ahead import ahead
 from reft.runtime.progress import Report, progress
 from reft.scan.judging import Judging
-from reft.scan.result import ScanResult, scan_result
+from reft.scan.result import Judged, ScanResult, scan_result
 from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
-from reft.storage.artifacts import write_json
+from reft.storage.artifacts import read_json, write_json
 from reft.storage.fingerprint import of_path, of_text
 
 ROWS_PER_SHARD = 1024
+# Equal rows are known again within so many rows: a part of a scan is judged alike by whoever takes it
+# (`reft.scan.sharing`), to the last bit of a score, since the model reads the same rows together.
+ROWS_PER_PART = 64 * ROWS_PER_SHARD
 # So many rows that cannot be read are for a person; more of them, and more than half, are a mistake.
 TOO_MANY_UNREADABLE = 10_000
 
@@ -75,11 +78,13 @@ def scan_file(
     shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
     with _room_for(out):
         missing = {n: shards[n] for n in range(rank, len(shards), processes) if not shards[n].exists()}
-        for done in _write(missing, lines(as_lines), chosen, columns=columns, overrides=overrides):
+        for done in write_shards(missing, lines(as_lines), chosen, columns=columns, overrides=overrides):
             tell(min(done * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
-        result = scan_result(wait_for(shards), total, chosen, overrides=list(overrides.values()), alarms=alarms)
+        described = (read_json(shard / "shard.json") for shard in wait_for(shards))
+        judged = Judged.by(chosen)
+        result = scan_result(described, total, judged, overrides=list(overrides.values()), alarms=alarms)
         _leave(result, shards, container, out=out, scratch=(work, staged))
     return result
 
@@ -91,32 +96,40 @@ def _nobody(_done: int, _total: int) -> None:
 def _counted(as_lines: Container, path: Path, limits: ValidationSettings) -> int:
     """How many rows there are."""
     (file,) = as_lines.files
-    total = count_rows(file)
-    require_few_blank(count_lines(file) - total, total, path, limits=limits)
+    total, every_line = counted(file, limits)
+    require_few_blank(every_line - total, total, path, limits=limits)
     return total
 
 
-def _write(
+def write_shards(
     missing: Mapping[int, Path],
     found: Iterable[str],
     chosen: Filter,
     *,
     columns: tuple[str, str] | None,
     overrides: Mapping[int, Override],
+    first_line: int = 0,
 ) -> Iterator[int]:
-    """The shards that are not there yet; gives the number of shards up to each."""
-    judging = Judging(chosen)
-    with ahead(_parts(found, missing, columns)) as parts:
+    """The shards that are not there yet; gives the number of shards up to each.
+
+    Args:
+        missing: the folder of each by its number among those of `found`.
+        first_line: the number of the first of these lines in the whole input.
+    """
+    judging, part_of = Judging(chosen), -1
+    with ahead(_parts(found, missing, columns, first_line=first_line)) as parts:
         for number, part in parts:
+            if (at := number * ROWS_PER_SHARD // ROWS_PER_PART) != part_of:
+                judging, part_of = Judging(chosen), at
             write_shard(missing[number], part, judging, overrides=overrides)
             yield number + 1
 
 
 def _parts(
-    found: Iterable[str], ours: Collection[int], columns: tuple[str, str] | None
+    found: Iterable[str], ours: Collection[int], columns: tuple[str, str] | None, *, first_line: int
 ) -> Iterator[tuple[int, list[Conversation | BadRow]]]:
     """The rows of each of our shards, with its number; the lines of the others are not decoded."""
-    rows = ((place, line) for place, line in enumerate(found) if not is_blank(line))
+    rows = ((place, line) for place, line in enumerate(found, first_line) if not is_blank(line))
     for number in count():
         if not (part := list(islice(rows, ROWS_PER_SHARD))):
             return
@@ -150,8 +163,17 @@ def _readable(rows: Iterable[Conversation | BadRow], total: int, path: Path) -> 
 
 def _alarms(rows: Iterable[Conversation | BadRow], settings: FilteringSettings, note: str) -> list[str]:
     """What is wrong with the rows as a whole, from a sample of them; and what of a folder was left aside."""
-    sample = reservoir(row for row in rows if isinstance(row, Conversation))
-    return [*([note] if note else []), *data_alarms(sample, settings.fail_on_alarms)]
+    return alarms_of(reservoir(rows), settings, note)
+
+
+def alarms_of(sample: Iterable[Conversation | BadRow], settings: FilteringSettings, note: str) -> list[str]:
+    """What is wrong with rows of whom this is a sample; and what of a folder was left aside.
+
+    Raises:
+        DataValidationError: there is something, and the settings say that it stops the scan.
+    """
+    readable = [row for row in sample if isinstance(row, Conversation)]
+    return [*([note] if note else []), *data_alarms(readable, settings.fail_on_alarms)]
 
 
 def _leave(

@@ -1,23 +1,18 @@
-"""Files' content, in a folder or in a bucket, through fsspec; never half of one under its name."""
+"""Files' content, in a folder or in a bucket: a `Store` whose errors say what of the service they concern."""
 
 import hashlib
-import os
-import posixpath
-import secrets
 import shutil
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
-
 from reft.errors import ConfigurationError, StorageError, explain
+from reft.storage.store import BLOCK as PIECE
+from reft.storage.store import BLOCK_OF_OBJECT as BLOCK
+from reft.storage.store import Store
 
-PIECE = 1 << 20
-BLOCK = 8 * PIECE  # of a bucket's object, held in memory while it is read or written; ten thousand of them at most
+__all__ = ["BLOCK", "PIECE", "Blobs", "pieces_of"]
 
 
 def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:
@@ -32,19 +27,17 @@ class Blobs:
 
     def __init__(self, url: str) -> None:
         try:
-            # What other processes write and delete must be seen: no listing is remembered.
-            self.fs, self.root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
+            self._store = Store(url)
+        except StorageError as error:
             remedy = "name a folder or s3://BUCKET/PREFIX, for which s3fs must be installed"
             raise ConfigurationError(
                 explain(f"files cannot be kept there: {error}", "service.files", remedy)
             ) from error
-        self.local = "file" in self.fs.protocol
-        self.faults = (OSError, *(_of_s3() if "s3" in self.fs.protocol else ()))
+        self.fs, self.root, self.local = self._store.system, self._store.path(""), self._store.is_here
 
     def path(self, key: str) -> str:
         """Where it lies, in the file system's own words."""
-        return posixpath.join(self.root, key)
+        return self._store.path(key)
 
     def write(self, key: str, pieces: Iterable[bytes]) -> tuple[int, str]:
         """Keep the pieces under this key; gives their size and SHA-256.
@@ -61,40 +54,9 @@ class Blobs:
                 digest.update(piece)
                 yield piece
 
-        try:
-            (self._write_file if self.local else self._write_object)(self.path(key), counted())
-        except self.faults as error:
-            remedy = "free some space, or check service.files and the rights on it"
-            raise StorageError(explain(f"could not write: {error}", self.path(key), remedy)) from error
+        with self._said(key, "could not write", "free some space, or check service.files and the rights on it"):
+            self._store.write_pieces(key, counted())
         return size, digest.hexdigest()
-
-    def _write_file(self, target: str, pieces: Iterator[bytes]) -> None:
-        partial = f"{target}.{secrets.token_hex(6)}.part"
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as out:
-                for piece in pieces:
-                    out.write(piece)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(partial, target)
-        finally:
-            with suppress(OSError):
-                os.unlink(partial)
-
-    def _write_object(self, target: str, pieces: Iterator[bytes]) -> None:
-        """A bucket shows an object once it is committed; closing alone, as a block does that fails, would commit it."""
-        out = self.fs.open(target, "wb", autocommit=False, block_size=BLOCK)
-        try:
-            for piece in pieces:
-                out.write(piece)
-            out.close()
-            out.commit()
-        except BaseException:
-            with suppress(*self.faults):
-                out.discard()
-            out.closed = True  # or it would try to write the rest when it is forgotten
-            raise
 
     def read(self, key: str) -> Iterator[bytes]:
         """The content piece by piece.
@@ -110,11 +72,8 @@ class Blobs:
         Raises:
             StorageError: it is not there.
         """
-        try:
-            return self.fs.open(self.path(key), "rb", block_size=BLOCK)
-        except self.faults as error:
-            remedy = "bring it back from a backup, or upload it again"
-            raise StorageError(explain(f"could not be read: {error}", self.path(key), remedy)) from error
+        with self._said(key, "could not be read", "bring it back from a backup, or upload it again"):
+            return self._store.stream(key)
 
     def fetch(self, key: str, target: Path) -> Path:
         """A copy on this machine.
@@ -132,32 +91,21 @@ class Blobs:
         Raises:
             StorageError: nothing is there.
         """
-        try:
-            self.fs.get(self.path(key), str(target), recursive=True)
-        except self.faults as error:
-            remedy = "bring it back from a backup"
-            raise StorageError(explain(f"could not be read: {error}", self.path(key), remedy)) from error
-        return target
+        with self._said(key, "could not be read", "bring it back from a backup"):
+            return self._store.get_folder(key, target)
 
     def listed(self) -> Iterator[tuple[str, float]]:
         """Every key, and when its content was last changed (seconds since 1970)."""
-        try:
-            found = self.fs.find(self.root, detail=True)
-        except FileNotFoundError:
-            return
-        for path, info in found.items():
-            changed = info.get("mtime") or info.get("LastModified")
-            seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed or time.time())
-            yield posixpath.relpath(path, self.root), seconds
+        for file in self._store.files():
+            yield file.name, file.changed
 
     def remove(self, key: str) -> None:
         """Delete it, or all below it; nothing happens where nothing is."""
-        with suppress(FileNotFoundError):
-            self.fs.rm(self.path(key), recursive=True)
+        self._store.remove(key)
 
-
-def _of_s3() -> tuple[type[Exception], ...]:
-    """What s3fs passes on as it is: no connection, no credentials."""
-    from botocore.exceptions import BotoCoreError
-
-    return (BotoCoreError,)
+    @contextmanager
+    def _said(self, key: str, what: str, remedy: str) -> Generator[None]:
+        try:
+            yield
+        except (StorageError, OSError) as error:
+            raise StorageError(explain(f"{what}: {error}", self.path(key), remedy)) from error

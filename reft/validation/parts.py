@@ -168,7 +168,7 @@ def parts_of(data: Store, files: Sequence[Stored], size: int) -> tuple[Container
     Raises:
         DataFormatError: the first file is of no kind that can be read, or the input holds nothing.
     """
-    container = _told(data, next((file for file in files if file.size), files[0]))
+    container = told(data, next((file for file in files if file.size), files[0]))
     parts: list[tuple[Piece, ...]] = []
     waiting: list[Piece] = []
     taken = 0
@@ -185,8 +185,12 @@ def parts_of(data: Store, files: Sequence[Stored], size: int) -> tuple[Container
     return container, [*parts, tuple(waiting)]
 
 
-def _told(data: Store, file: Stored) -> Container:
-    """What a file is, by its beginning."""
+def told(data: Store, file: Stored) -> Container:
+    """What a file is, by its beginning.
+
+    Raises:
+        DataFormatError: of no kind that can be read.
+    """
     with scratch("head") as folder, data.opened(file.name) as stream:
         head = folder / (PurePosixPath(file.name).name or PurePosixPath(data.address).name)
         head.write_bytes(stream.read(HEAD))

@@ -1,10 +1,9 @@
 """One part of a shared validation sorted, and all parts put together: byte for byte what one process would have left.
 
-Under the work's folder in the store: `work.json` and `tokenizer` (what everybody must know), `parts/NUMBER` (what a
-part gave) and `done/NUMBER.json`, the part's marker, written last: who finds it need not look at the part again.
+Under the work's folder in the store: `work.json` and `tokenizer` (what everybody must know), and the parts with their
+markers (`reft.storage.parts`).
 """
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from reft.conversations.writer import give_back, stage
 from reft.errors import ConfigurationError, DataFormatError, explain, parts
 from reft.runtime.progress import Report
 from reft.storage.artifacts import scratch
+from reft.storage.parts import Parted
 from reft.storage.store import Store
 from reft.validation.file import FileReport, report_of
 from reft.validation.identity import decided_by
@@ -36,24 +36,14 @@ if TYPE_CHECKING:
 COUNTED = ("shard.json", "rows", "findings.jsonl")
 
 
-def marker_of(folder: str, number: int) -> str:
-    """The name of a part's marker in the store, below the work's folder."""
-    return f"{folder}/done/{number:06d}.json"
-
-
 @dataclass(frozen=True, kw_only=True)
-class Shared:
-    """A validation that several machines share, as one of them sees it.
-
-    Attributes:
-        store: where its results go.
-        folder: of its work, in the store.
+class Shared(Parted):
+    """A validation that several machines share, as one of them sees it; a marker says the part's lines, its rows, and
+    the pieces that could not be read.
     """
 
     job: Assignment
     rules: Rules
-    store: Store
-    folder: str
 
     @classmethod
     def found(cls, store: Store, folder: str, load: Callable[[str], "PreTrainedTokenizerBase"]) -> "Shared":
@@ -76,23 +66,6 @@ class Shared:
             what = "this machine's reft, or a library of its, is of another version than where the work was given out"
             raise ConfigurationError(explain(what, store.key(name), "set cluster.image to the image of that version"))
         return cls(job=job, rules=rules, store=store, folder=folder)
-
-    def marker(self, number: int) -> str:
-        """The name of a part's marker."""
-        return marker_of(self.folder, number)
-
-    def part(self, number: int) -> str:
-        """The folder of what a part gave."""
-        return f"{self.folder}/parts/{number:06d}"
-
-    def done(self) -> set[int]:
-        """The parts whose markers are there."""
-        names = (Path(file.name) for file in self.store.files(f"{self.folder}/done"))
-        return {int(name.stem) for name in names if name.stem.isdecimal()}
-
-    def mark_of(self, number: int) -> dict[str, Any]:
-        """What the part's marker says: its lines, its rows, the pieces that could not be read."""
-        return json.loads(self.store.read(self.marker(number)))
 
 
 def rules_of(job: Assignment, tokenizer: "PreTrainedTokenizerBase") -> Rules:
@@ -120,10 +93,8 @@ def validate_part(shared: Shared, number: int, most_bad: int | None = None) -> N
         files = tuple(file for container, _ in read.values() for file in container.files)
         kind = of_kind(shared.job.kind, files, shared.job.settings)
         give_back(kind, whole, GROUPS, group_of=tally.groups_with(lines - tally.seen), for_people=GROUPS[1:])
-        for file in sorted(whole.iterdir()):
-            shared.store.put(file, f"{shared.part(number)}/{file.name}")
         mark = {"lines": lines, "rows": len(tally.noted), "suffix": kind.suffix, "faults": faults}
-        shared.store.write(shared.marker(number), json.dumps(mark).encode())
+        shared.finish(number, whole, mark)
 
 
 def _read(

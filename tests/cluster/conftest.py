@@ -7,11 +7,12 @@ import pytest
 import urllib3
 import yaml
 
-from reft.cluster.client import API_CALLS, ClusterClient
+from reft.cluster.client import API_CALLS, JOB, ClusterClient
 from reft.config import ClusterSettings, FinetuningSettings, ModelSettings
 from reft.conversations.tokenization import Encoded
 from reft.finetuning.job import FINISHED, FinetuneJob
 from tests.cluster.server import Cluster
+from tests.s3 import bucket_here
 
 QUICK = urllib3.Retry(
     total=3,
@@ -116,3 +117,20 @@ def ended(reason, code=1, at="2026-01-01T00:00:00Z"):
 
 def requests(cluster, verb, resource="trainjobs"):
     return [said for v, r, said in cluster.requests if (v, r) == (verb, resource)]
+
+
+@pytest.fixture
+def jobs(cluster, monkeypatch, tmp_path):
+    """The cluster, which allows what a validation needs and no more."""
+    monkeypatch.chdir(tmp_path)
+    cluster.allowed = JOB.calls
+    yield cluster
+    assert cluster.calls <= JOB.calls
+    cluster.calls.clear()
+
+
+@pytest.fixture
+def bucket():
+    """The address of a bucket on a server of its own."""
+    with bucket_here() as address:
+        yield address

@@ -1,12 +1,6 @@
 """`reft validate --cluster`: pods of an Indexed Job, as real processes on a store that speaks S3."""
 
 import json
-import os
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +9,7 @@ from typer.testing import CliRunner
 from reft.cli import app
 from reft.cluster.client import JOB, ClusterClient
 from reft.cluster.validation import validate_on_cluster
-from reft.config import ClusterSettings, ValidationSettings
+from reft.config import ValidationSettings
 from reft.errors import ConfigurationError, TrainingError
 from reft.models.tokenizers import load_tokenizer
 from reft.storage.store import Store
@@ -25,29 +19,11 @@ from reft.validation.rows import Judge
 from reft.validation.sharing import Shared, validate_part
 from reft.validation.sorting import Rules
 from tests.cluster.conftest import QUICK, ended, requests
+from tests.cluster.pods import Kubelet, cluster_settings, on_s3, text_of
 from tests.factories import row, write_jsonl
-from tests.s3 import bucket_here
 from tests.validation import hostile_rows
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = ValidationSettings(max_bad_share=0.9, languages=["en"], max_line_mb=1)
-
-
-@pytest.fixture
-def jobs(cluster, monkeypatch, tmp_path):
-    """The cluster, which allows what a validation needs and no more."""
-    monkeypatch.chdir(tmp_path)
-    cluster.allowed = JOB.calls
-    yield cluster
-    assert cluster.calls <= JOB.calls
-    cluster.calls.clear()
-
-
-@pytest.fixture
-def bucket():
-    """The address of a bucket on a server of its own."""
-    with bucket_here() as address:
-        yield address
 
 
 def hostile_files(folder, size, files=2):
@@ -65,28 +41,9 @@ def hostile_files(folder, size, files=2):
     return folder
 
 
-def on_s3(folder, address):
-    store = Store(address)
-    for file in sorted(folder.iterdir()):
-        store.put(file, file.name)
-    return store
-
-
 def rules_of(tokenizer):
     judge = Judge(tokenizer=tokenizer, settings=SETTINGS, max_length=60)
     return Rules(judge=judge, columns=None, fix=False)
-
-
-def cluster_settings(tmp_path, **changes):
-    values = {
-        "work_mount": str(tmp_path / "work"),
-        "image": "reft:1",
-        "nodes": 4,
-        "cpus": 1,
-        "memory": "2Gi",
-        "shard_mb": 1,
-    }
-    return ClusterSettings(**{**values, **changes})
 
 
 def in_process(cluster, job, lost=()):
@@ -102,66 +59,12 @@ def in_process(cluster, job, lost=()):
     cluster.condition(name, "Failed" if lost else "Complete", "FailedIndexes" if lost else "Completed")
 
 
-def text_of(store, group):
-    names = sorted(file.name for file in store.files(group))
-    return b"".join(store.read(name) for name in names)
-
-
 def same(store, whole):
     for group in ("usable", "quarantined", "left_out"):
         assert text_of(store, group) == (whole / f"{group}.jsonl").read_bytes(), group
     for name in ("findings.jsonl", "validation.json"):
         assert store.read(name) == (whole / name).read_bytes(), name
     assert store.has("docs/index.html")
-
-
-class Kubelet:
-    """Pods as processes, so many at a time as the Job says; those of `killed` are killed once they work on a part."""
-
-    def __init__(self, folder, killed):
-        self._folder, self._killed = folder, dict(killed)
-        self.starts = []
-
-    def __call__(self, cluster, job):
-        spec = job["spec"]
-        slots, threads = threading.Semaphore(spec["parallelism"]), []
-        for number in range(spec["completions"]):
-            threads.append(threading.Thread(target=self._index, args=(cluster, job, number, slots)))
-            threads[-1].start()
-        for thread in threads:
-            thread.join()
-        cluster.condition(job["metadata"]["name"], "Complete", "Completed")
-
-    def _index(self, cluster, job, number, slots):
-        name, container = job["metadata"]["name"], job["spec"]["template"]["spec"]["containers"][0]
-        with slots:
-            for attempt in range(job["spec"]["backoffLimitPerIndex"] + 1):
-                pod = cluster.pod(name, number, again=attempt > 0)
-                status, said = self._run(container, number, attempt)
-                cluster.say(pod, said)
-                if status == 0:
-                    cluster.pod(name, number, "Succeeded")
-                    return
-                cluster.pod(name, number, "Failed", containerStatuses=ended("Error", 137))
-        raise AssertionError(f"index {number} failed for good: {said}")
-
-    def _run(self, container, number, attempt):
-        scratch = self._folder / f"{number}-{attempt}"
-        scratch.mkdir(parents=True)
-        own = {variable["name"]: variable["value"] for variable in container["env"] if variable["name"] != "HOME"}
-        own |= {"JOB_COMPLETION_INDEX": str(number), "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, *container["command"][1:]]
-        process = subprocess.Popen(
-            command, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self.starts.append(number)
-        if self._killed.get(number, 0) > 0:
-            self._killed[number] -= 1
-            while not [*scratch.glob("reft-scratch-part-*/whole")] and process.poll() is None:
-                time.sleep(0.005)
-            process.kill()
-        said, _ = process.communicate(timeout=180)
-        return process.returncode, said
 
 
 @pytest.mark.slow
