@@ -97,7 +97,7 @@ def share(found: list[float], part: float) -> float:
     return sorted(found)[max(0, math.ceil(part * len(found)) - 1)]
 
 
-def measure(place: Site, client: Any, jobs: list[str], given: argparse.Namespace) -> tuple[Load, dict[str, Any]]:
+def measure(place: Site, client: Any, jobs: list[str], *, given: argparse.Namespace) -> tuple[Load, dict[str, Any]]:
     """In turns without and with the clients."""
     load, found = Load(), {"alone": [], "with_clients": []}
     for _ in range(given.rounds):
@@ -129,7 +129,7 @@ def main() -> None:
             method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": EPOCHS, "batch_size": 1}}}
             jobs = [started(client, path, seed=seed, method=method) for seed in (1, 2)]
             until(lambda: all(steps_of(client, job) > 1 for job in jobs))
-            load, speeds = measure(place, client, jobs, given)
+            load, speeds = measure(place, client, jobs, given=given)
             assert all(client.fine_tuning.jobs.retrieve(job).status == "running" for job in jobs), "they ended too soon"
             for job in jobs:
                 client.fine_tuning.jobs.cancel(job)
