@@ -13,7 +13,7 @@ from reft.config import Settings
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
 from reft.filtering.inputs import save_inputs
-from reft.finetuning.artifact import Student
+from reft.finetuning.artifact import Student, epoch_place
 from reft.models.default_model import resolve_model
 from reft.report.html import RunResult, render_report
 from reft.report.summary import RunFacts, build_summary, table
@@ -102,6 +102,8 @@ def _leave_files(
     """The student's files and the decision table, for whoever does not want to go through a registry."""
     shutil.copytree(student.weights, folder / "student")
     write_text(folder / "student" / "README.md", card)
+    for number, state in student.epochs.items():
+        shutil.copytree(state, epoch_place(folder, number))
     filtered.save(folder / "filter")
     if validated.docs:
         shutil.copytree(validated.docs, folder / "data_docs")

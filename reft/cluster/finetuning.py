@@ -11,6 +11,7 @@ from reft.cluster.staging import name_the_base, on_shared_storage
 from reft.cluster.trainjob import trainjob
 from reft.config import ClusterSettings, FinetuningSettings
 from reft.errors import ConfigurationError, explain
+from reft.finetuning.artifact import epochs_in
 from reft.finetuning.job import FINISHED, FinetuneJob
 from reft.finetuning.launch import check_time, run_finetune
 from reft.finetuning.monitoring import (
@@ -58,7 +59,8 @@ def run_on_cluster(
     finetuning = _Finetuning(job, folder, report, settings=settings)
     manifest = trainjob(f"reft-{folder.name}", ["reft.finetuning.worker", str(folder)], folder, settings=settings)
     ClusterRun(client, manifest, settings, work=finetuning, log=folder / "log.txt").run()
-    name_the_base(folder / "output", job)
+    for result in (folder / "output", *epochs_in(folder).values()):
+        name_the_base(result, job)
     return folder / "output"
 
 

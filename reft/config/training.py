@@ -116,6 +116,9 @@ class FinetuningSettings(Section):
         None, ge=0, description="seed of the student's training alone, so that the teacher stays; none: the run's"
     )
     merged: bool = Field(False, description="write whole merged weights instead of an adapter")
+    kept_epochs: Count = Field(
+        1, description="states at the ends of so many last epochs are kept, the result among them; each as large as it"
+    )
     work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
     stalled_minutes: float = Field(30, gt=0, description="a training without a step for so long is ended as hung")
     timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")

@@ -1,7 +1,7 @@
 """What the training processes read: one folder with the job's description and its data."""
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -81,6 +81,13 @@ class FinetuneJob:
             seed=self.seed,
             least_alignment=least,
         )
+
+    def kept_steps(self, plan: Sequence[MicroBatch]) -> tuple[int, ...]:
+        """The steps (counted from 1) at the ends of the last epochs whose states are kept beside the result."""
+        with_user = [number for number, step in enumerate(plan, start=1) if step.user] or range(1, len(plan) + 1)
+        epochs = self.settings.epochs
+        ends = [with_user[len(with_user) * done // epochs - 1] for done in range(1, epochs + 1)]
+        return tuple(ends[-self.settings.kept_epochs : -1])
 
     def save(self, folder: Path) -> None:
         """Write `job.json` and, if any, the soft labels and the adapter to start as."""

@@ -11,6 +11,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from reft.config import ModelSettings
 from reft.conversations.tokenization import stop_tokens
+from reft.finetuning.artifact import epoch_place
 from reft.finetuning.online_teacher import ADAPTER
 from reft.models.loading import load_model
 
@@ -29,6 +30,18 @@ def save_student(student: Any, folder: Path, rank: int) -> None:
         student.save_pretrained(folder, state_dict=state, selected_adapters=names)
     elif rank == 0:
         student.save_pretrained(folder, state_dict=state)
+
+
+def save_epoch(student: Any, folder: Path, rank: int, *, step: int) -> None:
+    """The student as it is after a step, under `epochs`, whole or not at all; called on every rank."""
+    place = epoch_place(folder, step)
+    partial = place.with_name(f"{place.name}.part")
+    if rank == 0:
+        for old in (partial, place):  # of a start that was cut off: a training that goes on does its last steps again
+            shutil.rmtree(old, ignore_errors=True)
+    save_student(student, partial, rank)
+    if rank == 0:
+        partial.replace(place)
 
 
 def complete_output(folder: Path, model: ModelSettings, tokenizer: Any, *, merged: bool) -> None:

@@ -9,7 +9,7 @@ from reft.config import FinetuningSettings, ModelSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all
 from reft.errors import ConfigurationError, explain
-from reft.finetuning.artifact import Student
+from reft.finetuning.artifact import EPOCHS, Student
 from reft.finetuning.checkpoints import last_step
 from reft.finetuning.job import FinetuneJob, job_folder
 from reft.finetuning.launch import run_finetune
@@ -121,5 +121,7 @@ def fit_student(
         output, goal = run(job, folder, report), scratch_folder("student")
         with written(goal, "free some disk space or set TMPDIR to another folder; it goes on from its last checkpoint"):
             weights = Path(shutil.move(output, goal))
+            if (folder / EPOCHS).is_dir():
+                shutil.move(folder / EPOCHS, goal)
     is_adapter = settings.lora is not None and not settings.merged
     return Student(weights, is_adapter, len(job.user), history), int(history[-1]["tokens"])

@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 
 from reft.errors import ReftError, TrainingError, explain
+from reft.finetuning.artifact import epochs_in
 from reft.finetuning.checkpoints import (
     load_checkpoint,
     make_universal,
@@ -31,7 +32,7 @@ from reft.finetuning.deepspeed_config import deepspeed_config
 from reft.finetuning.job import FINISHED, FULL_DISK, STOPPED, FinetuneJob
 from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import online_teacher
-from reft.finetuning.saving import complete_output, save_student
+from reft.finetuning.saving import complete_output, save_epoch, save_student
 from reft.finetuning.schedule import MicroBatch, share_of
 from reft.finetuning.student_loss import StudentLoss
 from reft.models.adapters import begin_as, wrap_lora
@@ -53,6 +54,7 @@ def train(folder: Path) -> None:
     torch.manual_seed(job.seed)
     tokenizer = load_tokenizer(job.model.name, job.model.chat_template, job.model.trust_remote_code)
     steps = job.plan()
+    kept = job.kept_steps(steps)
     student, engine, accumulation = _prepared(job, folder, len(steps), hardware=hardware, pad_id=tokenizer.pad_token_id)
     asked_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
@@ -80,13 +82,22 @@ def train(folder: Path) -> None:
                 line = {"step": number, "steps": len(steps), **losses, "tokens": tokens, "tokens_per_second": rate}
                 line |= {"learning_rate": learning_rate, **_memory(hardware)}
                 metrics.write(json.dumps(line) + "\n")
+            if number in kept:
+                save_epoch(student, folder, rank, step=number)
             if number < len(steps) and (stop or (every and number % every == 0)):
                 save_checkpoint(engine, folder, number, tokens=tokens)
                 if stop:
                     raise TrainingError(explain(STOPPED, f"step {number}", "start it again: it resumes there"))
+    _leave(student, job, folder, tokenizer=tokenizer)
+
+
+def _leave(student: Any, job: FinetuneJob, folder: Path, *, tokenizer: Any) -> None:
+    """Write the result, and complete it and the states of earlier epochs; on all ranks at once."""
+    rank = int(os.environ["RANK"])
     save_student(student, folder / "output", rank)
     if rank == 0:
-        complete_output(folder / "output", job.model, tokenizer, merged=job.settings.merged)
+        for result in (folder / "output", *epochs_in(folder).values()):
+            complete_output(result, job.model, tokenizer, merged=job.settings.merged)
         (folder / FINISHED).touch()
     torch.distributed.barrier()
 

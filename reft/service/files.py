@@ -11,6 +11,7 @@ from reft.service.blobs import Blobs
 from reft.service.clock import now
 from reft.service.errors import invalid, not_found, over_quota
 from reft.service.jobs.forgetting import ask_to_forget
+from reft.service.jobs.shown import REPORT
 from reft.service.jobs.states import UNFINISHED
 from reft.service.names import new_id
 from reft.service.service import Service
@@ -145,6 +146,8 @@ def take_away(session: Session, file: StoredFile) -> list[str]:
     jobs = _uses(session, file)
     for job in jobs:
         ask_to_forget(session, job)
+        job.work = {**job.work, REPORT: False}
+        session.add(job)
         for item in session.exec(select(ReviewItem).where(col(ReviewItem.job_id) == job.id)).all():
             item.content, item.span = {}, ""
             session.add(item)

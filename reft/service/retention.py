@@ -10,7 +10,9 @@ from reft.service.files import needed, remove_blobs, take_away
 from reft.service.jobs import states
 from reft.service.jobs.folders import logs
 from reft.service.jobs.forgetting import ask_to_forget, is_forgotten
+from reft.service.names import MODELS, weights_key
 from reft.service.service import Service
+from reft.service.serving.folders import drop_copies
 from reft.service.tables import (
     Checkpoint,
     Event,
@@ -24,7 +26,7 @@ from reft.service.tables import (
 )
 
 YOUNG = 3600.0  # seconds in which content may still be waiting for its row
-OF_JOBS = ("jobs", "models")  # where content of jobs lies; all other content is called ORGANIZATION/ID
+OF_JOBS = ("jobs", MODELS)  # where content of jobs lies; all other content is called ORGANIZATION/ID
 
 
 def sweep(service: Service, at: int) -> int:
@@ -37,7 +39,9 @@ def sweep(service: Service, at: int) -> int:
     remove_blobs(service.blobs, gone)
     nameless = list(_nameless(service))
     remove_blobs(service.blobs, nameless)
-    return len(gone) + len(nameless)
+    with service.database.reading() as session:
+        living = _folders(session)
+    return len(gone) + len(nameless) + drop_copies(service, living, young=YOUNG)
 
 
 def _outlived(service: Service, at: int) -> list[str]:
@@ -78,18 +82,23 @@ def _forget(session: Session, job: Job) -> list[str]:
     return blobs
 
 
+def _folders(session: Session) -> set[str]:
+    """The keys of the models that are there."""
+    return set(session.exec(select(ServedModel.folder).where(col(ServedModel.deleted_at).is_(None))).all())
+
+
 def _nameless(service: Service) -> Iterator[str]:
     """Content whose row was never committed, since something was killed between the two."""
     blobs = service.blobs
     with service.database.reading() as session:
         known = set(session.exec(select(StoredFile.blob).where(col(StoredFile.deleted_at).is_(None))).all())
         known |= set(session.exec(select(UploadPart.blob)).all())
-        known |= {row.folder for row in session.exec(select(ServedModel)).all() if row.deleted_at is None}
+        known |= _folders(session)
         jobs = session.exec(select(Job)).all()
         known |= {f"jobs/{job.id}" for job in jobs}
-        known |= {f"models/{job.id}" for job in jobs if job.status in states.UNFINISHED}
+        busy = {weights_key(job.id) for job in jobs if job.status in states.UNFINISHED}
     for key, changed in blobs.listed():
         first, _, rest = key.partition("/")
         name = f"{first}/{rest.partition('/')[0]}" if first in OF_JOBS else key
-        if name not in known and time.time() - changed > YOUNG:
+        if name not in known and name.partition(".")[0] not in busy and time.time() - changed > YOUNG:
             yield key

@@ -1,6 +1,7 @@
 """The server: HTTP processes, and beside them the process that checks files and the one that starts jobs."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from reft.errors import ConfigurationError, explain
 from reft.runtime.processes import LAUNCHER, new_mark
@@ -20,6 +23,7 @@ from reft.service.settings import ServiceSettings
 
 # What runs beside the HTTP processes and ends with them; each reads all it needs from the database.
 BESIDE = ("reft.service.checking", "reft.service.jobs.dispatcher", "reft.service.delivery")
+TIDYING = 20.0  # seconds in which they may hand back what others shall take over
 AGAIN = 1.0  # seconds before what has died is started again
 
 
@@ -39,27 +43,70 @@ def serve(settings: ServiceSettings, *, say: Callable[[str], object] = print) ->
     if not keyed and not settings.on_loopback:
         what = f"there is no key, and {settings.host} can be reached from elsewhere"
         raise ConfigurationError(explain(what, "--host", f"make one first: {make}"))
-    with _listening(settings) as sockets, _beside(settings):
+    ending = threading.Event()
+    with _told_to_end(), _listening(settings) as sockets, _beside(settings, ending):
         host, port = sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         say(f"listening at http://{shown}:{port}/v1")
         if not keyed:
             say(f"nobody can use it yet: {make}")
         os.environ[HANDED_ON] = settings.model_dump_json()
-        _run(settings, sockets)
+        _run(settings, sockets, ending)
 
 
-def _run(settings: ServiceSettings, sockets: list[socket.socket]) -> None:
+@contextmanager
+def _told_to_end() -> Generator[None]:
+    """SIGTERM ends this process as an exit does, so that those beside it are told; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(settings: ServiceSettings, sockets: list[socket.socket], ending: threading.Event) -> None:
     config = uvicorn.Config(
         "reft.service.app:app_from_environment", factory=True, workers=settings.workers, log_level="warning",
         access_log=False, server_header=False, timeout_graceful_shutdown=10,
     )  # fmt: skip
     if settings.workers == 1:
-        uvicorn.Server(config).run(sockets=sockets)
+        _Server(config, ending).run(sockets=sockets)
     else:
-        from uvicorn.supervisors import Multiprocess
+        _Servers(config, sockets, ending).run()
 
-        Multiprocess(config, sockets).run()
+
+class _Server(uvicorn.Server):
+    """Answers what it is being asked when it is told to end; those beside it end meanwhile."""
+
+    def __init__(self, config: uvicorn.Config, ending: threading.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal."""
+        self._ending.set()
+        super().handle_exit(sig, frame)
+
+
+class _Servers(Multiprocess):
+    """The same with several processes."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], ending: threading.Event) -> None:
+        super().__init__(config, sockets)
+        self._ending = ending
+
+    def terminate_all(self) -> None:
+        """The end, after whichever signal."""
+        self._ending.set()
+        super().terminate_all()
 
 
 @contextmanager
@@ -76,10 +123,9 @@ def _listening(settings: ServiceSettings) -> Generator[list[socket.socket]]:
 
 
 @contextmanager
-def _beside(settings: ServiceSettings) -> Generator[None]:
-    """The other processes, started again when they die; they end with this one, however it ends."""
+def _beside(settings: ServiceSettings, stop: threading.Event) -> Generator[None]:
+    """The other processes, started again when they die; they end when told to, or with this one, however it ends."""
     file = _left(settings)
-    stop = threading.Event()
     watchers = [threading.Thread(target=_keep, args=(module, file, stop), daemon=True) for module in BESIDE]
     for watcher in watchers:
         watcher.start()
@@ -107,7 +153,10 @@ def _keep(module: str, file: Path, stop: threading.Event) -> None:
         process = subprocess.Popen([sys.executable, "-m", module, str(file)], env=environment)
         while process.poll() is None and not stop.wait(0.2):
             pass
-        if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(TIDYING)
+        except subprocess.TimeoutExpired:
             process.kill()
-        process.wait()
+            process.wait()
         stop.wait(AGAIN)

@@ -88,6 +88,11 @@ class ServiceSettings(Section):
     golden_rows: Annotated[int, Field(ge=0)] = Field(
         20, description="rows of a validation file whose answers before and after finetuning are kept; 0: none"
     )
+    checkpoints: Count = Field(
+        3,
+        description="last epochs of a job whose states are kept as checkpoints, the finished model, which alone is "
+        "judged, among them; 1: only that",
+    )
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
     models_in_memory: Count = Field(2, description="whole models that are held at once, base models among them")
     teacher: Path | None = Field(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from reft.errors import ReftError
+from reft.finetuning.artifact import epoch_place
 from reft.finetuning.job import FinetuneJob
 from reft.finetuning.student import fit_student
 from reft.storage.artifacts import write_json
@@ -20,6 +21,8 @@ def main() -> None:
     except ReftError as error:  # as the command line does
         sys.exit(f"error: {error}")
     shutil.copytree(student.weights, result)
+    for step, state in student.epochs.items():
+        shutil.copytree(state, epoch_place(result.parent, step))
     write_json(result / "losses.json", [step["loss"] for step in student.history])
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from reft.finetuning.artifact import epochs_in
 from tests.factories import change
 from tests.finetuning.night import Night, wait_for
 
@@ -12,7 +13,7 @@ from tests.finetuning.night import Night, wait_for
 @pytest.mark.slow
 @pytest.mark.night
 def test_killed_with_all_signals_against_it_and_started_again_it_is_the_same_training(long, undisturbed, tmp_path):
-    night = Night(tmp_path)
+    night, long = Night(tmp_path), change(long, kept_epochs=40)
     process = night.start(long)
     wait_for(lambda: night.steps() >= 5)
     process.kill()
@@ -21,7 +22,9 @@ def test_killed_with_all_signals_against_it_and_started_again_it_is_the_same_tra
     assert not (tmp_path / "result").exists()
     assert "error" not in night.run(long)
     assert (night.left(), night.processes()) == ([], [])
-    assert night.result() == undisturbed
+    assert night.result() == undisturbed  # to keep the states between changes nothing
+    assert list(epochs_in(tmp_path)) == [3 * epoch for epoch in range(1, 40)]
+    assert all((state / "tokenizer.json").is_file() for state in epochs_in(tmp_path).values())
 
 
 @pytest.mark.slow

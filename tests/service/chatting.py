@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import httpx2
 import torch
 from peft import LoraConfig, get_peft_model
 from sqlmodel import col, select
 
-from reft.models.loading import load_model
+from reft.conversations.schema import from_prompt
+from reft.conversations.tokenization import encode
+from reft.evaluation.generation import stop_ids
+from reft.models.loading import add_adapter, load_model, load_tokenizer
 from reft.service.clock import now
 from reft.service.tables import Organization, ServedModel
 
@@ -58,3 +62,28 @@ def serve_folder(server, name: str, key: str, *, organization: str = "acme", **f
         values = {"base": "tiny", "job_id": "ftjob-x", "passed": True, **fields}
         session.add(ServedModel(id=full, organization_id=owner.id, created_at=now(), folder=key, **values))
     return full
+
+
+def alone(base, folder, new=24):
+    """What an adapter answers greedily, loaded by itself with nothing of the service."""
+    tokenizer, model = load_tokenizer(base, "chatml"), load_model(base)
+    if folder is not None:
+        model = add_adapter(model, folder, "only")
+    ids = torch.tensor([encode(tokenizer, from_prompt(ASK[0]["content"])).input_ids])
+    with torch.inference_mode():
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new,
+            do_sample=False,
+            eos_token_id=stop_ids(model, tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def post(server, **options):
+    """A request as it goes over the wire, to be read or left."""
+    body = {"model": "tiny", "messages": ASK, "max_tokens": 1900, **options}
+    headers = {"authorization": f"Bearer {server.key()}"}
+    return httpx2.Client(timeout=60).stream("POST", f"{server.url}/v1/chat/completions", json=body, headers=headers)

@@ -12,6 +12,7 @@ import openai
 import uvicorn
 import yaml
 from fastapi import FastAPI
+from sqlmodel import Session, col, select
 
 from reft.service.app import create_app
 from reft.service.checking import Checker
@@ -113,3 +114,11 @@ def until(happened: Callable[[], Any], seconds: float = 20.0) -> Any:
         assert time.monotonic() < end, "it does not happen"
         time.sleep(0.05)
     return found
+
+
+def changed(server: Served, job_id: str, change: Callable[[Session, Job], object]) -> None:
+    """Change the row as the job's runner would."""
+    with server.service.database.writing() as session:
+        row = session.exec(select(Job).where(col(Job.id) == job_id)).one()
+        change(session, row)
+        session.add(row)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.service.hostile import CHECKED, TEXT, VALUE, send
+from tests.service.chatting import ASK
+from tests.service.hostile import CHECKED, CLIENT, TEXT, VALUE, send
 
 
 def schemas(app):
@@ -126,3 +127,33 @@ def test_a_body_without_a_length_ends_at_the_limit(server):
     except httpx2.WriteError:
         return  # the server has hung up while it was still being sent to
     assert answer.status_code == 413
+
+
+FIELDS = st.sampled_from(
+    ["messages", "model", "stop", "seed", "n", "stream", "max_tokens", "temperature", "top_p", "moderation", "tools",
+     "stream_options", "response_format", "logprobs"]
+)  # fmt: skip
+MESSAGE = st.dictionaries(
+    st.sampled_from(["role", "content", "tool_calls", "name", "from", "value"]) | TEXT,
+    VALUE | st.sampled_from(["user", "assistant", "system", "tool", [{"type": "text", "text": "a"}]]),
+    max_size=4,
+)
+
+
+@CHECKED
+@given(
+    body=st.dictionaries(FIELDS | TEXT, VALUE, max_size=5), messages=st.lists(MESSAGE, max_size=3), good=st.booleans()
+)
+def test_generated_bodies_of_chat_are_answered_without_a_500(server, body, messages, good):
+    asked = {"model": "tiny", "messages": ASK if good else messages, "max_tokens": 1, **body}
+    kind = {"content-type": "application/json"}
+    send(server, "POST", "/v1/chat/completions", content=json.dumps(asked).encode(), headers=kind)
+
+
+@CHECKED
+@given(body=st.dictionaries(st.sampled_from(["input", "model"]) | TEXT, VALUE, max_size=3))
+def test_generated_bodies_of_moderation(server, body):
+    headers = {"authorization": f"Bearer {server.key()}", "content-type": "application/json"}
+    answer = CLIENT.post(f"{server.url}/v1/moderations", content=json.dumps(body).encode(), headers=headers)
+    assert answer.status_code in (200, 400, 503)  # 503: this server has no teacher
+    assert answer.status_code == 200 or answer.json()["error"]["code"]

@@ -12,7 +12,7 @@ from reft.service.clock import now
 from reft.service.jobs import lifecycle, states
 from reft.service.jobs.events import say
 from reft.service.names import new_id
-from reft.service.tables import Checkpoint, Job
+from reft.service.tables import Checkpoint, Job, ServedModel
 from tests.factories import EVIL
 from tests.service.serving import rows_file
 
@@ -34,12 +34,10 @@ def ids(server, tmp_path_factory):
         for step in (1, 2, 3):
             data = {"step": step, "total_steps": 4, "train_loss": 3.0 - step / 2}
             say(session, trains, f"Step {step}/4", mark=f"step-{step}", data=data, metrics=True)
-        session.add(
-            Checkpoint(
-                id=new_id("ftckpt_"), organization_id=trains.organization_id, created_at=now(), job_id=trains.id,
-                step_number=3, model="ft:tiny:acme::x:ckpt-step-3", metrics={"step": 3.0, "train_loss": 1.5},
-            )
-        )  # fmt: skip
+        kept = {"organization_id": trains.organization_id, "created_at": now(), "job_id": trains.id}
+        model, metrics = "ft:tiny:acme::x:ckpt-step-3", {"step": 3.0, "train_loss": 1.5}
+        session.add(Checkpoint(id=new_id("ftckpt_"), step_number=3, model=model, metrics=metrics, **kept))
+        session.add(ServedModel(id=model, base="tiny", passed=True, **kept))
         error = lifecycle.error_of("harmful_training_file", f"rows 3, 4 \x1b[2J{EVIL}", "training_file")
         lifecycle.finish(session, failed, states.FAILED, error=error)
     return made

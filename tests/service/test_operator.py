@@ -5,6 +5,7 @@ import pytest
 from reft.service.chart import loss_chart
 from reft.service.files import RESULTS, NewFile, keep_file
 from reft.service.jobs.events import say
+from reft.service.names import report_key
 from reft.service.routes.operator import duration
 from tests.factories import EVIL
 from tests.service.reviewing import job_of, quarantined, signed_in, waiting_job
@@ -61,22 +62,23 @@ def test_one_job_shows_its_loss_costs_and_events_as_text(job, olga):
     assert text.count("&lt;script&gt;") == 3  # a name and a value of the costs, an event
 
 
-def test_a_report_is_shown_in_a_sandbox_and_other_results_are_saved(server, job, olga):
-    ids = []
-    for name, content in (("report.html", b"<h1>Report</h1><script>1</script>"), ("decisions.csv", b"row\n1\n")):
-        new = NewFile(
-            organization_id=job_of(server, job).organization_id, filename=name, purpose=RESULTS, derived_from="file-x"
-        )
-        ids.append(keep_file(server.service, new, [content], room=False).id)
+def test_a_report_is_shown_in_a_sandbox_and_results_are_saved(server, job, olga):
+    owner = job_of(server, job).organization_id
+    assert "Its report" not in olga.get(f"/jobs/{job}").text
+    assert olga.get(f"/jobs/{job}/report").status_code == 404
+    server.service.blobs.write(report_key(job), [b"<h1>Report</h1><script>1</script>"])
+    new = NewFile(organization_id=owner, filename="decisions.csv", purpose=RESULTS, derived_from="file-x")
+    file = keep_file(server.service, new, [b"row\n1\n"], room=False).id
     with server.service.database.writing() as session:
         found = session.merge(job_of(server, job))
-        found.result_files = ids
-    page = olga.get(f"/jobs/{job}").text
-    assert "report.html" in page
-    report = olga.get(f"/jobs/{job}/files/{ids[0]}")
+        found.result_files, found.work = [file], {**found.work, "report": True}
+    assert f'href="/jobs/{job}/report"' in olga.get(f"/jobs/{job}").text
+    report = olga.get(f"/jobs/{job}/report")
     assert report.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
     assert report.headers["content-type"].startswith("text/html")
-    table = olga.get(f"/jobs/{job}/files/{ids[1]}")
+    assert report.content == b"<h1>Report</h1><script>1</script>"
+    assert signed_in(server, "anna").get(f"/jobs/{job}/report").status_code == 403
+    table = olga.get(f"/jobs/{job}/files/{file}")
     assert table.headers["content-disposition"] == 'attachment; filename="decisions.csv"'
     assert table.content == b"row\n1\n"
     assert olga.get(f"/jobs/{job}/files/file-none").status_code == 404

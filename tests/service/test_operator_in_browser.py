@@ -15,14 +15,13 @@ pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 def job(server):
     """One with everything that its page can show."""
     job = waiting_job(server, quarantined("q"))
-    new = NewFile(
-        organization_id=job_of(server, job).organization_id, filename="report.html", purpose=RESULTS,
-        derived_from="file-x",
-    )  # fmt: skip
-    report = keep_file(server.service, new, [b"<h1>Report</h1>"], room=False).id
+    owner = job_of(server, job).organization_id
+    new = NewFile(organization_id=owner, filename="decisions.jsonl", purpose=RESULTS, derived_from="file-x")
+    file = keep_file(server.service, new, [b"{}"], room=False).id
     with server.service.database.writing() as session:
         found = session.merge(job_of(server, job))
-        found.suffix, found.result_files, found.work = EVIL, [report], {**found.work, "costs": {"gpu_seconds": 612.5}}
+        found.suffix, found.result_files = EVIL, [file]
+        found.work = {**found.work, "costs": {"gpu_seconds": 612.5}, "report": True}
         for step in range(1, 61):
             data = {"step": step, "total_steps": 120, "train_loss": 3 / step, "valid_loss": float(step % 9)}
             say(session, found, f"Step {step}", mark=f"s{step}", metrics=True, data=data)

@@ -10,6 +10,7 @@ from reft.service.jobs import lifecycle, states
 from reft.service.keys import create_key
 from reft.service.retention import DAY, YOUNG, sweep
 from reft.service.service import open_service
+from reft.service.serving.folders import folder_of
 from reft.service.tables import Event, Job, ServedModel, StoredFile
 from tests.service.serving import settings_for
 
@@ -150,3 +151,26 @@ def test_content_without_a_row_goes_once_nothing_can_be_waiting_for_it(service):
     aged(service)
     assert sweep(service, now()) == 4
     assert keys(service) == before
+
+
+def test_copies_of_models_go_with_the_models_and_halves_of_copies_with_time(tiny_model, tmp_path):
+    service = open_service(settings_for(tmp_path, tiny_model, files="memory://copies"))
+    try:
+        for name in ("ftjob-gone", "ftjob-stays"):
+            a_job(service, name)
+        gone, stays = (folder_of(service, f"models/{name}") for name in ("ftjob-gone", "ftjob-stays"))
+        halves = [stays.with_name(f"ftjob-{name}.0a1b.part") for name in ("young", "old")]
+        for half in halves:
+            half.mkdir()
+        os.utime(halves[1], (time.time() - 2 * YOUNG,) * 2)
+        with service.database.writing() as session:
+            model = session.exec(select(ServedModel).where(col(ServedModel.id) == "ft:ftjob-gone")).one()
+            model.deleted_at = now()
+            session.add(model)
+        sweep(service, now())
+        assert sorted(path.name for path in stays.parent.iterdir()) == ["ftjob-stays", halves[0].name]
+        assert (stays / "adapter").read_bytes() == b"x"
+        assert not gone.exists()
+    finally:
+        service.blobs.fs.rm(service.blobs.root, recursive=True)
+        service.database.close()

@@ -19,6 +19,7 @@ from tests.service.whole_jobs import (
     adapter,
     costs,
     decide_all,
+    earlier,
     finished,
     messages,
     of_provider,
@@ -63,22 +64,25 @@ def undisturbed(clone):
             "shown": place.reft("jobs"),
             "costs": costs(place, job_id),
         }
-    return {**found, "adapter": adapter(place, job_id), "site": place}
+    return {**found, "adapter": adapter(place, job_id), "earlier": earlier(place, job_id), "site": place}
 
 
 def test_a_job_ends_with_a_model_that_its_owner_may_use(undisturbed):
     job = undisturbed["job"]
     assert job.fine_tuned_model == f"ft:tiny:acme:mine:{job.id.removeprefix('ftjob-')}"
-    assert {job.fine_tuned_model, undisturbed["checkpoints"][0].fine_tuned_model_checkpoint} <= undisturbed["models"]
+    assert job.fine_tuned_model in undisturbed["models"]
     assert job.trained_tokens > 0
     assert job.hyperparameters.n_epochs == EPOCHS  # the profile's, in place of auto
-    assert undisturbed["checkpoints"][0].step_number == int(undisturbed["metrics"][-1]["step"])
+    steps, found = int(undisturbed["metrics"][-1]["step"]), undisturbed["checkpoints"]
+    assert [one.step_number for one in found] == [steps * done // EPOCHS for done in (EPOCHS, EPOCHS - 1, EPOCHS - 2)]
+    assert {one.fine_tuned_model_checkpoint for one in found} <= undisturbed["models"]
+    assert len({undisturbed["adapter"], *undisturbed["earlier"]}) == 3
     assert job.id in undisturbed["shown"]
     assert job.fine_tuned_model in undisturbed["shown"]
 
 
 def test_the_figures_are_those_of_the_run(undisturbed):
-    (checkpoint,), last = undisturbed["checkpoints"], undisturbed["metrics"][-1]
+    checkpoint, last = undisturbed["checkpoints"][0], undisturbed["metrics"][-1]
     golden = undisturbed["golden"]
     assert checkpoint.metrics.train_loss == float(last["train_loss"])
     assert checkpoint.metrics.valid_loss == sum(line["loss_after"] for line in golden) / len(golden)
@@ -258,6 +262,7 @@ def same_as(undisturbed, client, place, job):
     ]
     assert told(events, job) == told(undisturbed["events"], undisturbed["job"])
     assert adapter(place, job.id) == undisturbed["adapter"]
+    assert earlier(place, job.id) == undisturbed["earlier"]
     table = [json.loads(line) for line in result(client, job, "decisions.jsonl").splitlines()]
     assert table == undisturbed["decisions"]
     assert len(job.result_files) == 3

@@ -235,6 +235,12 @@ def adapter(place: Site, job_id: str) -> bytes:
     return (place.state / "files" / "models" / job_id / "adapter_model.safetensors").read_bytes()
 
 
+def earlier(place: Site, job_id: str) -> list[bytes]:
+    """The weights of its other checkpoints, in the order of their names."""
+    found = (place.state / "files" / "models").glob(f"{job_id}.step-*/adapter_model.safetensors")
+    return [path.read_bytes() for path in sorted(found)]
+
+
 def waits(client: openai.OpenAI, job_id: str) -> Any:
     """The job, if it waits for people."""
     job = client.fine_tuning.jobs.retrieve(job_id)

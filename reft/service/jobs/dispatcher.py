@@ -7,17 +7,21 @@ given to another one.
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Event as Flag
 
+import psutil
 from sqlmodel import Session, col, select
 
 from reft.runtime.processes import LAUNCHER, end_with_launcher
 from reft.service.beside import keep_looking, service_of
 from reft.service.clock import now
+from reft.service.database import AWAY
 from reft.service.jobs import leases, states
 from reft.service.jobs.child import end_job, stop_elsewhere
 from reft.service.jobs.folders import all_folders, folder_of, logs
@@ -32,6 +36,8 @@ from reft.service.service import Service
 from reft.service.tables import Job
 
 LEADER = "leader"
+WORKER = "reft.service.jobs.worker"
+LET_GO = 10.0  # seconds in which workers that are told to let go of their jobs must have done so
 LEADS = 10.0  # seconds after which a dispatcher that says nothing leads no more
 PAUSE = 0.3  # seconds between looks at the database
 COMING = 60.0  # seconds in which a worker must have begun
@@ -53,6 +59,22 @@ class Dispatcher:
     def run(self, stop: Flag) -> None:
         """Hand out whatever comes, until told to stop."""
         keep_looking(self._look, stop, pause=PAUSE)
+        self.leave()
+
+    def leave(self) -> None:
+        """Hand back, at once, what another machine shall take over: the lead, and jobs whose runs go on elsewhere.
+
+        Workers whose trainings are processes of this machine stay with them.
+        """
+        with suppress(*AWAY), self.service.database.writing() as session:
+            leases.release(session, LEADER, self.holder)
+        if not self.service.settings.stop:
+            return
+        there = workers_of(self.file)
+        for worker in there:
+            with suppress(psutil.Error):
+                worker.terminate()
+        psutil.wait_procs(there, timeout=LET_GO)
 
     def _look(self) -> bool:
         self.workers = [worker for worker in self.workers if worker.poll() is None]
@@ -117,7 +139,7 @@ class Dispatcher:
         log = logs(self.service.settings) / "workers.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name != LAUNCHER}
-        command = [sys.executable, "-m", "reft.service.jobs.worker", str(self.file), job_id, kept_for_it]
+        command = [sys.executable, "-m", WORKER, str(self.file), job_id, kept_for_it]
         with log.open("ab") as output:
             worker = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -157,6 +179,17 @@ class Dispatcher:
         return True
 
 
+def workers_of(file: Path) -> list[psutil.Process]:
+    """The processes of this machine that run jobs for the server with these settings."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if WORKER in words and str(file) in words:
+                found.append(process)
+    return found
+
+
 def _unfinished():
     here = col(Job.status).in_((states.QUEUED, states.RUNNING))
     return select(Job).where(here).order_by(col(Job.seq))
@@ -171,8 +204,10 @@ def main() -> None:
     """The process that `reft serve` starts beside the HTTP processes."""
     end_with_launcher()
     logging.basicConfig(level=logging.INFO)
-    file = Path(sys.argv[1])
-    Dispatcher(service_of(file), file).run(Flag())
+    file, stop = Path(sys.argv[1]), Flag()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Dispatcher(service_of(file), file).run(stop)
 
 
 if __name__ == "__main__":

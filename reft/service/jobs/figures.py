@@ -1,23 +1,24 @@
 """What a run's files say in numbers: a checkpoint's metrics for its owner, costs for the operator."""
 
+from collections.abc import Sequence
 from typing import Any
 
 OWN_STAGES = ("validation", "filtering", "finetuning", "evaluation")
 
 
-def metrics_of(last: dict[str, Any], golden: list[dict[str, Any]]) -> dict[str, Any]:
+def metrics_of(losses: dict[str, Any], golden: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """A checkpoint's metrics.
 
     Args:
-        last: the losses of its step.
+        losses: those of its step.
         golden: lines of the golden answers: their own answers' mean loss, a row counting like any other, is
             `valid_loss`; it is of these rows of the validation file alone, which is why it is not `full_valid_loss`.
     """
     valid = mean_of(golden, "loss_after")
-    return {"step": last["step"], "train_loss": last["loss"], **({} if valid is None else {"valid_loss": valid})}
+    return {"step": losses["step"], "train_loss": losses["loss"], **({} if valid is None else {"valid_loss": valid})}
 
 
-def mean_of(golden: list[dict[str, Any]], name: str) -> float | None:
+def mean_of(golden: Sequence[dict[str, Any]], name: str) -> float | None:
     """The mean over the lines that have such a number; None where none has."""
     found = [line[name] for line in golden if line[name] is not None]
     return sum(found) / len(found) if found else None

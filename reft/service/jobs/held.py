@@ -33,7 +33,7 @@ class HeldJob:
     def __init__(self, service: Service, job_id: str, holder: str) -> None:
         self.service, self.id, self.holder = service, job_id, holder
         self.seconds = service.settings.lease_seconds
-        self.lost = threading.Event()
+        self.lost = threading.Event()  # also: given up
         self._over = threading.Event()
         self._renewed = time.monotonic()
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from reft.filtering.screening import Screening
+from reft.finetuning.artifact import epochs_in
 from reft.gate.rule import told
 from reft.service.blobs import Blobs, pieces_of
 from reft.service.clock import now
@@ -18,7 +19,8 @@ from reft.service.jobs.following import say_steps
 from reft.service.jobs.held import HeldJob
 from reft.service.jobs.lifecycle import error_of, finish
 from reft.service.jobs.results import GOLDEN, keep_golden, keep_metrics
-from reft.service.names import checkpoint_name, model_name, new_id
+from reft.service.jobs.shown import REPORT
+from reft.service.names import checkpoint_name, model_name, new_id, weights_key
 from reft.service.tables import Checkpoint, Job, Organization, ServedModel
 from reft.storage.artifacts import as_written, read_json
 
@@ -53,15 +55,19 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
         _say_gate(session, job, summary)
         _say_golden(session, job, golden)
         job.work = {**job.work, "costs": costs_of(summary["cost"])}
-    blobs, place = held.service.blobs, f"models/{held.id}"
-    _keep_folder(blobs, folder.latest / "student", place)
+    blobs = held.service.blobs
+    _keep_folder(blobs, folder.latest / "student", weights_key(held.id))
+    earlier = epochs_in(folder.latest) if summary["gate"]["passed"] else {}
+    for step, state in earlier.items():
+        _keep_folder(blobs, state, weights_key(held.id, step))
     for name in LEFT:  # of the tenant's rows: they go when the training file goes
         blobs.write(f"jobs/{held.id}/{name}", pieces_of((folder.latest / name).open("rb")))
     with held.changing() as (session, job):
         if job.status in states.FINISHED:
             return
-        metrics = metrics_of(history[-1], golden)
-        name = _register(session, job, place, gate=summary["gate"], metrics=metrics)
+        job.work = {**job.work, REPORT: True}
+        kept = [metrics_of(line) for line in history[:-1] if int(line["step"]) in earlier]
+        name = _register(session, job, summary["gate"], kept=[*kept, metrics_of(history[-1], golden)])
         if summary["gate"]["passed"]:
             say(session, job, f"New fine-tuned model created: {name}", mark="model")
             finish(session, job, states.SUCCEEDED, model=name)
@@ -123,30 +129,40 @@ def _say_audit(session: Session, job: Job, audit: dict[str, Any] | None) -> None
 
 
 def _broken(gate: dict[str, Any]) -> str:
-    rules = [f"{rule['rule']} ({rule['figures']})" for rule in gate["rules"] if not rule["passed"]]
+    broken = [rule for rule in gate["rules"] if not rule["passed"] and rule.get("blocks", True)]
+    rules = [f"{rule['rule']} ({rule['figures']})" for rule in broken]
     return f"The trained model has not passed its safety gate and will not be served: {'; '.join(rules)}"[:1000]
 
 
-def _register(session: Session, job: Job, place: str, *, gate: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """The model and its one checkpoint: states in between were never judged, and so are never served."""
+def _register(session: Session, job: Job, gate: dict[str, Any], *, kept: list[dict[str, Any]]) -> str:
+    """The model, and where it may serve its checkpoints: earlier states were not judged, and stand or fall with it.
+
+    Args:
+        kept: the checkpoints' metrics, the model's own last.
+    """
     owner = session.get_one(Organization, job.organization_id)
     name = model_name(job.model, owner.name, job.suffix, job=job.id)
-    step = int(metrics["step"])
-    kept = checkpoint_name(name, step)
     if session.exec(select(ServedModel.id).where(col(ServedModel.job_id) == job.id)).first() is not None:
         return name
-    for kind, called in (("finetuned", name), ("checkpoint", kept)):
+    whole, last = weights_key(job.id), int(kept[-1]["step"])
+    rows = [("finetuned", name, whole)]
+    for metrics in kept:
+        step = int(metrics["step"])
+        called = checkpoint_name(name, step)
+        rows.append(("checkpoint", called, whole if step == last else weights_key(job.id, step)))
+        if gate["passed"]:
+            checkpoint = Checkpoint(
+                id=new_id("ftckpt_"), organization_id=job.organization_id, created_at=now(), job_id=job.id,
+                step_number=step, model=called, metrics=metrics,
+            )  # fmt: skip
+            session.add(checkpoint)
+            session.flush()  # in their order
+    for kind, called, place in rows:
         model = ServedModel(
             id=called, organization_id=job.organization_id, created_at=now(), base=job.model, job_id=job.id, kind=kind,
             folder=place, passed=gate["passed"], gate=gate,
         )  # fmt: skip
         session.add(model)
-    if gate["passed"]:
-        checkpoint = Checkpoint(
-            id=new_id("ftckpt_"), organization_id=job.organization_id, created_at=now(), job_id=job.id,
-            step_number=step, model=kept, metrics=metrics,
-        )  # fmt: skip
-        session.add(checkpoint)
     return name
 
 

@@ -56,7 +56,7 @@ def job_settings(
         "epochs": chosen["n_epochs"], "batch_size": chosen["batch_size"],
         "learning_rate": base.finetuning.learning_rate * chosen["learning_rate_multiplier"],
         "micro_batch_size": min(base.finetuning.micro_batch_size, chosen["batch_size"]),
-        "work_folder": str(folder.trainings), "seed": job.seed,
+        "work_folder": str(folder.trainings), "seed": job.seed, "kept_epochs": service.settings.checkpoints,
     }  # fmt: skip
     # A model that learns from the rows as they came, for comparison, is nothing that a service should make.
     values["evaluation"]["sft"] = False

@@ -7,8 +7,9 @@ from sqlmodel import Session, col, select
 from reft.errors import ConfigurationError, explain
 from reft.service.jobs.events import newest_step
 from reft.service.jobs.states import DONE, PAUSE, PAUSED, PAUSING, STAGE_KEY, TOLD
-from reft.service.tables import Checkpoint, Event, Job, Organization
+from reft.service.tables import Checkpoint, Event, Job, Organization, ServedModel
 
+REPORT = "report"  # in a job's notebook: its run has left one
 ROWS = "reft_rows_"  # a job's notes of how many were kept, quarantined, dropped
 
 
@@ -45,6 +46,17 @@ def checkpoint_body(row: Checkpoint) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def has_report(job: Job) -> bool:
+    """Whether its run has left a report that is still there."""
+    return bool(job.work.get(REPORT))
+
+
+def checkpoints_of(job_id: str) -> list[Any]:
+    """The conditions for a job's checkpoints whose models are there."""
+    there = select(ServedModel.id).where(col(ServedModel.deleted_at).is_(None))
+    return [col(Checkpoint.job_id) == job_id, col(Checkpoint.model).in_(there)]
+
+
 def overview(session: Session, organization: str, limit: int) -> list[dict[str, Any]]:
     """The newest jobs, all organizations' or one's, newest first.
 
@@ -70,7 +82,7 @@ def one_job(session: Session, job_id: str, events: int) -> dict[str, Any]:
     job = session.exec(select(Job).where(col(Job.id) == job_id)).first()
     if job is None:
         raise ConfigurationError(explain("there is no such job", job_id, "reft jobs lists them, newest first"))
-    kept = select(Checkpoint).where(col(Checkpoint.job_id) == job.id).order_by(col(Checkpoint.seq).desc())
+    kept = select(Checkpoint).where(*checkpoints_of(job.id)).order_by(col(Checkpoint.seq).desc())
     said = select(Event).where(col(Event.job_id) == job.id).order_by(col(Event.seq).desc()).limit(events)
     return {
         **for_operator(session, job, session.get_one(Organization, job.organization_id).name),

@@ -1,11 +1,14 @@
 """The process that runs one job: started by the dispatcher, in a session of its own, and gone when the job rests.
 
+SIGTERM lets go of the job: the processes here end, a run on a cluster goes on, and the next worker attaches to it.
+
 It holds nothing that a kill could lose. Started again it does the same work: what a run has finished is in the
 pipeline's cache, a training goes on from its checkpoint, and whatever was said or kept is neither said nor kept again.
 """
 
 import logging
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -57,7 +60,7 @@ class Worker:
         except Interrupted:
             self._rest()
         except LostJob:
-            LOG.warning("%s: another worker has it", self.held.id)
+            LOG.warning("%s: it is another worker's now, or the next one's", self.held.id)
             return
         except AWAY:  # no fault of the job's: the next worker goes on
             LOG.exception("%s: the database went away", self.held.id)
@@ -247,6 +250,8 @@ def main() -> None:
     held = hold(service_of(Path(file)), job_id, kept_for_me)
     if held is None:
         return
+    # Told to go, as with its machine: another one takes the job up where its run or its checkpoint is.
+    signal.signal(signal.SIGTERM, lambda *_: held.lost.set())
     try:
         with held.alive():
             Worker(held).run()

@@ -13,7 +13,7 @@ from reft.service.errors import invalid, not_found
 from reft.service.jobs import lifecycle
 from reft.service.jobs.create import Sent, create_job
 from reft.service.jobs.leases import is_held
-from reft.service.jobs.shown import checkpoint_body, event_body, job_body
+from reft.service.jobs.shown import checkpoint_body, checkpoints_of, event_body, job_body
 from reft.service.keys import Caller
 from reft.service.listing import After, Few, Page, list_body, rows_of
 from reft.service.service import Service
@@ -108,9 +108,9 @@ def events(service: Serving, caller: Key, job_id: str, *, after: After = None, l
 
 @router.get("/{job_id}/checkpoints")
 def checkpoints(service: Serving, caller: Key, job_id: str, *, after: After = None, limit: Few = 10) -> dict[str, Any]:
-    """Its checkpoints, newest first."""
+    """Its checkpoints but for those whose models were deleted, newest first."""
     with service.database.reading() as session:
-        where = [col(Checkpoint.job_id) == job_of(session, caller, job_id).id]
+        where = checkpoints_of(job_of(session, caller, job_id).id)
         return list_body(*rows_of(session, Checkpoint, Page(after=after, limit=limit), where=where), checkpoint_body)
 
 

@@ -50,7 +50,7 @@ def retrieve(service: Serving, caller: Key, model: str) -> dict[str, Any]:
 
 @router.delete("/{model:path}")
 def delete(service: Serving, caller: Key, model: str) -> dict[str, Any]:
-    """Delete a finetuned model of one's own, and its checkpoints."""
+    """Delete a finetuned model of one's own with its checkpoints, or one of these alone."""
     if service.base_model(model):
         raise invalid(f"{model} is a base model and stays.", "model", "model_not_deletable")
     with service.database.writing() as session:
@@ -69,6 +69,11 @@ def _delete(session: Session, caller: Caller, model: str) -> list[str]:
     for one in gone:
         one.deleted_at, one.passed = now(), False
         session.add(one)
-    for job in session.exec(select(Job).where(col(Job.id).in_({one.job_id for one in gone}))).all():
+    session.flush()
+    # A model and its last checkpoint are the same files: they go with the last name that they have.
+    jobs = {one.job_id for one in gone}
+    stays = (col(ServedModel.job_id).in_(jobs), col(ServedModel.deleted_at).is_(None))
+    left = session.exec(select(ServedModel).where(*stays)).all()
+    for job in session.exec(select(Job).where(col(Job.id).in_(jobs - {one.job_id for one in left}))).all():
         ask_to_forget(session, job)
-    return [one.folder for one in gone if one.folder]
+    return sorted({one.folder for one in gone if one.folder} - {one.folder for one in left})

@@ -9,12 +9,16 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 from starlette.responses import Response, StreamingResponse
 
+from reft.errors import StorageError
 from reft.service.access import Serving
+from reft.service.blobs import pieces_of
 from reft.service.chart import loss_chart
 from reft.service.clock import now
 from reft.service.errors import not_found
 from reft.service.jobs import states
 from reft.service.jobs.events import newest_step
+from reft.service.jobs.shown import has_report
+from reft.service.names import report_key
 from reft.service.pages import PageRoute, page
 from reft.service.sign_in import Visitor, visiting
 from reft.service.tables import Event, Job, Organization, ReviewItem, StoredFile
@@ -79,30 +83,36 @@ def one(service: Serving, visitor: Looks, job_id: str) -> Response:
     data = [event.data for event in steps if event.data]
     return page(
         "jobs_one.html.j2", visitor=visitor, job=job, line=line, events=events[:EVENTS], more=len(events) > EVENTS,
-        files=files, review=review, costs=costs_of(job, line.time, files),
+        files=files, review=review, report=has_report(job), costs=costs_of(job, line.time, files),
         chart=loss_chart(list(_points(data))),
     )  # fmt: skip
 
 
 @router.get("/{job_id}/files/{file_id}")
 def content(service: Serving, _: Looks, *, job_id: str, file_id: str) -> Response:
-    """A result of a job: its report to look at, anything else to keep."""
+    """A result of a job, to keep."""
     with service.database.reading() as session:
         job, _owner = _job(session, job_id)
         where = (*_results(job), col(StoredFile.id) == file_id)
         file = session.exec(select(StoredFile).where(*where)).first()
     if file is None:
         raise not_found("file", file_id)
-    report = file.filename.endswith(".html")
     name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in file.filename)
-    headers = {"content-length": str(file.bytes)}
-    headers |= (
-        {"content-security-policy": REPORT_POLICY}
-        if report
-        else {"content-disposition": f'attachment; filename="{name}"'}
-    )
-    kind = "text/html; charset=utf-8" if report else "application/octet-stream"
-    return StreamingResponse(service.blobs.read(file.blob), media_type=kind, headers=headers)
+    headers = {"content-length": str(file.bytes), "content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(service.blobs.read(file.blob), media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/{job_id}/report")
+def report(service: Serving, _: Looks, job_id: str) -> Response:
+    """The report that the job's run has left, to look at."""
+    with service.database.reading() as session:
+        _job(session, job_id)
+    try:
+        stream = service.blobs.open(report_key(job_id))
+    except StorageError:  # it has ended without a model, or its training file was deleted
+        raise not_found("report", job_id) from None
+    headers = {"content-security-policy": REPORT_POLICY}
+    return StreamingResponse(pieces_of(stream), media_type="text/html; charset=utf-8", headers=headers)
 
 
 def _job(session: Session, job_id: str) -> tuple[Job, str]:

@@ -3,9 +3,12 @@
 import os
 import secrets
 import shutil
+import time
+from collections.abc import Set
 from pathlib import Path
 
 from reft.errors import StorageError, explain
+from reft.service.names import MODELS
 from reft.service.service import Service
 
 
@@ -20,7 +23,7 @@ def folder_of(service: Service, key: str) -> Path:
         if not folder.is_dir():
             raise _missing(key)
         return folder
-    folder = service.settings.state.absolute() / "models" / key
+    folder = _copies(service) / key
     if folder.is_dir():
         return folder
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.part")
@@ -33,6 +36,27 @@ def folder_of(service: Service, key: str) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def drop_copies(service: Service, living: Set[str], *, young: float) -> int:
+    """Delete copies of models that are no more, and halves of copies; gives how many.
+
+    Args:
+        living: the keys of the models that are.
+        young: seconds in which half a copy may still become a whole one.
+    """
+    gone = 0
+    for folder in _copies(service).glob(f"{MODELS}/*"):
+        partial = folder.suffix == ".part"
+        key = f"{MODELS}/{folder.name}"
+        if (time.time() - folder.stat().st_mtime > young) if partial else key not in living:
+            shutil.rmtree(folder, ignore_errors=True)
+            gone += 1
+    return gone
+
+
+def _copies(service: Service) -> Path:
+    return service.settings.state.absolute() / "models"
 
 
 def _missing(key: str) -> StorageError:

@@ -1,0 +1,149 @@
+"""How the service answers while it works: clients that poll, one that streams, two jobs that train.
+
+    .venv/bin/python -m benchmarks.service_load --clients 200 --seconds 30 --rounds 2
+
+In turns, within the same two trainings of a tiny model: only those, then with the clients. Each client asks for the
+status of a job every `--every` seconds, as OpenAI's SDK polls; one asks for streamed answers, one after the other, and
+reads them. Appends a line to `results/service_load.jsonl`: the status calls' times at the client, what failed, and the
+steps per second of the trainings, without and with the clients. All is on this machine, whose other work counts too:
+`load_before` is its run queue before anything started.
+"""
+
+import argparse
+import asyncio
+import math
+import os
+import random
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from benchmarks.development import append
+from tests.pipelines.clone import Clone
+from tests.service.whole_jobs import Site, finished, rows, running, site, started, until
+
+ROWS, EPOCHS = 250, 50  # as many steps as outlast the benchmark, which cancels the jobs
+STREAMED = 256  # tokens
+
+
+@dataclass
+class Load:
+    """What the clients saw."""
+
+    seconds: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    answers: int = 0
+    pieces: int = 0
+
+
+async def poll(client: httpx2.AsyncClient, job: str, load: Load, *, every: float, until_: float) -> None:
+    """One customer: is it done yet?"""
+    await asyncio.sleep(random.uniform(0, every))
+    while time.monotonic() < until_:
+        asked = time.monotonic()
+        try:
+            answer = await client.get(f"/fine_tuning/jobs/{job}")
+            if answer.status_code != 200:
+                load.failed.append(f"{answer.status_code}: {answer.text[:100]}")
+        except httpx2.HTTPError as error:
+            load.failed.append(repr(error)[:100])
+        load.seconds.append(time.monotonic() - asked)
+        await asyncio.sleep(max(0.0, asked + every - time.monotonic()))
+
+
+async def stream(client: httpx2.AsyncClient, load: Load, *, until_: float) -> None:
+    """One customer who reads streamed answers."""
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "How do I bake bread?"}], "stream": True}
+    while time.monotonic() < until_:
+        try:
+            async with client.stream("POST", "/chat/completions", json={**body, "max_tokens": STREAMED}) as answer:
+                async for line in answer.aiter_lines():
+                    load.pieces += line.startswith("data:")
+                    if "error" in line[:20]:
+                        load.failed.append(line[:100])
+            load.answers += 1
+        except httpx2.HTTPError as error:
+            load.failed.append(repr(error)[:100])
+
+
+async def press(place: Site, jobs: list[str], load: Load, *, clients: int, every: float, seconds: float) -> None:
+    """All of them at once, for so many seconds."""
+    headers, end = {"authorization": f"Bearer {place.key}"}, time.monotonic() + seconds
+    limits = httpx2.Limits(max_connections=clients + 1, max_keepalive_connections=clients + 1)
+    async with httpx2.AsyncClient(base_url=place.url, headers=headers, limits=limits, timeout=30) as client:
+        polls = (poll(client, jobs[i % len(jobs)], load, every=every, until_=end) for i in range(clients))
+        await asyncio.gather(stream(client, load, until_=end), *polls)
+
+
+def steps_of(client: Any, job: str) -> int:
+    """The newest step that its events tell of."""
+    events = client.fine_tuning.jobs.list_events(job, limit=5).data
+    return max((event.data["step"] for event in events if event.type == "metrics"), default=0)
+
+
+def speed(client: Any, jobs: list[str], before: list[tuple[float, int]]) -> float:
+    """Steps per second of all jobs together since then."""
+    return sum(
+        (steps_of(client, job) - step) / (time.time() - at) for job, (at, step) in zip(jobs, before, strict=True)
+    )
+
+
+def share(found: list[float], part: float) -> float:
+    """A quantile: the smallest value that so many are not above."""
+    return sorted(found)[max(0, math.ceil(part * len(found)) - 1)]
+
+
+def measure(place: Site, client: Any, jobs: list[str], *, given: argparse.Namespace) -> tuple[Load, dict[str, Any]]:
+    """In turns without and with the clients."""
+    load, found = Load(), {"alone": [], "with_clients": []}
+    for _ in range(given.rounds):
+        for name in found:
+            before = [(time.time(), steps_of(client, job)) for job in jobs]
+            if name == "alone":
+                time.sleep(given.seconds)
+            else:
+                asyncio.run(press(place, jobs, load, clients=given.clients, every=given.every, seconds=given.seconds))
+            found[name].append(round(speed(client, jobs, before), 2))
+    return load, {f"steps_per_second_{name}": values for name, values in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between two questions of a client")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="HTTP processes")
+    given, idle = parser.parse_args(), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        clone = Clone.make(Path(scratch) / "clone")
+        place = site(clone, "load", jobs_at_once=2, workers=given.workers, lease_seconds=30)
+        with running(place) as client:
+            first = finished(client, started(client, rows(clone.folder, harmless=12)))  # the teacher, which all share
+            assert first.status == "succeeded", first.error
+            path = rows(clone.folder, harmless=ROWS, name="many.jsonl")
+            method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": EPOCHS, "batch_size": 1}}}
+            jobs = [started(client, path, seed=seed, method=method) for seed in (1, 2)]
+            until(lambda: all(steps_of(client, job) > 1 for job in jobs))
+            load, speeds = measure(place, client, jobs, given=given)
+            assert all(client.fine_tuning.jobs.retrieve(job).status == "running" for job in jobs), "they ended too soon"
+            for job in jobs:
+                client.fine_tuning.jobs.cancel(job)
+    alone, beside = (sum(values) / len(values) for values in speeds.values())
+    line = {
+        "clients": given.clients, "every": given.every, "workers": given.workers, "cores": os.cpu_count(),
+        "load_before": round(idle, 2), "calls": len(load.seconds), "failed": len(load.failed),
+        "what_failed": sorted(set(load.failed))[:5],
+        **{f"p{name}_ms": round(1000 * share(load.seconds, int(name) / 100), 1) for name in ("50", "95", "99")},
+        "slowest_ms": round(1000 * max(load.seconds), 1), "streamed_answers": load.answers, "pieces": load.pieces,
+        **speeds, "training_takes": round(alone / beside, 3),
+    }  # fmt: skip
+    append("service_load", line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The states at the ends of the last epochs, which are kept beside the result."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from reft.finetuning.artifact import Student
+from reft.finetuning.student import fit_student
+from tests.factories import change
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept", "steps"), [(2, 1, ()), (3, 2, (6,)), (4, 3, (6, 9)), (2, 5, (3,)), (1, 3, ())]
+)
+def test_they_are_those_of_the_last_epochs_and_the_result_counts(job, epochs, kept, steps):
+    job = change(job, epochs=epochs, kept_epochs=kept)
+    assert job.kept_steps(job.plan()) == steps
+
+
+def test_an_epoch_ends_with_its_last_user_row_also_among_steps_of_alignment_rows_alone(job):
+    job = change(job, epochs=2, kept_epochs=2, least_alignment_rows=200)
+    plan = job.plan()
+    (end,) = job.kept_steps(plan)
+    assert len(plan) > 2 * end - 2 > 6  # most steps have alignment rows alone
+    before = [row for step in plan[:end] for row in step.user]
+    assert sorted(before) == list(range(12))
+    assert plan[end - 1].user
+
+
+def test_a_method_that_passes_twice_over_the_rows_in_an_epoch_has_as_many_epochs(job):
+    job = change(job, method="lisa", epochs=2, kept_epochs=3)
+    plan = job.plan()
+    assert job.kept_steps(plan) == (len(plan) // 2,)
+
+
+def test_without_user_rows_an_epoch_is_a_pass_over_the_alignment_rows(job):
+    alone = change(replace(job, user=(), row_numbers=()), epochs=3, kept_epochs=3)
+    plan = alone.plan()
+    assert alone.kept_steps(plan) == (len(plan) // 3, 2 * len(plan) // 3)
+
+
+@pytest.mark.slow
+@pytest.mark.night
+def test_a_kept_state_is_the_result_of_a_training_that_ends_there(job, tmp_path):
+    same = {"schedule": "constant", "warmup_share": 0.0, "kept_epochs": 3, "work_folder": str(tmp_path / "work")}
+    whole, _ = fit_student("whole", change(job, epochs=3, **same))
+    short, _ = fit_student("short", change(job, epochs=2, **{**same, "kept_epochs": 1}))
+    whole.save(tmp_path / "whole")
+    short.save(tmp_path / "short")
+    again, other = Student.load(tmp_path / "whole"), Student.load(tmp_path / "short")
+    assert other.epochs == {}
+    states = again.epochs
+    assert list(states) == [3, 6]
+    expected, found = _weights(other.weights), _weights(states[6])
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert any(not torch.equal(found[name], weight) for name, weight in _weights(again.weights).items())
+    assert {path.name for path in states[6].iterdir()} == {path.name for path in again.weights.iterdir()}
+
+
+def _weights(folder):
+    return load_file(folder / "adapter_model.safetensors")
