@@ -16,6 +16,8 @@ LOG = logging.getLogger(__name__)
 
 def service_of(file: Path) -> Service:
     """The service whose settings `reft serve` has left in this file."""
+    # Whoever starts `reft serve` reads its words among those of all that runs beside it.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     return open_service(ServiceSettings.model_validate_json(file.read_text()))
 
 
