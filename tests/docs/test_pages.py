@@ -63,6 +63,16 @@ def test_links_and_pictures_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_what_the_checklists_name_is_there():
+    lines = [line for line in Path("CONTRIBUTING.md").read_text().splitlines() if line.startswith("| ")]
+    named = {name for line in lines for name in re.findall(r"`([^`\s]+/[^`\s]+)`", line) if "NAME" not in name}
+    assert len(named) > 15
+    for name in named:
+        file, _, test = name.partition("::")
+        assert Path(file).exists(), name
+        assert not test or f"def {test}(" in Path(file).read_text(), name
+
+
 def test_every_page_is_in_the_site():
     listed = set(re.findall(r"(\S+\.md)$", Path("mkdocs.yml").read_text(), re.MULTILINE))
     assert listed == {str(page.relative_to("docs")) for page in PAGES[1:]}
