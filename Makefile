@@ -23,6 +23,7 @@ run: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ty check reft steps pipelines
+	$(BIN)/python -m benchmarks.result_pages --check
 
 # Files of tests beside one another, two at a time or as many as BESIDE says; the tests of a file share what it made.
 BESIDE ?= 2

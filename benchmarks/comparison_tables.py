@@ -1,14 +1,17 @@
-"""The README's tables of the comparison, from the cells that `reft benchmark comparison` wrote row by row.
+"""The comparison's tables of `docs/results/methods.md`, from the cells that `reft benchmark comparison`
+wrote row by row.
 
     .venv/bin/python -m benchmarks.comparison_tables [FILES]
 
-Several files (`outcomes.jsonl` of several folders) are read as one grid; none: `results/comparison.jsonl`.
+Prints every claim, too; `python -m benchmarks.result_pages` fills the page. Several files (`outcomes.jsonl` of several
+folders) are read as one grid; none: `results/comparison.jsonl`.
 """
 
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +26,9 @@ CHANGED = ("harmful_score", "over_refusal", "accuracy", *FILTER)
 
 def main() -> None:
     files = [Path(name) for name in sys.argv[1:]] or [RESULTS / "comparison.jsonl"]
-    cells = [_cell(line) for file in files for line in file.read_text().splitlines()]
-    places = Counter((*_place(cell), cell["name"], cell["seed"]) for cell in cells)
-    if twice := [place for place, count in places.items() if count > 1]:
-        raise SystemExit(f"in more than one line: {twice}")
-    cells.sort(key=lambda cell: cell["seed"])  # what is tested in pairs stands in one order
-    lines = summarise(cells)
-    main = [line for line in lines if _place(line) == _place(lines[0])]
-    changed = [line for line in main if line["changed"]]
-    _table(
-        ("method", "seeds", *map(label_of, METHOD)),
-        [(x["name"], str(x["seeds"]), *_row(x, METHOD)) for x in main if x not in changed],
-    )
-    _table(
-        ("changed", *map(label_of, CHANGED)),
-        [
-            *(("nothing", *_row(x["reference"], CHANGED)) for x in changed[:1]),
-            *((x["name"], *_row(x, CHANGED)) for x in changed),
-        ],
-    )
-    elsewhere = [line for line in lines if line not in main]
-    _table(
-        ("task", "poison ratio", "method", "seeds", *map(label_of, METHOD), FILTER[0]),
-        [(*map(str, _place(x)), x["name"], str(x["seeds"]), *_row(x, (*METHOD, FILTER[0]))) for x in elsewhere],
-    )
+    cells, lines = _read(*files)
+    for make in TABLES.values():
+        print(make(*files), end="\n\n")
     print("\n".join(claims(lines)))
     for line in lines:
         print(*_place(line), f"{line['name']}:", *(f"{m} p {p:.2g}," for m, p in line["p"].items()))
@@ -61,6 +43,56 @@ def main() -> None:
             if c["name"] == REFERENCE and _place(c) == _place(lines[0])
         ),
     )
+
+
+@cache
+def _read(*files: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Cells, and a line for each method at each place; takes a minute."""
+    cells = [_cell(line) for file in files for line in file.read_text().splitlines()]
+    places = Counter((*_place(cell), cell["name"], cell["seed"]) for cell in cells)
+    if twice := [place for place, count in places.items() if count > 1]:
+        raise SystemExit(f"in more than one line: {twice}")
+    cells.sort(key=lambda cell: cell["seed"])  # what is tested in pairs stands in one order
+    return cells, summarise(cells)
+
+
+def methods(*files: Path) -> str:
+    """Every method at the first task and ratio."""
+    lines = _read(*files)[1]
+    shown = [x for x in lines if _place(x) == _place(lines[0]) and not x["changed"]]
+    return markdown(
+        ("method", "seeds", *map(label_of, METHOD)), [(x["name"], str(x["seeds"]), *_row(x, METHOD)) for x in shown]
+    )
+
+
+def changed_settings(*files: Path) -> str:
+    """ReFT with one setting changed, there too."""
+    lines = _read(*files)[1]
+    changed = [x for x in lines if _place(x) == _place(lines[0]) and x["changed"]]
+    return markdown(
+        ("changed", *map(label_of, CHANGED)),
+        [
+            *(("nothing", *_row(x["reference"], CHANGED)) for x in changed[:1]),
+            *((x["name"], *_row(x, CHANGED)) for x in changed),
+        ],
+    )
+
+
+def other_tasks(*files: Path) -> str:
+    """Other tasks and ratios."""
+    lines = _read(*files)[1]
+    elsewhere = [x for x in lines if _place(x) != _place(lines[0])]
+    return markdown(
+        ("task", "poison ratio", "method", "seeds", *map(label_of, METHOD), FILTER[0]),
+        [(*map(str, _place(x)), x["name"], str(x["seeds"]), *_row(x, (*METHOD, FILTER[0]))) for x in elsewhere],
+    )
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "methods": methods,
+    "changed-settings": changed_settings,
+    "other-tasks": other_tasks,
+}
 
 
 def _place(line: dict[str, Any]) -> tuple[str, float]:
@@ -80,9 +112,9 @@ def _row(line: dict[str, Any], measures: Sequence[str]) -> list[str]:
     return [percent(vars(line[m])) + (" *" if m in beyond else "") if line.get(m) else "" for m in measures]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    for row in (head, ["---"] * len(head), *rows, []):
-        print(f"| {' | '.join(row)} |" if row else "")
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, without a last newline."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main() -> None:
         "| --- | --- | --- |",
         *(f"| {o.key} | {o.self_cpu_time_total / total:.1%} | {o.count} |" for o in operations[:14]),
     ]
-    (RESULTS / "profile_finetune.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "profile_finetuning.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

@@ -1,0 +1,188 @@
+"""The tables of the results pages, each made of one file of recorded results and of nothing else."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import comparison_tables
+from reft.report.summary import percent
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """One table.
+
+    Attributes:
+        file: the record, in `benchmarks/results`.
+        command: what writes that record.
+        make: from the record's path to the table in Markdown.
+        slow: it takes a minute or more to make.
+    """
+
+    file: str
+    command: str
+    make: Callable[[Path], str]
+    slow: bool = False
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """One object a line, in the order of writing."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _attacks(path: Path) -> str:
+    found = json.loads(path.read_text())["attacks"]
+    rows = [(x["attack"], str(x["removed"]["n"]), percent(x["removed"]), percent(x["dropped"])) for x in found]
+    return comparison_tables.markdown(("attack", "rows", "removed", "dropped (the others: quarantined)"), rows)
+
+
+def _copied(*heads: str) -> Callable[[Path], str]:
+    """The tables of a Markdown file whose heads begin with one of these; no heads: all of them."""
+
+    def make(path: Path) -> str:
+        blocks = [block for block in path.read_text().split("\n\n") if block.lstrip().startswith("|")]
+        chosen = [b.strip() for b in blocks if not heads or b.lstrip().startswith(tuple(f"| {h}" for h in heads))]
+        if not chosen:
+            raise ValueError(f"{path}: no table begins with {heads}")
+        return "\n\n".join(chosen)
+
+    return make
+
+
+def _filtering(path: Path) -> str:
+    latest = {(x["parameters"], x["rows"]): x for x in records(path)}  # of one measurement taken again the last one
+    rows = [
+        (
+            f"{x['parameters'] / 1e6:.0f} M",
+            str(x["rows"]),
+            x["layer"],
+            f"{x['rows_per_second']:.0f}",
+            f"{x['times_whole_forward']:.1f} times",
+            f"{x['times_generating_guard']:.1f} times",
+            f"{100 * x['share_of_peak']:.0f} %",
+        )
+        for x in latest.values()
+    ]
+    head = "parameters", "prompts", "layers read", "prompts/s", "whole forward pass takes", "asking the model takes"
+    return comparison_tables.markdown((*head, "share of the matrix-multiply peak"), rows)
+
+
+def _finetuning(path: Path) -> str:
+    measured = [x for x in records(path) if "ratios" in x]
+    rows = [
+        (
+            x["model"],
+            str(x["user_rows"]),
+            ratio,
+            f"{found['times_plain_tokens']:.2f}",
+            f"{found['times_plain_per_user_token']:.2f}",
+            f"{found['times_plain_peak_memory']:.2f}",
+        )
+        for x in measured
+        for ratio, found in x["ratios"].items()
+    ]
+    return comparison_tables.markdown(
+        ("model", "user rows", "alignment to user rows", "tokens", "time", "peak memory"), rows
+    )
+
+
+def _stages(path: Path) -> str:
+    found = [x for x in records(path) if "stages" in x][-1]["stages"]
+    rows = [(name, f"{x['seconds']:.1f}", f"{x['peak_mb'] / 1000:.1f}") for name, x in found.items()]
+    return comparison_tables.markdown(("ZeRO", "seconds", "peak memory, GB"), rows)
+
+
+def _rival_trainers(path: Path) -> str:
+    found = records(path)[-1]
+    rows = [(way, f"{median(taken):.1f}", str(len(taken))) for way, taken in found["seconds"].items()]
+    return comparison_tables.markdown((f"{found['user_rows']} user rows", "seconds, median", "rounds"), rows)
+
+
+def _rival_ratios(path: Path) -> str:
+    found = records(path)[-1]
+    kinds = [kind for kind in found if isinstance(found[kind], Mapping) and kind != "seconds"]
+    rows = [
+        (kind, name.replace("_", " "), f"{value:.2f}")
+        for kind in kinds
+        for name, value in found[kind].items()
+        if isinstance(value, float)
+    ]
+    return comparison_tables.markdown(("alignment to user rows", "measure", "value"), rows)
+
+
+def _scan_memory(path: Path) -> str:
+    rows = [
+        (f"{scan['rows']:,}", f"{scan['seconds']:.1f}", f"{scan['peak_mb']:.0f}", x["date"][:10])
+        for x in records(path)
+        for scan in x["scans"]
+    ]
+    return comparison_tables.markdown(("rows", "seconds", "peak memory, MB", "measured"), rows)
+
+
+def _data(path: Path) -> str:
+    latest = {(x["rows"], x["way"], x.get("build", "")): x for x in records(path)}
+    rows = [
+        (f"{n:,}", way + (f" ({build})" if build else ""), f"{x['seconds']:.1f}", f"{x['peak_mb']:.0f}", x["date"][:10])
+        for (n, way, build), x in sorted(latest.items())
+    ]
+    return comparison_tables.markdown(("rows", "way", "seconds", "peak memory, MB", "measured"), rows)
+
+
+def _ciphers(path: Path) -> str:
+    rows = [
+        (
+            {"cipher": "in a cipher", "honest": "honest"}[x["all"]],
+            {"seen": "while the alarm was made", "later": "afterwards"}[x["chosen"]],
+            f"{100 * x['share']:.0f} %",
+            str(x["n"]),
+            percent(x),
+        )
+        for x in records(path)
+        if "all" in x
+    ]
+    return comparison_tables.markdown(
+        ("sets", "their forms were chosen", "share of the rows", "sets in all", "alarmed"), rows
+    )
+
+
+def _sources_left_out(path: Path) -> str:
+    rows = []
+    for x in records(path):
+        means = [
+            f"{100 * sum(found['value'] for found in kinds.values()) / len(kinds):.1f} %"
+            for kinds in x["refused"].values()
+        ]
+        rows.append((", ".join(x["without"]) or "nothing", *means, *(f"{value:.3f}" for value in x["auroc"].values())))
+    last = records(path)[-1]
+    refused = [f"{kind} refused" for kind in last["refused"]]
+    return comparison_tables.markdown(
+        ("left out of the training", *refused, *(f"AUROC, {kind}" for kind in last["auroc"])), rows
+    )
+
+
+TABLES: dict[str, ResultTable] = {
+    "attacks": ResultTable("attacks.json", ".venv/bin/reft benchmark attacks", _attacks),
+    "sources": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("all ")),
+    "sources-one-by-one": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("ReFT teacher: ")),
+    "curve": ResultTable("curve.md", "python -m benchmarks.curve FOLDER", _copied()),
+    "mixes": ResultTable("mixes.md", "python -m benchmarks.mixes FOLDER", _copied()),
+    "ciphers": ResultTable("ciphers.jsonl", "python -m benchmarks.ciphers", _ciphers),
+    "sources-left-out": ResultTable(
+        "leave_source_out.jsonl", "python -m benchmarks.leave_source_out", _sources_left_out
+    ),
+    "filtering": ResultTable("filtering.jsonl", "python -m benchmarks.filtering", _filtering),
+    "finetuning": ResultTable("finetuning.jsonl", "python -m benchmarks.finetuning", _finetuning),
+    "stages": ResultTable("finetuning.jsonl", "python -m benchmarks.finetuning --stages", _stages),
+    "rival-trainers": ResultTable("rival_trainers.jsonl", "python -m benchmarks.rival_trainers", _rival_trainers),
+    "rival-ratios": ResultTable("rival_trainers.jsonl", "python -m benchmarks.rival_trainers", _rival_ratios),
+    "scan-memory": ResultTable("scan_memory.jsonl", "python -m benchmarks.scan_memory", _scan_memory),
+    "data": ResultTable("data.jsonl", "python -m benchmarks.data", _data),
+    **{
+        name: ResultTable("comparison.jsonl", "reft benchmark comparison", make, slow=True)
+        for name, make in comparison_tables.TABLES.items()
+    },
+    "operations": ResultTable("profile_finetuning.md", "python -m benchmarks.profile_finetuning", _copied()),
+}
