@@ -16,19 +16,22 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import openai
 
 from benchmarks.development import append
 from reft.service.jobs.states import FINISHED
 from tests.pipelines.clone import Clone
 from tests.service.serving import until
-from tests.service.whole_jobs import Site, rows, running, site, started
+from tests.service.whole_jobs import rows, running, site, started
 
-ROWS, EPOCHS = 250, 50  # as many steps as outlast the benchmark, which cancels the jobs
+ROWS, EPOCHS = 120, 50  # as many steps as outlast the benchmark, which cancels the jobs
 STREAMED = 256  # tokens
 PATIENCE = 3600.0  # seconds until a job has begun or ended, on a machine that has other work, too
 
@@ -73,26 +76,24 @@ async def stream(client: httpx2.AsyncClient, load: Load, *, until_: float) -> No
             load.failed.append(repr(error)[:100])
 
 
-async def press(place: Site, jobs: list[str], load: Load, *, clients: int, every: float, seconds: float) -> None:
+async def press(sdk: openai.OpenAI, jobs: list[str], load: Load, *, clients: int, every: float, seconds: float) -> None:
     """All of them at once, for so many seconds."""
-    headers, end = {"authorization": f"Bearer {place.key}"}, time.monotonic() + seconds
+    headers, end = {"authorization": f"Bearer {sdk.api_key}"}, time.monotonic() + seconds
     limits = httpx2.Limits(max_connections=clients + 1, max_keepalive_connections=clients + 1)
-    async with httpx2.AsyncClient(base_url=place.url, headers=headers, limits=limits, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=str(sdk.base_url), headers=headers, limits=limits, timeout=30) as client:
         polls = (poll(client, jobs[i % len(jobs)], load, every=every, until_=end) for i in range(clients))
         await asyncio.gather(stream(client, load, until_=end), *polls)
 
 
-def steps_of(client: Any, job: str) -> int:
-    """The newest step that its events tell of."""
-    events = client.fine_tuning.jobs.list_events(job, limit=5).data
-    return max((event.data["step"] for event in events if event.type == "metrics"), default=0)
+def place_of(client: openai.OpenAI, job: str) -> tuple[int, int]:
+    """(when, step) of the newest step that its events tell of; zeros before the first."""
+    events = [event for event in client.fine_tuning.jobs.list_events(job, limit=5).data if event.type == "metrics"]
+    return max(((event.created_at, event.data["step"]) for event in events), default=(0, 0))
 
 
-def speed(client: Any, jobs: list[str], before: list[tuple[float, int]]) -> float:
-    """Steps per second of all jobs together since then."""
-    return sum(
-        (steps_of(client, job) - step) / (time.time() - at) for job, (at, step) in zip(jobs, before, strict=True)
-    )
+def speed(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> float:
+    """Steps per second of all jobs together; a long training tells of a step now and then, and of its second."""
+    return sum((b[1] - a[1]) / max(1, b[0] - a[0]) for a, b in zip(before, after, strict=True))
 
 
 def share(found: list[float], part: float) -> float:
@@ -100,18 +101,49 @@ def share(found: list[float], part: float) -> float:
     return sorted(found)[max(0, math.ceil(part * len(found)) - 1)]
 
 
-def measure(place: Site, client: Any, jobs: list[str], *, given: argparse.Namespace) -> tuple[Load, dict[str, Any]]:
+def measure(client: openai.OpenAI, jobs: list[str], given: argparse.Namespace) -> tuple[Load, dict[str, Any]]:
     """In turns without and with the clients."""
     load, found = Load(), {"alone": [], "with_clients": []}
+    size = {"clients": given.clients, "every": given.every, "seconds": given.seconds}
     for _ in range(given.rounds):
         for name in found:
-            before = [(time.time(), steps_of(client, job)) for job in jobs]
+            before = [place_of(client, job) for job in jobs]
             if name == "alone":
                 time.sleep(given.seconds)
             else:
-                asyncio.run(press(place, jobs, load, clients=given.clients, every=given.every, seconds=given.seconds))
-            found[name].append(round(speed(client, jobs, before), 2))
+                asyncio.run(press(client, jobs, load, **size))
+            found[name].append(round(speed(before, [place_of(client, job) for job in jobs]), 2))
     return load, {f"steps_per_second_{name}": values for name, values in found.items()}
+
+
+@contextmanager
+def server(given: argparse.Namespace, folder: Path) -> Generator[openai.OpenAI]:
+    """A client of the server that is named, or of one that is made, whose first job has made the teacher."""
+    if given.url:
+        yield openai.OpenAI(base_url=given.url, api_key=given.key, max_retries=8)
+        return
+    clone = Clone.make(folder / "clone")
+    place = site(clone, "load", jobs_at_once=2, workers=given.workers, lease_seconds=30)
+    with running(place) as client:
+        first = started(client, rows(clone.folder, harmless=12))
+        until(lambda: client.fine_tuning.jobs.retrieve(first).status in FINISHED, seconds=PATIENCE)
+        assert client.fine_tuning.jobs.retrieve(first).status == "succeeded"
+        yield client
+
+
+def train_and_measure(client: openai.OpenAI, path: Path, given: argparse.Namespace) -> tuple[Load, dict[str, Any]]:
+    """Start two jobs, measure once both train, and cancel them."""
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": EPOCHS, "batch_size": 1}}}
+    jobs = [started(client, path, seed=seed, method=method) for seed in (1, 2)]
+    try:
+        until(lambda: all(place_of(client, job)[1] > 1 for job in jobs), seconds=PATIENCE)
+        found = measure(client, jobs, given)
+        assert all(client.fine_tuning.jobs.retrieve(job).status == "running" for job in jobs), "they ended too soon"
+        return found
+    finally:
+        for job in jobs:
+            with suppress(openai.BadRequestError):  # it has ended
+                client.fine_tuning.jobs.cancel(job)
 
 
 def main() -> None:
@@ -121,30 +153,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each turn")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="HTTP processes")
+    parser.add_argument("--url", default="", help="of a server with jobs_at_once 2 and a tiny model; none: one is made")
+    parser.add_argument("--key", default="", help="a customer's, of that server")
     given, idle = parser.parse_args(), os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as scratch:
-        clone = Clone.make(Path(scratch) / "clone")
-        place = site(clone, "load", jobs_at_once=2, workers=given.workers, lease_seconds=30)
-        with running(place) as client:
-            first = started(client, rows(clone.folder, harmless=12))  # the teacher, which all share, is made with it
-            until(lambda: client.fine_tuning.jobs.retrieve(first).status in FINISHED, seconds=PATIENCE)
-            assert client.fine_tuning.jobs.retrieve(first).status == "succeeded"
-            path = rows(clone.folder, harmless=ROWS, name="many.jsonl")
-            method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": EPOCHS, "batch_size": 1}}}
-            jobs = [started(client, path, seed=seed, method=method) for seed in (1, 2)]
-            until(lambda: all(steps_of(client, job) > 1 for job in jobs), seconds=PATIENCE)
-            load, speeds = measure(place, client, jobs, given=given)
-            assert all(client.fine_tuning.jobs.retrieve(job).status == "running" for job in jobs), "they ended too soon"
-            for job in jobs:
-                client.fine_tuning.jobs.cancel(job)
+    with tempfile.TemporaryDirectory() as scratch, server(given, Path(scratch)) as client:
+        load, speeds = train_and_measure(client, rows(Path(scratch), harmless=ROWS, name="many.jsonl"), given)
     alone, beside = (sum(values) / len(values) for values in speeds.values())
     line = {
         "clients": given.clients, "every": given.every, "workers": given.workers, "cores": os.cpu_count(),
-        "load_before": round(idle, 2), "calls": len(load.seconds), "failed": len(load.failed),
-        "what_failed": sorted(set(load.failed))[:5],
+        "load_before": round(idle, 2), "load_after": round(os.getloadavg()[0], 2), "calls": len(load.seconds),
+        "failed": len(load.failed), "what_failed": sorted(set(load.failed))[:5],
         **{f"p{name}_ms": round(1000 * share(load.seconds, int(name) / 100), 1) for name in ("50", "95", "99")},
         "slowest_ms": round(1000 * max(load.seconds), 1), "streamed_answers": load.answers, "pieces": load.pieces,
-        **speeds, "training_takes": round(alone / beside, 3),
+        **speeds, "training_takes": round(alone / beside, 3) if beside else None,
     }  # fmt: skip
     append("service_load", line)
 

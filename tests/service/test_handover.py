@@ -50,7 +50,7 @@ def site(tiny_model, tmp_path):
 
 def test_who_leads_and_is_told_to_end_hands_over_at_once_and_runs_on_a_cluster_go_on(site, tmp_path):
     key = site.key()
-    with site.serving("one", key) as (first, one), site.serving("two", key) as (second, two):
+    with site.serving("one", key, "--workers", "2") as (first, one), site.serving("two", key) as (second, two):
         service = service_of(site.folder / "one" / "settings.json")
 
         def leader():
@@ -73,7 +73,7 @@ def test_who_leads_and_is_told_to_end_hands_over_at_once_and_runs_on_a_cluster_g
         print(f"handed over after {handed:.1f} s, attached again after {again:.1f} s")
         assert handed < LEADS
         assert again < LONG / 5
-        assert leads.wait(30) == 128 + signal.SIGTERM
+        assert leads.wait(30) in (0, 128 + signal.SIGTERM)  # several processes end by themselves, one by the signal
         assert all(psutil.pid_exists(run) for run in runs.values())  # the same runs, never stopped
         assert {job: int((site.folder / "work" / "jobs" / job / "run.pid").read_text()) for job in jobs} == runs
         assert {follows.fine_tuning.jobs.retrieve(job).status for job in jobs} == {"running"}
