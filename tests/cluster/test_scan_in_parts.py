@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from reft.cli import app
 from reft.cluster.client import JOB, ClusterClient
+from reft.cluster.indexedjob import indexed_job
 from reft.cluster.scan_in_parts import ScanRequest, scan_in_parts
 from reft.config import FilteringSettings, ValidationSettings
 from reft.errors import ConfigurationError, DataFormatError
@@ -102,6 +103,7 @@ def same(store, whole, *, unlike=()):
 
 @pytest.mark.usefixtures("alike")
 @pytest.mark.slow
+@pytest.mark.night
 def test_four_processes_one_killed_twice_leave_what_one_process_leaves(jobs, bucket, tmp_path, teacher):
     folder = mixed_files(tmp_path / "in", 3 * A_PART + 100)
     on_s3(folder, f"{bucket}/in")
@@ -124,6 +126,7 @@ def test_four_processes_one_killed_twice_leave_what_one_process_leaves(jobs, buc
 
 
 @pytest.mark.usefixtures("alike")
+@pytest.mark.slow
 def test_a_part_that_is_lost_is_named_and_then_done_alone(jobs, bucket, tmp_path, teacher):
     folder = mixed_files(tmp_path / "rows", A_PART + 50)
     on_s3(folder, f"{bucket}/in")
@@ -156,7 +159,10 @@ def marked(bucket):
 
 
 @pytest.mark.usefixtures("alike")
-@pytest.mark.parametrize("kind", ["csv", "jsonl.gz", "parquet"])
+@pytest.mark.parametrize(
+    "kind", ["csv", *(pytest.param(kind, marks=pytest.mark.night) for kind in ("jsonl.gz", "parquet"))]
+)
+@pytest.mark.slow
 def test_other_kinds_leave_as_they_came(kind, jobs, bucket, tmp_path, teacher):
     import gzip
 
@@ -187,6 +193,7 @@ def test_other_kinds_leave_as_they_came(kind, jobs, bucket, tmp_path, teacher):
             assert unpacked(given.read_bytes()) == unpacked((tmp_path / "whole" / f"{group}.{kind}").read_bytes())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_named_and_the_exit_code_says_so(jobs, bucket, tmp_path, teacher):
     folder = tmp_path / "rows"
     folder.mkdir()
@@ -222,16 +229,15 @@ def test_a_line_without_end_is_named_with_its_place_and_the_rows_around_it_are_j
     assert [part.first_line for part in found.parts] == [0, 4]
 
 
-def test_pods_take_a_gpu_each_where_there_are_some(jobs, bucket, tmp_path, teacher):
-    (tmp_path / "rows").mkdir()
-    write_jsonl(tmp_path / "rows" / "a.jsonl", [row(BREAD.format(1), "yes")] * 30)
-    on_s3(tmp_path / "rows", f"{bucket}/in")
-    jobs.kubelet = in_process
-    client = ClusterClient("reft", QUICK, JOB)
-    for gpus, cpus in ((2, 1), (0, 3)):
-        settings = cluster_settings(tmp_path, gpus_per_node=gpus, cpus=cpus)
-        scan_in_parts(f"{bucket}/in", f"{bucket}/out", asked(teacher), settings=settings, client=client)
-    with_gpus, without = (job["spec"]["template"]["spec"]["containers"][0] for job in requests(jobs, "create", "jobs"))
+def test_pods_take_a_gpu_each_where_there_are_some(tmp_path):
+    folders = ["s3://b/in", "s3://b/out"]
+    with_gpus, without = (
+        indexed_job(
+            "a", ["m"], 2, folders=folders, scores=True,
+            settings=cluster_settings(tmp_path, gpus_per_node=gpus, cpus=cpus),
+        )["spec"]["template"]["spec"]["containers"][0]
+        for gpus, cpus in ((2, 1), (0, 3))
+    )  # fmt: skip
     assert with_gpus["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in without["resources"]["limits"]
     assert {"name": "OMP_NUM_THREADS", "value": "3"} in without["env"]
