@@ -89,9 +89,9 @@ class ServiceSettings(Section):
         20, description="rows of a validation file whose answers before and after finetuning are kept; 0: none"
     )
     checkpoints: Count = Field(
-        3,
-        description="last epochs of a job whose states are kept as checkpoints, the finished model, which alone is "
-        "judged, among them; 1: only that",
+        1,
+        description="last epochs of a job whose states are kept as checkpoints that answer; 1: the finished model alone, "
+        "which is judged; more: states that nobody judged answer, too, once it has passed",
     )
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
     models_in_memory: Count = Field(2, description="whole models that are held at once, base models among them")

@@ -56,7 +56,13 @@ def settings_for(folder: Path, model: str, **changed: Any) -> ServiceSettings:
     profile = folder / "profile.yaml"
     run = {"model": {"name": model, "max_length": 256}, "validation": {"min_rows": 3}}
     profile.write_text(yaml.safe_dump({"parameters": {"settings": run}}))
-    values = {"state": folder / "state", "profile": profile, "base_models": {"tiny": model}, **changed}
+    values = {
+        "state": folder / "state",
+        "profile": profile,
+        "base_models": {"tiny": model},
+        "checkpoints": 3,
+        **changed,
+    }
     return read_service_settings(environment={}, **values)
 
 

@@ -125,7 +125,7 @@ def site(clone: Clone, name: str, *, settings: dict[str, Any] | None = None, **s
     """
     path = clone.profile(f"{name}-run", **{"gate": NO_GATE, "finetuning": {"epochs": EPOCHS}, **(settings or {})})
     content = yaml.safe_load(path.read_text())
-    content["service"] = {"base_models": {"tiny": "model"}, "lease_seconds": 5, **service}
+    content["service"] = {"base_models": {"tiny": "model"}, "lease_seconds": 5, "checkpoints": 3, **service}
     content["parameters"]["settings"]["validation"] = {"min_rows": 3}
     path.write_text(yaml.safe_dump(content))
     return Site(clone, name, path)
