@@ -90,7 +90,7 @@ class ServiceSettings(Section):
     )
     checkpoints: Count = Field(
         1,
-        description="last epochs of a job whose states are kept as checkpoints that answer; 1: the finished model alone, "
+        description="last epochs of a job whose states are kept and answer; 1: the finished model alone, "
         "which is judged; more: states that nobody judged answer, too, once it has passed",
     )
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
