@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from reft.filtering.inputs import ScorerInputs
     from reft.scan.result import ScanResult
 
+GUARD_KIND = typer.Option(help="llama-guard, shieldgemma, granite-guardian or wildguard")
+QUARANTINE_FPR = typer.Option(callback=a_share, help="share of harmless rows that may be removed in all")
+RECALL = typer.Option(callback=a_share, help="share of harmful rows to remove at least")
 MAX_EXPANSION = typer.Option(min=1, help="times its size that a compressed file may hold; none: as in a run")
 MAX_EXPANDED_MB = typer.Option(min=1, help="most megabytes that packed files may hold; none: as in a run")
 # The guard's own options, as they are called in `filtering.scorer_settings`.
@@ -36,17 +39,11 @@ def scan(
     teacher: Annotated[str, TEACHER] = "",
     scorer: Annotated[str, typer.Option(help="what scores the rows, as filtering.scorer; guard with --guard")] = "",
     guard: Annotated[str, typer.Option(help="score with a guard model instead: its folder or hub id")] = "",
-    guard_kind: Annotated[
-        str, typer.Option(help="llama-guard, shieldgemma, granite-guardian or wildguard")
-    ] = "llama-guard",
+    guard_kind: Annotated[str, GUARD_KIND] = "llama-guard",
     guard_template: Annotated[Path | None, typer.Option(help="Jinja file with the guard's prompt")] = None,
     fpr: Annotated[float, FPR] = 0.01,
-    quarantine_fpr: Annotated[
-        float, typer.Option(callback=a_share, help="share of harmless rows that may be removed in all")
-    ] = 0.05,
-    recall: Annotated[
-        float | None, typer.Option(callback=a_share, help="share of harmful rows to remove at least")
-    ] = None,
+    quarantine_fpr: Annotated[float, QUARANTINE_FPR] = 0.05,
+    recall: Annotated[float | None, RECALL] = None,
     max_expansion: Annotated[int | None, MAX_EXPANSION] = None,
     max_expanded_mb: Annotated[int | None, MAX_EXPANDED_MB] = None,
     fail_on_alarms: Annotated[bool, typer.Option(help="stop where the rows as a whole look wrong")] = False,

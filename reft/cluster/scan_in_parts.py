@@ -70,7 +70,7 @@ def scan_in_parts(
         StorageError: the store does not answer, or there is no teacher.
     """
     data, out = ((each if "://" in each else str(Path(each).resolve())) for each in (data, out))
-    shared = _given_out(data, Store(out), request, settings)
+    shared = _given_out(data, Store(out), request, settings=settings)
     job, name = shared.job, f"reft-scan-{shared.folder.removeprefix(WORK)[:12]}"
     manifest = indexed_job(
         name, ["reft.cluster.part", out, shared.folder, "scan"], len(job.parts),
@@ -85,7 +85,7 @@ def scan_in_parts(
     return result
 
 
-def _given_out(data: str, store: Store, request: ScanRequest, settings: ClusterSettings) -> SharedScan:
+def _given_out(data: str, store: Store, request: ScanRequest, *, settings: ClusterSettings) -> SharedScan:
     """What an earlier start gave out, or the input read through and given out."""
     source = Store(data)
     files, note = files_at(source, request.split)
@@ -94,12 +94,12 @@ def _given_out(data: str, store: Store, request: ScanRequest, settings: ClusterS
     names += [name for name in [request.filtering.scorer_settings.get("model")] if isinstance(name, str)]
     models = only_here(names, Path(settings.work_mount))
     rows_a_part = -(-settings.scan_rows // ROWS_PER_SHARD) * ROWS_PER_SHARD
-    key = of_text(
+    decided_by = [
         data, *(f"{file.name}:{file.size}:{file.stamp}" for file in files), code, str(sorted(models.items())),
         of_path(teacher) if teacher else "", request.filtering.model_dump_json(), request.limits.model_dump_json(),
         str((request.columns, request.split, rows_a_part)), repr(sorted(request.overrides.items())),
-    )[:16]  # fmt: skip
-    folder = f"{WORK}{key}"
+    ]  # fmt: skip
+    folder = f"{WORK}{of_text(*decided_by)[:16]}"
     if store.has(f"{folder}/work.json"):
         return SharedScan.found(store, folder)
     found = surveyed(

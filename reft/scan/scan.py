@@ -59,9 +59,7 @@ def scan_file(
 
     Args:
         out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
-        columns: prompt's and answer's column, as `reft.conversations.reading.read_rows` takes them.
-        split: of a folder with splits; none: train.
-        limits: of a file's size and shape; none: the defaults.
+        columns, split: as `reft.conversations.reading.read_rows` takes them; none: told by the keys, and train.
         calibrations: where the scores of calibration rows are kept from one scan to the next; none: nowhere.
 
     Raises:
@@ -74,8 +72,7 @@ def scan_file(
         total = _counted(as_lines, path, container.limits)
         looked_at = _readable(rows_of(lines(as_lines), columns=columns), total, path)
         alarms = _alarms(looked_at, settings, container.note) if rank == 0 else []
-    calibrating = report and progress("calibrating", unit="rows")
-    chosen = Filter.calibrated(scorer, settings, kept_in=calibrations, report=calibrating)
+    chosen = _calibrated(scorer, settings, calibrations, watched=report is not None)
     work = out / f".scan-{_key(path, scorer, settings, columns=(columns, split), overrides=overrides)}"
     shards = [work / f"{number:06d}" for number in range(-(-total // ROWS_PER_SHARD))]
     with _room_for(out):
@@ -85,10 +82,14 @@ def scan_file(
         if rank != 0:
             return None
         described = (read_json(shard / "shard.json") for shard in wait_for(shards))
-        judged = Judged.by(chosen)
-        result = scan_result(described, total, judged, overrides=list(overrides.values()), alarms=alarms)
+        result = scan_result(described, total, Judged.by(chosen), overrides=list(overrides.values()), alarms=alarms)
         _leave(result, shards, container, out=out, scratch=(work, staged))
     return result
+
+
+def _calibrated(scorer: Scorer, settings: FilteringSettings, kept_in: Path | None, *, watched: bool) -> Filter:
+    calibrating = progress("calibrating", unit="rows") if watched else None
+    return Filter.calibrated(scorer, settings, kept_in=kept_in, report=calibrating)
 
 
 def _nobody(_done: int, _total: int) -> None:
