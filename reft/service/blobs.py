@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from reft.errors import ConfigurationError, StorageError, explain
-from reft.storage.store import BLOCK as PIECE
-from reft.storage.store import BLOCK_OF_OBJECT as BLOCK
-from reft.storage.store import Store
-
-__all__ = ["BLOCK", "PIECE", "Blobs", "pieces_of"]
+from reft.storage.store import PIECE, Store
 
 
 def pieces_of(stream: IO[bytes]) -> Iterator[bytes]:

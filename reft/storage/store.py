@@ -13,8 +13,8 @@ from typing import IO, Any
 
 from reft.errors import ReftError, StorageError, explain
 
-BLOCK = 1 << 20
-BLOCK_OF_OBJECT = 8 * BLOCK  # held in memory while it is read or written; ten thousand of them at most
+PIECE = 1 << 20
+BLOCK = 8 * PIECE  # of an object, held in memory while it is read or written; ten thousand of them at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class Store:
     def stream(self, name: str) -> IO[bytes]:
         """The same for whoever closes it; a block of an object is held in memory."""
         with self._explained(name):
-            return self._system.open(self.path(name), "rb", block_size=BLOCK_OF_OBJECT)
+            return self._system.open(self.path(name), "rb", block_size=BLOCK)
 
     def read(self, name: str) -> bytes:
         """A small file's content."""
@@ -163,7 +163,7 @@ class Store:
         """A local copy."""
         local.parent.mkdir(parents=True, exist_ok=True)
         with self.opened(name) as file, local.open("wb") as copy:
-            shutil.copyfileobj(file, copy, BLOCK)
+            shutil.copyfileobj(file, copy, PIECE)
         return local
 
     def copy(self, name: str, to: str) -> None:
@@ -192,7 +192,7 @@ class Store:
 
     def _write_object(self, name: str, pieces: Iterable[bytes]) -> None:
         """A bucket shows an object once it is committed; closing alone, as a block does that fails, would commit it."""
-        out = self._system.open(self.path(name), "wb", autocommit=False, block_size=BLOCK_OF_OBJECT)
+        out = self._system.open(self.path(name), "wb", autocommit=False, block_size=BLOCK)
         try:
             for piece in pieces:
                 out.write(piece)

@@ -13,7 +13,7 @@ from reft.conversations.folders import files_of, may_hold_rows, of_split
 from reft.conversations.limits import too_long
 from reft.errors import DataFormatError, explain
 from reft.storage.artifacts import as_written, scratch
-from reft.storage.store import BLOCK, Store, Stored
+from reft.storage.store import PIECE, Store, Stored
 from reft.validation.identity import decided_by
 from reft.validation.sorting import Rules
 
@@ -235,7 +235,7 @@ def _cut(data: Store, piece: Piece, local: Path, *, limits: ValidationSettings) 
     longest = limits.max_line_mb << 20
     with data.opened(piece.name, at) as source, local.open("wb") as target:
         inside = piece.begin == 0
-        while block := source.read(BLOCK):
+        while block := source.read(PIECE):
             if not inside:
                 ends = block.find(b"\n", 0, max(0, piece.end - 1 - at))
                 if ends < 0:

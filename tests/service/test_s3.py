@@ -7,11 +7,12 @@ import openai
 import pytest
 
 from reft.errors import ConfigurationError, StorageError
-from reft.service.blobs import BLOCK, Blobs
+from reft.service.blobs import Blobs
 from reft.service.clock import now
 from reft.service.jobs.folders import folder_of
 from reft.service.retention import sweep
 from reft.service.serving.folders import folder_of as served_folder
+from reft.storage.store import BLOCK
 from tests.s3 import bucket_here
 from tests.service.serving import rows_file, served, settings_for
 
