@@ -38,6 +38,29 @@ def text_of(store, group):
     return b"".join(store.read(name) for name in names)
 
 
+def part_by_part(found, do):
+    """A kubelet whose pods do their parts in this process, one after another.
+
+    Args:
+        found: gives the work, of its store and folder.
+        do: does a part of it.
+    """
+
+    def kubelet(cluster, job, lost=()):
+        name = job["metadata"]["name"]
+        address, folder = job["spec"]["template"]["spec"]["containers"][0]["command"][3:5]
+        shared = found(Store(address), folder)
+        for number in range(job["spec"]["completions"]):
+            if number in lost:
+                cluster.say(cluster.pod(name, number, "Failed", containerStatuses=ended("OOMKilled", 137)), "reading")
+            elif number not in shared.done():
+                do(shared, number)
+                cluster.pod(name, number, "Succeeded")
+        cluster.condition(name, "Failed" if lost else "Complete", "FailedIndexes" if lost else "Completed")
+
+    return kubelet
+
+
 class Kubelet:
     """Pods as processes, so many at a time as the Job says; those of `killed` are killed once they work on a part."""
 

@@ -19,8 +19,8 @@ from reft.scan.sharing import SharedScan, scan_part
 from reft.scan.survey import Staging, surveyed
 from reft.storage.store import Store
 from reft.validation.parts import files_at
-from tests.cluster.conftest import QUICK, ended, requests
-from tests.cluster.pods import Kubelet, cluster_settings, on_s3, text_of
+from tests.cluster.conftest import QUICK, requests
+from tests.cluster.pods import Kubelet, cluster_settings, on_s3, part_by_part, text_of
 from tests.factories import BREAD, HARM, build_scorer, row, write_jsonl
 
 GROUPS = ("kept", "quarantined", "dropped", "decisions")
@@ -78,20 +78,7 @@ def asked(teacher, **changes):
     return ScanRequest(**{**values, **changes})
 
 
-def in_process(cluster, job, lost=()):
-    """A kubelet whose pods do their parts one after another."""
-    name, (address, folder, _) = (
-        job["metadata"]["name"],
-        job["spec"]["template"]["spec"]["containers"][0]["command"][3:],
-    )
-    shared = SharedScan.found(Store(address), folder)
-    for number in range(job["spec"]["completions"]):
-        if number in lost:
-            cluster.say(cluster.pod(name, number, "Failed", containerStatuses=ended("OOMKilled", 137)), "reading")
-        elif number not in shared.done():
-            scan_part(shared, number)
-            cluster.pod(name, number, "Succeeded")
-    cluster.condition(name, "Failed" if lost else "Complete", "FailedIndexes" if lost else "Completed")
+in_process = part_by_part(SharedScan.found, scan_part)
 
 
 def same(store, whole, *, unlike=()):

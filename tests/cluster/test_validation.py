@@ -19,7 +19,7 @@ from reft.validation.rows import Judge
 from reft.validation.sharing import Shared, validate_part
 from reft.validation.sorting import Rules
 from tests.cluster.conftest import QUICK, ended, requests
-from tests.cluster.pods import Kubelet, cluster_settings, on_s3, text_of
+from tests.cluster.pods import Kubelet, cluster_settings, on_s3, part_by_part, text_of
 from tests.factories import row, write_jsonl
 from tests.validation import hostile_rows
 
@@ -46,17 +46,7 @@ def rules_of(tokenizer):
     return Rules(judge=judge, columns=None, fix=False)
 
 
-def in_process(cluster, job, lost=()):
-    """A kubelet whose pods do their parts one after another."""
-    name, (address, folder) = job["metadata"]["name"], job["spec"]["template"]["spec"]["containers"][0]["command"][3:]
-    shared = Shared.found(Store(address), folder, load_tokenizer)
-    for number in range(job["spec"]["completions"]):
-        if number in lost:
-            cluster.say(cluster.pod(name, number, "Failed", containerStatuses=ended("OOMKilled", 137)), "reading")
-        elif number not in shared.done():
-            validate_part(shared, number)
-            cluster.pod(name, number, "Succeeded")
-    cluster.condition(name, "Failed" if lost else "Complete", "FailedIndexes" if lost else "Completed")
+in_process = part_by_part(lambda store, folder: Shared.found(store, folder, load_tokenizer), validate_part)
 
 
 def same(store, whole):
