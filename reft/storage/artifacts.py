@@ -16,6 +16,8 @@ from typing import Any, Protocol, Self
 from reft.errors import DataFormatError, ReftError, StorageError, explain, parts
 from reft.storage.files import require_file
 
+# Of sixteen at once somebody came between three times in a row; more only where there are no locks at all.
+TRIES = 30
 SCRATCH = "reft-scratch-"
 # A disk says these whichever file it was; for other errors the folder in question is tried.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
@@ -118,7 +120,7 @@ def held_folder(root: Path, prefix: str) -> tuple[Path, int | None]:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    for _ in range(3):  # somebody who sweeps may come between
+    for _ in range(TRIES):  # somebody who sweeps may come between
         with written(root):
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
         if (held := _hold(folder)) is not None:
