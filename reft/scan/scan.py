@@ -10,6 +10,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, 
 from contextlib import contextmanager, suppress
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,9 @@ def scan_file(
 
     Args:
         out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
-        columns, split: as `reft.conversations.reading.read_rows` takes them; none: told by the keys, and train.
+        columns: prompt's and answer's column, as `reft.conversations.reading.read_rows` takes them.
+        split: of a folder with splits; none: train.
+        limits: of a file's size and shape; none: the defaults.
         calibrations: where the scores of calibration rows are kept from one scan to the next; none: nowhere.
 
     Raises:
@@ -81,10 +84,15 @@ def scan_file(
             tell(min(done * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
-        described = (read_json(shard / "shard.json") for shard in wait_for(shards))
-        result = scan_result(described, total, Judged.by(chosen), overrides=list(overrides.values()), alarms=alarms)
-        _leave(result, shards, container, out=out, scratch=(work, staged))
-    return result
+        found = scan_result(
+            _described(shards), total, Judged.by(chosen), overrides=[*overrides.values()], alarms=alarms
+        )
+        return _leave(found, shards, container, out=out, scratch=(work, staged))
+
+
+def _described(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """What every shard says, in order, once it is there."""
+    return (read_json(shard / "shard.json") for shard in wait_for(shards))
 
 
 def _calibrated(scorer: Scorer, settings: FilteringSettings, kept_in: Path | None, *, watched: bool) -> Filter:
@@ -181,8 +189,8 @@ def alarms_of(sample: Iterable[Conversation | BadRow], settings: FilteringSettin
 
 def _leave(
     result: ScanResult, shards: Sequence[Path], container: Container, *, out: Path, scratch: Sequence[Path]
-) -> None:
-    """The sorted rows, the decisions and the result where the user looks for them."""
+) -> ScanResult:
+    """The sorted rows, the decisions and the result where the user looks for them; gives the result."""
     merge(shards, out)
     groups = list(OUTPUTS.values())
     of_rows = _groups(out / "decisions.jsonl", result.rows)
@@ -190,6 +198,7 @@ def _leave(
     write_json(out / "scan.json", result.as_dict())
     for folder in scratch:
         shutil.rmtree(folder, ignore_errors=True)
+    return result
 
 
 @contextmanager
