@@ -72,8 +72,7 @@ def scan_file(
     staged = out / f".input-{of_path(path)}{split}"
     with _room_for(out), _gone_if_refused(staged):
         as_lines = stage(container, staged, leads=rank == 0)
-        total = _counted(as_lines, path, container.limits)
-        looked_at = _readable(rows_of(lines(as_lines), columns=columns), total, path)
+        total, looked_at = _looked_at(as_lines, path, container.limits, columns=columns)
         alarms = _alarms(looked_at, settings, container.note) if rank == 0 else []
     chosen = _calibrated(scorer, settings, calibrations, watched=report is not None)
     work = out / f".scan-{_key(path, scorer, settings, columns=(columns, split), overrides=overrides)}"
@@ -104,12 +103,14 @@ def _nobody(_done: int, _total: int) -> None:
     """Is told how far a scan is that nobody watches."""
 
 
-def _counted(as_lines: Container, path: Path, limits: ValidationSettings) -> int:
-    """How many rows there are."""
+def _looked_at(
+    as_lines: Container, path: Path, limits: ValidationSettings, *, columns: tuple[str, str] | None
+) -> tuple[int, Iterator[Conversation | BadRow]]:
+    """How many rows there are, and the rows, decoded as they are asked for."""
     (file,) = as_lines.files
     total, every_line = counted(file, limits)
     require_few_blank(every_line - total, total, path, limits=limits)
-    return total
+    return total, _readable(rows_of(lines(as_lines), columns=columns), total, path)
 
 
 def write_shards(
