@@ -83,14 +83,12 @@ def scan_file(
             tell(min(done * ROWS_PER_SHARD, total), total)
         if rank != 0:
             return None
-        found = scan_result(
-            _described(shards), total, Judged.by(chosen), overrides=[*overrides.values()], alarms=alarms
-        )
+        found = scan_result(_told(shards), total, Judged.by(chosen), overrides=[*overrides.values()], alarms=alarms)
         return _leave(found, shards, container, out=out, scratch=(work, staged))
 
 
-def _described(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """What every shard says, in order, once it is there."""
+def _told(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """What every shard tells of itself, in order, once it is there."""
     return (read_json(shard / "shard.json") for shard in wait_for(shards))
 
 
