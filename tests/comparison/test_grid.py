@@ -175,6 +175,7 @@ def test_what_the_methods_could_not_share_is_refused(small, tmp_path):
         Grid(small.model_copy(update={"methods": ["sfft"]}), tmp_path)
 
 
+@pytest.mark.night
 @pytest.mark.slow
 def test_a_cell_that_cannot_be_trained_leaves_the_others_alone(small, tmp_path, monkeypatch):
     chosen = small.model_copy(update={"methods": ["sft", "joint_sft"], "filtered": [False], "ablations": {}})

@@ -66,6 +66,7 @@ def test_who_cannot_be_seen_may_live(lock, monkeypatch):
             os.utime(lock)
 
 
+@pytest.mark.night
 @pytest.mark.slow
 def test_a_compilation_of_torchs_that_was_killed_holds_nobody_up(lock, capfd):
     mark = new_mark()

@@ -83,7 +83,7 @@ def test_a_file_in_the_place_of_the_folder_for_jobs(job, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["work", "tmp"])
+@pytest.mark.parametrize("place", ["work", pytest.param("tmp", marks=pytest.mark.night)])
 def test_full_in_the_middle_of_a_training(long, undisturbed, disk, tmp_path, place):
     night = Night(tmp_path)
     (tmp_path / place).symlink_to(disk)

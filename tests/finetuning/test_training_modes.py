@@ -28,6 +28,7 @@ def losses(job, folder):
     return run_finetune(job, folder, metrics.append), [m["loss"] for m in metrics]
 
 
+@pytest.mark.night
 @pytest.mark.slow
 def test_stage_three_offloaded_online_and_packed_is_the_same_training(job, tmp_path):
     """Everything that saves memory at once, on two ranks, against the plain way; and what it leaves is whole."""

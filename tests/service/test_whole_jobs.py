@@ -155,6 +155,7 @@ def test_a_file_that_is_mostly_harm_is_refused_with_its_rows(clone):
         assert len(result(client, all_harm, "decisions.jsonl").splitlines()) == 10
 
 
+@pytest.mark.night
 def test_a_model_that_fails_its_gate_is_not_served_and_the_job_says_why(clone):
     place = site(clone, "gated", settings={"gate": {"min_coherence": 1.0, "max_over_refusal": 0.0}})
     with running(place) as client:
@@ -268,6 +269,7 @@ def same_as(undisturbed, client, place, job):
     assert len(job.result_files) == 3
 
 
+@pytest.mark.night
 def test_a_job_with_quarantined_rows_waits_for_people_and_their_word_counts(clone):
     filtering = {"filtering": {"harmful_with_refusal": "quarantine"}}
     place = site(clone, "waits", settings=filtering, review="wait")
