@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.readouts FOLDER                      # with the last run's teacher (make run first)
     .venv/bin/python -m benchmarks.readouts FOLDER --teacher FOLDER
 
-FOLDER holds the public sets. Every candidate is made from the teacher's alignment rows, with and without the sentences
-of harmless prompts among them, and judges rows whole, by their highest part, and as the filter does. A line
+FOLDER holds the public sets. Every candidate is made from the teacher's alignment rows, with the sentences of harmless
+prompts among them, without, or with them for sentences and windows alone, and judges rows whole, by their highest part,
+and as the filter does. A line
 holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard error over harmful
 sources; then every source in turn is left out, the candidate is chosen on the others by the one-standard-error rule
 (candidates stand from the simplest on), and judged on it. Written to `results/readouts.md`.
@@ -51,6 +52,11 @@ class Texts:
         self.pieces = np.array([bool(PIECE.search(where)) for _, where, _ in parts])
         self.whole = ~self.pieces & np.array([" as " not in where and "alone" not in where for _, where, _ in parts])
 
+    def read(self, whole: Readout, pieces: Readout) -> np.ndarray:
+        """One number a part, [parts]."""
+        found = whole(self.features)
+        return found if pieces is whole else np.where(self.pieces, pieces(self.features), found)
+
     def scores(self, found: np.ndarray, way: str) -> np.ndarray:
         """One score a row."""
         if way == "whole":
@@ -78,8 +84,8 @@ def main() -> None:
         for role, sources in development_groups(options.folder).items()
     }
     table = {}
-    for name, readout in candidates(harmful, harmless):
-        found = {role: {s: (t, readout(t.features)) for s, t in sources.items()} for role, sources in groups.items()}
+    for name, readouts in candidates(harmful, harmless):
+        found = {role: {s: (t, t.read(*readouts)) for s, t in sources.items()} for role, sources in groups.items()}
         for way in WAYS:
             scored = {role: {s: t.scores(f, way) for s, (t, f) in own.items()} for role, own in found.items()}
             table[f"{name}, {way}"] = _separated(scored)
@@ -90,22 +96,29 @@ def main() -> None:
     print(lines[-1])
 
 
-def candidates(harmful: Texts, harmless: Texts) -> Iterator[tuple[str, Readout]]:
-    """From the simplest on: the direction of one layer, its mean over layers, the discriminant, a probe."""
-    top = harmful.features.shape[1]
-    for pieces in (False, True):
-        classes = harmful.features[harmful.whole], harmless.features[harmless.whole | (harmless.pieces & pieces)]
-        said = "with sentences" if pieces else "whole prompts"
-        for layer in (top - 1, top):
-            yield f"direction, layer {layer}, {said}", _cosines(*classes, slice(layer - 1, layer))
-        yield f"mean of directions, layers {top // 2} to {top}, {said}", _cosines(*classes, slice(top // 2 - 1, top))
-        for first in (top // 2, 1):
-            yield f"discriminant, layers {first} to {top}, {said}", _discriminant(*classes, slice(first - 1, top))
-        for strength in (1e-5, 1e-4):
-            yield (
-                f"probe, C = {strength:g}, layers {top // 2} to {top}, {said}",
-                _probe(*classes, slice(top // 2 - 1, top), strength=strength),
-            )
+def candidates(harmful: Texts, harmless: Texts) -> Iterator[tuple[str, tuple[Readout, Readout]]]:
+    """From the simplest on: readouts of whole texts and of pieces, made from whole prompts, from pieces too, or each so."""
+    own, too = (
+        dict(_readouts(harmful.features[harmful.whole], harmless.features[harmless.whole | (harmless.pieces & pieces)]))
+        for pieces in (False, True)
+    )
+    ways = (("whole prompts", own, own), ("with sentences", too, too), ("each its own", own, too))
+    for said, whole, pieces in ways:
+        for name in own:
+            yield f"{name}, {said}", (whole[name], pieces[name])
+
+
+def _readouts(harmful: torch.Tensor, harmless: torch.Tensor) -> Iterator[tuple[str, Readout]]:
+    """The direction of one layer, its mean over layers, the discriminant, a probe."""
+    classes, top = (harmful, harmless), harmful.shape[1]
+    for layer in (top - 1, top):
+        yield f"direction, layer {layer}", _cosines(*classes, slice(layer - 1, layer))
+    yield f"mean of directions, layers {top // 2} to {top}", _cosines(*classes, slice(top // 2 - 1, top))
+    for first in (top // 2, 1):
+        yield f"discriminant, layers {first} to {top}", _discriminant(*classes, slice(first - 1, top))
+    for strength in (1e-5, 1e-4):
+        half = slice(top // 2 - 1, top)
+        yield f"probe, C = {strength:g}, layers {top // 2} to {top}", _probe(*classes, half, strength=strength)
 
 
 def _cosines(harmful: torch.Tensor, harmless: torch.Tensor, layers: slice) -> Readout:

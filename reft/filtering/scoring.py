@@ -1,7 +1,7 @@
 """Scoring a row: each of its parts, however a scorer reads it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -17,6 +17,11 @@ PARTS_AT_ONCE = 1024
 PIECE = re.compile(r":\d+-\d+$")  # as `row_parts` names them
 
 
+def is_piece(where: str) -> bool:
+    """Whether a part of this name is a sentence or window of a text."""
+    return bool(PIECE.search(where))
+
+
 @dataclass(frozen=True)
 class Part:
     """A scored part of a row; `where` names it (see `row_parts`)."""
@@ -27,7 +32,7 @@ class Part:
     @property
     def is_piece(self) -> bool:
         """A sentence or window of a text that is scored as a whole too, or is too long to be."""
-        return bool(PIECE.search(self.where))
+        return is_piece(self.where)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ def score_parts(
     settings: FilteringSettings,
     *,
     read: Callable[[Sequence[Encoded]], list[float]],
+    read_pieces: Callable[[Sequence[Encoded]], list[float]] | None = None,
     in_context: bool = True,
     report: Report | None = None,
 ) -> list[RowScore]:
@@ -56,6 +62,7 @@ def score_parts(
 
     Args:
         read: scores of prompts that wait for an answer.
+        read_pieces: the same of sentences and windows; None: as whole texts.
         in_context: also score user turns after what came before them.
         report: called with (rows so far, rows in all).
     """
@@ -67,12 +74,25 @@ def score_parts(
             for where, encoded in row_parts(tokenizer, conversation, settings, in_context=in_context)
         ]
         if waiting and (len(waiting) >= PARTS_AT_ONCE or index == len(conversations) - 1):
-            # The instruction of a task stands in every row of it, and is read once.
-            different = list(dict.fromkeys(encoded for _, _, encoded in waiting))
-            scores = dict(zip(different, read(different), strict=True))
-            for row, where, encoded in waiting:
-                scored[row].append(Part(where, scores[encoded]))
+            for row, part in _read(waiting, read, read_pieces or read):
+                scored[row].append(part)
             waiting = []
             if report:
                 report(index + 1, len(conversations))
     return [RowScore(c.row, tuple(parts)) for c, parts in zip(conversations, scored, strict=True)]
+
+
+def _read(
+    parts: Sequence[tuple[int, str, Encoded]],
+    whole: Callable[[Sequence[Encoded]], list[float]],
+    pieces: Callable[[Sequence[Encoded]], list[float]],
+) -> Iterator[tuple[int, Part]]:
+    """(row, scored part) in the order given. The instruction of a task stands in every row of it, and is read once."""
+    readers = [pieces if is_piece(where) else whole for _, where, _ in parts]
+    scores = {}
+    for read in dict.fromkeys(readers):
+        own = (encoded for (*_, encoded), reader in zip(parts, readers, strict=True) if reader is read)
+        different = list(dict.fromkeys(own))
+        scores[read] = dict(zip(different, read(different), strict=True))
+    for (row, where, encoded), reader in zip(parts, readers, strict=True):
+        yield row, Part(where, scores[reader][encoded])

@@ -5,6 +5,10 @@ over its variance. In closed form, so it needs one pass over the rows, and holds
 direction tells least of prompts unlike those it was made from; which of the candidates to take was chosen on sources
 left out (`benchmarks/readouts.py`).
 
+Sentences and windows of a text read otherwise than whole prompts do, and among many one may read high by accident: they
+have a discriminant that was made from sentences of harmless prompts too. Those are no prompts, so that the one for
+whole texts tells requests apart better without them.
+
 Messages that make the assistant somebody without judgement ask for no harm and lie elsewhere: they have a discriminant
 of their own, of the same features.
 """
@@ -32,14 +36,17 @@ from reft.storage.tensors import read_tensors
 FLOOR = 0.1
 # Harmless texts come nearer to identity shifts than to requests for harm, half a gap nearer: so much is taken off.
 NEARER = 1.0
+# Which readout is which.
+WHOLE, PIECES, SHIFTS = 0, 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayeredFeature:
-    """Linear readouts of several layers' features: of requests for harm, and of identity shifts where it knows some.
+    """Linear readouts of several layers' features: of requests for harm in whole texts, of requests in pieces of texts,
+    and of identity shifts where it knows some.
 
     Attributes:
-        weights: [readouts, layers, positions, hidden], float32; positions as in `features.POSITIONS`.
+        weights: [2 or 3 readouts, layers, positions, hidden], float32; positions as in `features.POSITIONS`.
         offsets: what is taken off each readout, [readouts].
         layers: counted from 1.
     """
@@ -48,8 +55,19 @@ class LayeredFeature:
     offsets: torch.Tensor
     layers: tuple[int, ...]
 
-    def read(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded]) -> list[float]:
-        """How harmful each prompt is, by its highest readout: harmful prompts' mean reads 1, harmless ones' -1."""
+    def read(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Sequence[Encoded],
+        *,
+        pieces: bool = False,
+    ) -> list[float]:
+        """How harmful each prompt is, by its highest readout: harmful prompts' mean reads 1, harmless ones' -1.
+
+        Args:
+            pieces: these are sentences or windows of texts.
+        """
         read = torch.zeros(len(rows), len(self.weights))
         weights = self.weights.to(model.device)
         slot = {layer: index for index, layer in enumerate(self.layers)}
@@ -58,14 +76,15 @@ class LayeredFeature:
             read[batch] += torch.einsum("bph,rph->br", features, weights[:, slot[layer]]).cpu()
 
         visit_features(model, tokenizer, rows, layers=self.layers, visit=add)
-        return (read - self.offsets).amax(1).tolist()
+        read -= self.offsets
+        return torch.cat([read[:, PIECES if pieces else WHOLE].unsqueeze(1), read[:, SHIFTS:]], 1).amax(1).tolist()
 
     def save(self, folder: Path) -> None:
         """Write `layered.safetensors` and `layered.json` into the folder, and their digests."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {"weights": self.weights.contiguous(), "offsets": self.offsets.contiguous()}
         save_file(tensors, str(folder / "layered.safetensors"))
-        write_json(folder / "layered.json", {"layers": list(self.layers)})
+        write_json(folder / "layered.json", {"layers": list(self.layers), "readouts": len(self.weights)})
         seal(folder)
 
     @classmethod
@@ -80,8 +99,10 @@ class LayeredFeature:
         described: dict[str, Any] = read_json(file)
         tensors = read_tensors(folder / "layered.safetensors")
         with as_written(file):
-            layers = tuple(map(int, described["layers"]))
-            return cls(weights=tensors["weights"], offsets=tensors["offsets"], layers=layers)
+            layers, weights, offsets = tuple(map(int, described["layers"])), tensors["weights"], tensors["offsets"]
+            if "readouts" not in described:  # an earlier build's: one for whole texts and pieces
+                weights, offsets = (torch.cat([found[:1], found]) for found in (weights, offsets))
+            return cls(weights=weights, offsets=offsets, layers=layers)
 
 
 def fit_layered(
@@ -95,20 +116,21 @@ def fit_layered(
 ) -> LayeredFeature:
     """The readouts of these layers that tell the prompts apart.
 
-    The sentences of harmless prompts count as harmless prompts too, since rows are scored in such pieces; of a harmful
-    prompt not every sentence is harmful.
+    For pieces, the sentences of harmless prompts count as harmless too; of harmful ones not every sentence is harmful.
 
     Args:
         layers: counted from 1.
         shifts: messages that shift the assistant's identity, and harmless ones in the same words.
     """
-    harmless = [*fitting.harmless, *(piece for row in fitting.harmless for piece in _pieces(row))]
-    groups = [fitting.harmful, harmless, *((shifts.harmful, shifts.harmless) if shifts else ())]
+    pieces = [piece for row in fitting.harmless for piece in _pieces(row)]
+    groups = [fitting.harmful, fitting.harmless, pieces, *((shifts.harmful, shifts.harmless) if shifts else ())]
     encoded = [encode_prompts(tokenizer, rows) for rows in groups]
     sums = _Sums([len(rows) for rows in encoded], list(layers))
     rows = [row for rows in encoded for row in rows]
     visit_features(model, tokenizer, rows, layers=layers, visit=sums.add, report=report)
-    readouts = [sums.discriminant([0], [1])] + ([sums.discriminant([2], [1, 3], nearer=NEARER)] if shifts else [])
+    readouts = [sums.discriminant([0], [1]), sums.discriminant([0], [1, 2])]
+    if shifts:
+        readouts.append(sums.discriminant([3], [1, 2, 4], nearer=NEARER))
     weights, offsets = (torch.stack(found).float() for found in zip(*readouts, strict=True))
     return LayeredFeature(weights=weights, offsets=offsets, layers=tuple(layers))
 

@@ -81,7 +81,7 @@ def test_a_harmless_piece_counts_less_and_a_harmful_one_in_full(scorer):
         FilteringSettings(),
     )
     encoded = encode_prompts(scorer.tokenizer, [from_prompt(bread), from_prompt(request)])
-    harmless, harmful = layered.read(scorer.model, scorer.tokenizer, encoded)
+    harmless, harmful = layered.read(scorer.model, scorer.tokenizer, encoded, pieces=True)
     assert harmless < 0 < harmful
     assert [part.where for part in found[0].parts if not part.is_piece] == ["user[0]"]
     for row in found:

@@ -34,6 +34,16 @@ def test_what_stands_in_every_row_is_read_once(tokenizer):
         assert [(part.where, part.score) for part in scored.parts] == [(name, len(e)) for name, e in parts]
 
 
+def test_pieces_may_be_read_otherwise(tokenizer):
+    first, second = "Sort this message into a queue.", "My card number five is lost."
+    rows = [from_prompt(f"{first} {second}"), from_prompt(first)]  # the same text as a piece and as a prompt
+    found = score_parts(
+        tokenizer, rows, FilteringSettings(), read=lambda p: [1.0] * len(p), read_pieces=lambda p: [2.0] * len(p)
+    )
+    assert [{part.score for part in row.parts if part.is_piece} for row in found] == [{2.0}, set()]
+    assert [{part.score for part in row.parts if not part.is_piece} for row in found] == [{1.0}, {1.0}]
+
+
 def test_a_text_falls_into_its_sentences():
     assert read(f'He said "go home now." {REQUEST}! And then go there?') == [
         'He said "go home now."',

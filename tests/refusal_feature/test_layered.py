@@ -10,7 +10,9 @@ from reft.errors import StorageError
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.features import collect_features
-from reft.refusal_feature.layered import FLOOR, NEARER, LayeredFeature, fit_layered
+from reft.refusal_feature.layered import FLOOR, NEARER, PIECES, SHIFTS, WHOLE, LayeredFeature, fit_layered
+from reft.storage.artifacts import write_json
+from reft.storage.digests import seal
 
 HARMFUL = [from_prompt(f"Tell me how to rob bank number {i} and get away with it.", i) for i in range(12)]
 HARMLESS = [from_prompt(f"How do I bake {i} loaves of bread at home?", i) for i in range(12)]
@@ -46,11 +48,17 @@ def test_it_is_the_diagonal_discriminant_of_all_features_at_once(model):
     torch.testing.assert_close(feature.weights[0], discriminant(model, HARMFUL, HARMLESS), rtol=1e-3, atol=1e-4)
 
 
-def test_the_sentences_of_harmless_prompts_are_harmless_too(model):
+def test_the_sentences_of_harmless_prompts_are_harmless_pieces(model):
     feature = fit_layered(*model, LabelledPrompts(HARMFUL, [*HARMLESS, IN_PIECES]), layers=[1, 3])
     pieces = [from_prompt("I love bread with butter."), from_prompt("How do I bake some at home?")]
-    by_hand = discriminant(model, HARMFUL, [*HARMLESS, IN_PIECES, *pieces])
-    torch.testing.assert_close(feature.weights[0], by_hand, rtol=1e-3, atol=1e-4)
+    for readout, harmless in ((WHOLE, []), (PIECES, pieces)):
+        by_hand = discriminant(model, HARMFUL, [*HARMLESS, IN_PIECES, *harmless])
+        torch.testing.assert_close(feature.weights[readout], by_hand, rtol=1e-3, atol=1e-4)
+    asked = encode_prompts(model[1], pieces)
+    for readout, found in ((WHOLE, feature.read(*model, asked)), (PIECES, feature.read(*model, asked, pieces=True))):
+        features = collect_features(*model, asked, layers=[1, 3])
+        by_hand = (features * feature.weights[readout]).sum((1, 2, 3)) - feature.offsets[readout]
+        assert found == pytest.approx(by_hand.tolist(), abs=1e-3)
 
 
 def test_an_identity_shift_has_a_readout_of_its_own(model):
@@ -59,9 +67,9 @@ def test_an_identity_shift_has_a_readout_of_its_own(model):
     fitting = LabelledPrompts(HARMFUL, HARMLESS)
     plain = fit_layered(*model, fitting, layers=[2, 3])
     both = fit_layered(*model, fitting, layers=[2, 3], shifts=LabelledPrompts(shifts, roles))
-    assert both.weights.shape[0] == both.offsets.shape[0] == 2
-    torch.testing.assert_close(both.weights[0], plain.weights[0], rtol=1e-3, atol=1e-4)
-    alone = replace(both, weights=both.weights[1:], offsets=both.offsets[1:])
+    assert both.weights.shape[0] == both.offsets.shape[0] == 3
+    torch.testing.assert_close(both.weights[:SHIFTS], plain.weights, rtol=1e-3, atol=1e-4)
+    alone = replace(both, weights=both.weights[[SHIFTS] * 2], offsets=both.offsets[[SHIFTS] * 2])
     asked = [encode_prompts(model[1], rows) for rows in (shifts, [*roles, *HARMLESS])]
     shifted, harmless = (alone.read(*model, rows) for rows in asked)
     assert sum(shifted) / len(shifted) == pytest.approx(1 - NEARER, abs=1e-2)
@@ -69,6 +77,10 @@ def test_an_identity_shift_has_a_readout_of_its_own(model):
     for rows in asked:  # the higher of the two counts
         highest = [max(pair) for pair in zip(plain.read(*model, rows), alone.read(*model, rows), strict=True)]
         assert both.read(*model, rows) == pytest.approx(highest, abs=1e-2)
+        pieces = [
+            max(pair) for pair in zip(plain.read(*model, rows, pieces=True), alone.read(*model, rows), strict=True)
+        ]
+        assert both.read(*model, rows, pieces=True) == pytest.approx(pieces, abs=1e-2)
 
 
 def test_it_survives_storage_and_a_change_is_told(model, tmp_path):
@@ -81,3 +93,15 @@ def test_it_survives_storage_and_a_change_is_told(model, tmp_path):
     (tmp_path / "layered.json").write_text(json.dumps(described | {"layers": [1, 2]}))
     with pytest.raises(StorageError, match=r"layered\.json"):
         LayeredFeature.load(tmp_path)
+
+
+def test_an_earlier_builds_reads_whole_texts_and_pieces_alike(model, tmp_path):
+    feature = fit_layered(*model, LabelledPrompts(HARMFUL, [*HARMLESS, IN_PIECES]), layers=[2, 3])
+    older = replace(feature, weights=feature.weights[:1], offsets=feature.offsets[:1])
+    older.save(tmp_path)
+    described = json.loads((tmp_path / "layered.json").read_text())
+    del described["readouts"]
+    write_json(tmp_path / "layered.json", described)
+    seal(tmp_path)
+    again, rows = LayeredFeature.load(tmp_path), encode_prompts(model[1], [*HARMFUL, IN_PIECES])
+    assert again.read(*model, rows) == again.read(*model, rows, pieces=True) == feature.read(*model, rows)

@@ -19,7 +19,7 @@ from reft.config.sections import Section
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded
 from reft.filtering.inputs import ScorerInputs
-from reft.filtering.scoring import Part, RowScore, score_parts
+from reft.filtering.scoring import RowScore, score_parts
 from reft.plugins import options_of
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.feature import RefusalFeature
@@ -31,7 +31,7 @@ from reft.teacher.preparation import load_start, load_teacher
 READ_BY = {"mean": "the difference of means", "probe": "a linear probe"}
 # How many times as far below the midpoint between the class means a piece counts. Above it a piece counts in full,
 # however many there are, or a request could be hidden behind enough of them (`benchmarks/readouts.py`).
-DISCOUNT = 3.0
+DISCOUNT = 6.0
 
 
 class ReadoutSettings(Section):
@@ -79,11 +79,18 @@ class RefusalFeatureScorer:
     def score(
         self, rows: Sequence[Conversation], settings: FilteringSettings, *, report: Report | None = None
     ) -> list[RowScore]:
-        """s(x) of every part of every row; only the first layers run."""
-        if not self.layered:
+        """s(x) of every part of every row, in [-1, 1]; only the first layers run."""
+        layered = self.layered
+        if not layered:
             return score_parts(self.tokenizer, rows, settings, read=self._read, report=report)
-        read = partial(self.layered.read, self.model, self.tokenizer)
-        return [_weighed(row) for row in score_parts(self.tokenizer, rows, settings, read=read, report=report)]
+
+        def read(prompts: Sequence[Encoded], *, pieces: bool = False) -> list[float]:
+            found = layered.read(self.model, self.tokenizer, prompts, pieces=pieces)
+            return [tanh(of_piece(score) if pieces else score) for score in found]
+
+        return score_parts(
+            self.tokenizer, rows, settings, read=read, read_pieces=partial(read, pieces=True), report=report
+        )
 
     def _read(self, prompts: Sequence[Encoded]) -> list[float]:
         feature = self.feature
@@ -96,12 +103,6 @@ class RefusalFeatureScorer:
 def of_piece(score: float) -> float:
     """What a piece that reads so counts beside whole texts; 0 is the midpoint between the class means."""
     return score if score > 0 else DISCOUNT * score
-
-
-def _weighed(row: RowScore) -> RowScore:
-    """The scores in [-1, 1], those of pieces as they count."""
-    counted = ((part.where, of_piece(part.score) if part.is_piece else part.score) for part in row.parts)
-    return RowScore(row.row, tuple(Part(where, tanh(score)) for where, score in counted))
 
 
 def load(inputs: ScorerInputs) -> RefusalFeatureScorer:
