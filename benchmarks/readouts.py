@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def candidates(harmful: Texts, harmless: Texts) -> Iterator[tuple[str, tuple[Readout, Readout]]]:
-    """From the simplest on: readouts of whole texts and of pieces, made from whole prompts, from pieces too, or each so."""
+    """From the simplest on: readouts of whole texts and of pieces, made from whole prompts, pieces too, or each so."""
     own, too = (
         dict(_readouts(harmful.features[harmful.whole], harmless.features[harmless.whole | (harmless.pieces & pieces)]))
         for pieces in (False, True)
