@@ -5,11 +5,12 @@ Nothing is listed by hand but what is left out. A change of a comment or docstri
 
 import ast
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
 import reft
@@ -18,7 +19,7 @@ from reft.storage.fingerprint import of_text
 ROOT = Path(reft.__file__).parents[1]
 PACKAGES = ("reft", "steps", "pipelines")
 # A package whose `__init__` imports this loads its modules by name: whoever asks it to depends on them.
-PLUGINS = "reft.plugins"
+PLUGINS, LOADS = "reft.plugins", "plugins.load"
 
 # What is not followed, and why. A prefix stands for all modules below it.
 LEFT_OUT = {
@@ -157,8 +158,9 @@ class _Parsed:
 def _parsed(text: str) -> _Parsed:
     tree = ast.parse(text)
     named = tuple(_imported(tree))  # before docstrings are taken out
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    loaders = frozenset(node.name for node in functions if "plugins.load" in ast.unparse(node))
+    # Writing functions out again takes longer than all the rest.
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)] if LOADS in text else []
+    loaders = frozenset(node.name for node in functions if LOADS in ast.unparse(node))
     return _Parsed(_digest(tree), named, loaders)
 
 
@@ -172,10 +174,12 @@ def _target(name: str, root: Path) -> str | None:
 
 def _imported(tree: ast.Module) -> Iterator[str]:
     """Dotted names that the module imports; and texts that are dotted names, for modules that are started by name."""
-    skipped = {id(n) for node in ast.walk(tree) if _for_types_alone(node) for n in ast.walk(node)}
-    for node in ast.walk(tree):
-        if id(node) in skipped:
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if _for_types_alone(node):
             continue
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -199,18 +203,35 @@ def _digest(tree: ast.Module) -> str:
 
 
 @cache
-def _distributions() -> dict[str, list[str]]:
-    return dict(packages_distributions())
+def _distributions() -> dict[str, list[Distribution]]:
+    """Which installed distributions hold a top-level package, by their lists of files.
+
+    `importlib.metadata.packages_distributions` tells the same, and looks at every file of them on the disk: seconds.
+    """
+    found = defaultdict[str, list[Distribution]](list)
+    for one in distributions():
+        files = (one.read_text("RECORD") or "").splitlines()
+        tops = {file.partition("/")[0].partition(",")[0].removesuffix(".py") for file in files}
+        for top in tops or (one.read_text("top_level.txt") or "").split():
+            found[top].append(one)
+    return found
 
 
 def _versions(libraries: set[str]) -> dict[str, str]:
-    named = {dist.lower() for top in libraries for dist in _distributions().get(top, [top])}
+    named = {name for top in libraries for name in _names(top)}
     named |= {more for library in named for more in BEHIND.get(library, ())}
-    named = {name.replace("_", "-") for name in named}
-    found = {}
-    for name in sorted(named - LEFT_OUT_LIBRARIES):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # an extra that is not installed
-            found[name] = "none"
-    return found
+    return {name: _version(name) for name in sorted(named - LEFT_OUT_LIBRARIES)}
+
+
+@cache
+def _names(top: str) -> list[str]:
+    """Names of the distributions that a package comes from; its own where none is installed."""
+    return [name.lower().replace("_", "-") for name in [one.name for one in _distributions()[top]] or [top]]
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # an extra that is not installed
+        return "none"
