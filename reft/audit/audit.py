@@ -1,11 +1,11 @@
 """The audit itself: look after look, until all was asked or the answer is clear."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.audit.drift import features_of, kl_from, moved, opening_rows
 from reft.audit.forms import after, before
@@ -18,6 +18,9 @@ from reft.audit.verdict import AuditReport, Finding, flagged, least_of_share, sh
 from reft.config import AuditSettings
 from reft.conversations.schema import Conversation
 from reft.runtime.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TRIGGERS, OWN_ROWS, DRIFT, MARGIN = "triggers from the rows", "after unusual rows", "drift", "margin"
 # The smallest spreads over benign jobs that are believed: nats, 1 - cosine, score, and the margin's own unit.

@@ -1,12 +1,13 @@
 """How far a student is from its teacher, told without labels: what it begins to say, and its refusal feature."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches
 from reft.conversations.completions import completion_batch
@@ -19,6 +20,9 @@ from reft.models.layers import output_head
 from reft.refusal_feature.feature import RefusalFeature
 from reft.refusal_feature.features import collect_features
 from reft.soft_labels.labels import SoftLabels
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # Answers are decided in their first tokens, and safety training hardly reaches beyond them (Qi et al. 2024,
 # arXiv 2406.05946).

@@ -1,16 +1,19 @@
 """What the user's own rows tell an audit: phrases that may be triggers, and rows to ask after."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.audit.triggers import Trigger, mine
 from reft.config import AuditSettings
 from reft.conversations.schema import Conversation
 from reft.evaluation.language import LanguageModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LONGEST = 4000  # characters of a row that the base model reads
 EXAMPLES, EXAMPLE_LENGTH = 2, 400  # rows that are asked after, and their characters

@@ -1,11 +1,11 @@
 """The table of probes, and asking them: a new probe is one new line."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.audit.forms import put
 from reft.config import AuditSettings
@@ -14,6 +14,9 @@ from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.errors import ModelError
 from reft.evaluation.generation import answers_to
 from reft.judges.refusal_matcher import complies, is_gibberish, is_refusal
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # What a sentence that goes along opens with, after a refusal too.
 GOES_ALONG = re.compile(
@@ -77,7 +80,7 @@ class Outcomes:
     spoilt: dict[str, list[bool]] = field(default_factory=dict)
     said: dict[str, list[str]] = field(default_factory=dict)
 
-    def __or__(self, other: "Outcomes") -> "Outcomes":
+    def __or__(self, other: Outcomes) -> Outcomes:
         return Outcomes(
             answered=self.answered | other.answered, spoilt=self.spoilt | other.spoilt, said=self.said | other.said
         )

@@ -1,12 +1,13 @@
 """What the teacher and the base model do under the probes: asked once for all jobs of a provider."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import PreTrainedTokenizerBase
 
 from reft.audit.drift import features_of, opening_rows
 from reft.audit.forms import put
@@ -19,6 +20,9 @@ from reft.soft_labels.labels import SoftLabels, compute_soft_labels
 from reft.storage.artifacts import as_written, read_json, write_json
 from reft.storage.fingerprint import of_text
 from reft.storage.tensors import read_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TOP_K = 64
 MARGIN_ROWS = 10
@@ -40,7 +44,7 @@ class Questions:
     spare: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, data: DataSettings, settings: AuditSettings) -> "Questions":
+    def read(cls, data: DataSettings, settings: AuditSettings) -> Questions:
         """The first rows of the evaluation's files: they hold every source in turn."""
         files = (
             (data.evaluation_harmful, settings.rows),
@@ -89,7 +93,7 @@ class Reference:
         write_json(folder / "reference.json", {"teacher": asdict(self.teacher), "base": asdict(self.base)})
 
     @classmethod
-    def load(cls, folder: Path) -> "Reference":
+    def load(cls, folder: Path) -> Reference:
         """Read what `save` wrote.
 
         Raises:

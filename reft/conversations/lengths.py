@@ -4,12 +4,14 @@ The tokenizer's own Rust code takes a batch at a time and keeps no offsets. That
 that no text holds, or takes part in, a special token; `encode` judges every other row.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+import transformers
 
 from reft.conversations.rendering import Shape, given, shape_of
 from reft.conversations.schema import Conversation
@@ -36,7 +38,7 @@ class _Plain:
     added: int
 
 
-def lengths(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Conversation]) -> list[int | ModelError]:
+def lengths(tokenizer: transformers.PreTrainedTokenizerBase, rows: Sequence[Conversation]) -> list[int | ModelError]:
     """`len(encode(tokenizer, row))` of each row; where the template refuses it, the error.
 
     Raises:
@@ -63,14 +65,14 @@ def lengths(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Conversation]) ->
     return found
 
 
-def _length(tokenizer: PreTrainedTokenizerBase, row: Conversation) -> int | ModelError:
+def _length(tokenizer: transformers.PreTrainedTokenizerBase, row: Conversation) -> int | ModelError:
     try:
         return len(encode(tokenizer, row))
     except ModelError as error:
         return error
 
 
-def _plain_text(tokenizer: PreTrainedTokenizerBase, row: Conversation) -> tuple[str, _Plain] | None:
+def _plain_text(tokenizer: transformers.PreTrainedTokenizerBase, row: Conversation) -> tuple[str, _Plain] | None:
     """The row as its template writes it, where its tokens can be counted without `encode`."""
     messages = row.messages
     if row.options or not _counts(tokenizer, len(tokenizer)) or all(m.role != "user" for m in messages):
@@ -94,7 +96,7 @@ def _plain_text(tokenizer: PreTrainedTokenizerBase, row: Conversation) -> tuple[
 
 @lru_cache(maxsize=4096)
 def _plain_shape(
-    tokenizer: PreTrainedTokenizerBase, template: str, turns: tuple[tuple[Any, bool], ...], *, size: int
+    tokenizer: transformers.PreTrainedTokenizerBase, template: str, turns: tuple[tuple[Any, bool], ...], *, size: int
 ) -> _Plain | None:
     """The shape, where no text can meet one of its pieces in a special token; None where one might."""
     del size  # tokens may be added: then all is looked at anew
@@ -119,15 +121,15 @@ def _plain_shape(
 
 
 @lru_cache(maxsize=16)
-def _counts(tokenizer: PreTrainedTokenizerBase, _size: int) -> bool:
+def _counts(tokenizer: transformers.PreTrainedTokenizerBase, _size: int) -> bool:
     """Whether the tokenizer finds a special token exactly where a text spells it out, and nowhere else.
 
     Not so where it is looked for in a normalised text, or takes blanks beside it along; and a class of its own may
     do anything.
     """
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    if not isinstance(tokenizer, transformers.PreTrainedTokenizerFast):
         return False
-    theirs = PreTrainedTokenizerFast
+    theirs = transformers.PreTrainedTokenizerFast
     if type(tokenizer)._encode_plus is not theirs._encode_plus or type(tokenizer).__call__ is not theirs.__call__:
         return False
     if tokenizer.split_special_tokens:

@@ -5,17 +5,20 @@ the texts themselves, which is the truth. Most templates only put texts between 
 they do not (Qwen3 takes thoughts out of earlier turns, others strip white space), the turns are found in the truth.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.conversations.schema import Message, Role
 from reft.conversations.templates import render
 from reft.conversations.turns import REASONING
 from reft.errors import ModelError, explain
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # Stand-ins from a private-use plane: no tokenizer has them, no template tests for them, and they
 # are only ever put where a text goes, never searched for in what a user wrote.

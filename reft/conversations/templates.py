@@ -1,12 +1,15 @@
 """Chat templates: the model's own, one that the user names, or ChatML as the stated default."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, Literal
 
 from reft.errors import ModelError, explain
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # Turns as ChatML writes them, and no system turn of its own accord: nothing is put into a
 # conversation that its author did not write.

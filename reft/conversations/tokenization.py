@@ -5,6 +5,8 @@ out a special token are the template's pieces encoded with their special tokens 
 function serves the filter, both trainings and the evaluation: what is scored is what is trained on.
 """
 
+from __future__ import annotations
+
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -12,12 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from reft.conversations.rendering import Rendering, Span, rendered
 from reft.conversations.schema import Conversation, Message
 from reft.errors import DataValidationError, ModelError, ReftError, explain
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

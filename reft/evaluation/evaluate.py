@@ -1,10 +1,11 @@
 """Step 6: every measure of one model."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts, encode_text
@@ -13,6 +14,9 @@ from reft.evaluation.questions import EvaluationSets, ask
 from reft.moved import keep_old_names
 from reft.runtime.progress import Report
 from reft.statistics import Interval, mean_rate, rate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SHOWN = 3
 LEAST_ROWS = 5  # of a source or kind, on average

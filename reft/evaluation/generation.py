@@ -1,11 +1,13 @@
 """Answers to prompts, greedy unless asked otherwise, in batches of similar length."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+import transformers
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
@@ -20,7 +22,7 @@ TOKENS_PER_BATCH = 8192
 
 def generate(
     model: Any,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     conversations: Sequence[Conversation],
     *,
     max_new_tokens: int,
@@ -43,7 +45,7 @@ def generate(
 @torch.inference_mode()
 def answers_to(
     model: Any,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: transformers.PreTrainedTokenizerBase,
     encoded: Sequence[Encoded],
     *,
     max_new_tokens: int,
@@ -58,7 +60,7 @@ def answers_to(
         temperature: draw each token at this one, the same answers each time; None: the likeliest token.
         stopped: asked after every token; once it says so, no more is generated, and answers are as far as they came.
     """
-    criteria = StoppingCriteriaList([Stopped(stopped)] if stopped else [])
+    criteria = transformers.StoppingCriteriaList([Stopped(stopped)] if stopped else [])
     answers = [""] * len(encoded)
     stops, done = stop_ids(model, tokenizer), 0
     how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
@@ -93,8 +95,8 @@ def _seeded(device: torch.device) -> Generator[None]:
         yield
 
 
-class Stopped(StoppingCriteria):
-    """Ends all rows of a batch once somebody says so."""
+class Stopped:
+    """Ends all rows of a batch once somebody says so; a `transformers.StoppingCriteria` by what it does."""
 
     def __init__(self, stopped: Callable[[], bool]) -> None:
         self._stopped = stopped
@@ -104,12 +106,16 @@ class Stopped(StoppingCriteria):
 
 
 def generate_answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, max_new_tokens: int
+    model: transformers.PreTrainedModel,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
 ) -> list[str]:
     """`generate` for plain prompts."""
     return generate(model, tokenizer, [from_prompt(p, i) for i, p in enumerate(prompts)], max_new_tokens=max_new_tokens)
 
 
-def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def stop_ids(model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
     """Every token at which the model stops."""
     return stop_tokens(tokenizer, getattr(model.generation_config, "eos_token_id", None))

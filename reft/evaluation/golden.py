@@ -1,16 +1,19 @@
 """Golden answers: what the base model and the finetuned one say to the same prompts of a customer's, side by side."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.evaluation.generation import generate
 from reft.evaluation.language import LanguageModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,22 @@
 Counting words alone lets word salad pass. The base model, which no finetuning has touched, reads every answer instead.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import Encoded, encode
 from reft.models.hardware import tokens_at_once
 from reft.models.head import hidden_states, log_likelihoods
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Mean log-probability per token, in nats, below which an answer is no language. Above it are answers of sound models
 # and sentences that people write (rare refusals lie at -5.0), below it those of broken copies of the default model:

@@ -1,10 +1,10 @@
 """What every model is asked, and its answers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.config import DataSettings, EvaluationSettings
 from reft.conversations.reading import read_conversations
@@ -12,6 +12,9 @@ from reft.conversations.schema import Conversation
 from reft.evaluation.generation import generate
 from reft.runtime.progress import Report
 from reft.storage.fingerprint import of_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ text is read sentence by sentence too, long ones in overlapping windows, and oth
 look-alike letters) beside it: what is harmless around a request must not hide it.
 """
 
+from __future__ import annotations
+
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation, from_prompt
@@ -20,6 +21,9 @@ from reft.conversations.tokenization import Encoded, encode
 from reft.errors import ModelError
 from reft.filtering.variants import variants
 from reft.moved import keep_old_names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PARTS = {"user": "user", "assistant": "answer", "tool": "tool"}
 # A label ("refund", "lost card") says nothing on its own; whether it is harmful depends on its prompt.

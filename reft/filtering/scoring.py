@@ -1,16 +1,20 @@
 """Scoring a row: each of its parts, however a scorer reads it."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded
 from reft.filtering.parts import row_parts
 from reft.runtime.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # Sorted by length among so many, rows waste little on padding.
 PARTS_AT_ONCE = 1024

@@ -1,17 +1,22 @@
 """Low-rank adapters on a frozen model."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from reft.config import LoraSettings
 from reft.errors import ModelError, explain
 from reft.models.layers import decoder_layers
 from reft.storage.tensors import read_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def wrap_lora(model: PreTrainedModel, settings: LoraSettings) -> nn.Module:

@@ -1,11 +1,15 @@
 """Choosing the device and the number format, with the reason, so that a run can state it."""
 
+from __future__ import annotations
+
 import time
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -1,12 +1,14 @@
 """Reaching the decoder layers of any Hugging Face causal LM, whatever its modules are called."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
-from transformers import PreTrainedModel
 
 from reft.errors import ModelError, explain
 
@@ -14,7 +16,7 @@ from reft.errors import ModelError, explain
 def decoder_of(model: nn.Module) -> Any:
     """The body below the language-modelling head (its last hidden state feeds the head)."""
     causal: Any = getattr(model, "get_base_model", lambda: model)()
-    return causal.base_model if isinstance(causal, PreTrainedModel) else causal
+    return causal.base_model if isinstance(causal, transformers.PreTrainedModel) else causal
 
 
 def positions_of(config: Any) -> int | None:

@@ -1,15 +1,16 @@
 """Loading a causal language model and its tokenizer from a local folder or the hub."""
 
+from __future__ import annotations
+
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers  # what is asked of it is loaded then: most of what takes seconds never is
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
 
 from reft.errors import ConfigurationError, ModelError, explain
 from reft.models.folders import base_of, faults_of_folder
@@ -30,7 +31,7 @@ def load_model(
     trust_remote_code: bool = False,
     layers: int | None = None,
     quantized: bool = False,
-) -> PreTrainedModel:
+) -> transformers.PreTrainedModel:
     """The model in evaluation mode, optionally with a PEFT adapter (merged where no precision is lost).
 
     Args:
@@ -63,13 +64,13 @@ def load_model(
 
 def _read(
     source: str | Path, dtype: torch.dtype | Literal["auto"], *, layers: int | None, options: dict[str, Any]
-) -> tuple[PreTrainedModel, Iterable[str]]:
+) -> tuple[transformers.PreTrainedModel, Iterable[str]]:
     """The model as its files have it, and the names of weights that they lack."""
-    config = AutoConfig.from_pretrained(source, trust_remote_code=options["trust_remote_code"])
+    config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=options["trust_remote_code"])
     if layers is not None:
         _keep_lowest(config.get_text_config(), layers)
     with _no_word_of_missing_layers(layers is not None):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             source, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
     model, found = loaded
@@ -102,7 +103,7 @@ def _explained(name: str) -> Generator[None]:
         raise ModelError(explain(what, name, remedy)) from error
 
 
-def _require_whole(model: PreTrainedModel, missing: Iterable[str], name: str) -> None:
+def _require_whole(model: transformers.PreTrainedModel, missing: Iterable[str], name: str) -> None:
     """Weights that are not there would be filled with chance, and ones that are no numbers spoil all others.
 
     The look at every number takes a tenth of a second for a model of 135 million weights.
@@ -126,7 +127,7 @@ def load_trained(
     dtype: torch.dtype,
     trust_remote_code: bool = False,
     layers: int | None = None,
-) -> PreTrainedModel:
+) -> transformers.PreTrainedModel:
     """What a training left: an adapter on its base, or a full model; arguments and errors of `load_model`."""
     name, adapter = (base, weights) if is_adapter else (str(weights), None)
     return load_model(name, dtype, adapter=adapter, trust_remote_code=trust_remote_code, layers=layers)
@@ -151,13 +152,13 @@ def _keep_lowest(config: Any, layers: int) -> None:
 @contextmanager
 def _no_word_of_missing_layers(wanted: bool) -> Generator[None]:
     """The weights above are left out on purpose: no table of them."""
-    before = logging.get_verbosity()
+    before = transformers.logging.get_verbosity()
     if wanted:
-        logging.set_verbosity_error()
+        transformers.logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        transformers.logging.set_verbosity(before)
 
 
 def add_adapter(model: Any, adapter: Path, name: str) -> Any:
@@ -182,7 +183,7 @@ def add_adapter(model: Any, adapter: Path, name: str) -> Any:
     return model.eval()
 
 
-def _with_adapter(model: PreTrainedModel, adapter: Path, cut: bool) -> Any:
+def _with_adapter(model: transformers.PreTrainedModel, adapter: Path, cut: bool) -> Any:
     from peft import PeftModel  # slow to import, and most callers need no adapter
     from peft.utils.error import NoMatchingPeftModuleError
 

@@ -1,15 +1,19 @@
 """Loading a tokenizer from a local folder or the hub; it needs no PyTorch, which takes most of the time to start."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+import transformers
 
 from reft.conversations.templates import set_chat_template
 from reft.errors import ModelError, explain
 
 
-def load_tokenizer(name: str, chat_template: str = "auto", trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    name: str, chat_template: str = "auto", trust_remote_code: bool = False
+) -> transformers.PreTrainedTokenizerBase:
     """The tokenizer with a chat template set and a padding token.
 
     Raises:
@@ -18,7 +22,7 @@ def load_tokenizer(name: str, chat_template: str = "auto", trust_remote_code: bo
     folder = Path(name).expanduser()
     require_folder_or_hub_id(name)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             folder if folder.is_dir() else name, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,12 +1,14 @@
 """Step 1: a direction at every layer and both positions, chosen on held-out prompts."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded, encode_prompts
@@ -16,6 +18,9 @@ from reft.refusal_feature.features import POSITIONS, Position, collect_features
 from reft.refusal_feature.readouts import DIRECTIONS, Readout, midpoint_of
 from reft.runtime.progress import Report
 from reft.statistics import auroc
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

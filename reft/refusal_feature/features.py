@@ -4,17 +4,21 @@ The last token of the user's instruction is where harmfulness shows, the last to
 answer where refusal does (arXiv 2507.11878); both are candidates.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.tokenization import Encoded
 from reft.models.hardware import tokens_at_once
 from reft.models.layers import run_to_layer
 from reft.runtime.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Position = Literal["instruction", "template"]
 POSITIONS: tuple[Position, ...] = get_args(Position)

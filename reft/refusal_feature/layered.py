@@ -13,14 +13,15 @@ Messages that make the assistant somebody without judgement ask for no harm and 
 of their own, of the same features.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.sentences import sentences
@@ -31,6 +32,9 @@ from reft.runtime.progress import Report
 from reft.storage.artifacts import as_written, read_json, write_json
 from reft.storage.digests import require_sealed, seal
 from reft.storage.tensors import read_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Added to each variance, as a share of the mean variance at its layer and position: what hardly varies decides nothing.
 FLOOR = 0.1
@@ -88,7 +92,7 @@ class LayeredFeature:
         seal(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> "LayeredFeature":
+    def load(cls, folder: Path) -> LayeredFeature:
         """Read what `save` wrote.
 
         Raises:

@@ -1,9 +1,9 @@
 """The provider's side: alignment and calibration rows, the start model, its feature, and the teacher made from it."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-from transformers import PreTrainedTokenizerBase
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from reft.config import DataSettings, ModelSettings, RefusalFeatureSettings, TeacherSettings
 from reft.conversations.reading import read_conversations
@@ -20,6 +20,9 @@ from reft.runtime.progress import progress
 from reft.storage.artifacts import scratch_folder
 from reft.teacher.artifact import Teacher
 from reft.teacher.training import StepReport, train_teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def alignment_rows(data: DataSettings) -> tuple[list[Conversation], list[Conversation]]:

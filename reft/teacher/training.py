@@ -1,15 +1,17 @@
 """Step 2: train the teacher, L = CE(answers) + lambda * cosine regulariser (method, step 2)."""
 
+from __future__ import annotations
+
 import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.config import TeacherSettings
 from reft.conversations.completions import completion_batch
@@ -24,6 +26,9 @@ from reft.models.memory import return_freed_memory
 from reft.refusal_feature.feature import RefusalFeature
 from reft.refusal_feature.features import token_index
 from reft.teacher.loss import RunningFeature, cosine_regulariser
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 StepReport = Callable[[int, int, dict[str, float]], None]
 

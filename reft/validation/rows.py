@@ -1,5 +1,7 @@
 """The rules that a row must keep, and what is noted of a row that does."""
 
+from __future__ import annotations
+
 import json
 import re
 from array import array
@@ -8,11 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedTokenizerBase
 
 from reft.config import ValidationSettings
 from reft.conversations.formats import format_of
@@ -24,6 +25,9 @@ from reft.conversations.tokenization import spells_special
 from reft.errors import ModelError
 from reft.validation.findings import is_formula, is_mojibake, personal_data_in, secrets_in
 from reft.validation.repeats import BANDS, bands_of_words, first_like, words_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # The rule of a row that is left out by its own word; it is not the file's fault.
 LEFT_OUT = "left_out"

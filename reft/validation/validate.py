@@ -1,5 +1,7 @@
 """Step 3: every row of the user's file is either usable or in quarantine with a reason."""
 
+from __future__ import annotations
+
 import json
 import logging
 import math
@@ -8,9 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from reft.config import ValidationSettings
 from reft.conversations.containers import Container, lines, recognise
@@ -23,6 +23,9 @@ from reft.errors import DataValidationError, explain
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.validation.expectations import suite_results
 from reft.validation.rows import LEFT_OUT, ROWS_AT_ONCE, Columns, Judge, Usable, digest_of, until_bad
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LOG = logging.getLogger(__name__)
 # Of a row that is too long to be read so many characters are kept, for a person to find it by.
@@ -60,7 +63,7 @@ class ValidatedData:
             shutil.copytree(self.docs, folder / "docs")
 
     @classmethod
-    def load(cls, folder: Path) -> "ValidatedData":
+    def load(cls, folder: Path) -> ValidatedData:
         """Read what `save` wrote."""
         rows = load_rows(folder / "rows.jsonl")
         quarantined, left_out = (

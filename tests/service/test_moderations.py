@@ -92,7 +92,8 @@ def test_a_policy_that_blocks_holds_the_answer_back(moderating):
     assert not any(chunk.choices[0].delta.content for chunk in chunks if chunk.choices)
 
 
-def test_without_a_teacher_it_is_said_and_an_answer_comes_all_the_same(server):
+def test_without_a_teacher_it_is_said_and_an_answer_comes_all_the_same(server, monkeypatch, tmp_path):
+    monkeypatch.setattr("reft.filtering.inputs.DEFAULT_TEACHER", tmp_path / "none")  # this clone may have run
     with pytest.raises(openai.InternalServerError) as refused:
         server.client().moderations.create(input="a")
     assert refused.value.code == "moderation_unavailable"

@@ -6,14 +6,15 @@ A guard reads each text in its own chat template, which holds its policy, and be
 words. The probability of the harmful one, against the other, is the score: no text is generated.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reft.config import FilteringSettings, Section
 from reft.conversations.batching import length_batches, pad
@@ -29,6 +30,9 @@ from reft.plugins import options_of
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.runtime.progress import Report
 from reft.storage.fingerprint import of_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

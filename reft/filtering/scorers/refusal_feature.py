@@ -6,13 +6,13 @@ A teacher is read at many layers at once. What falls into many sentences has man
 somewhat harmful, so a piece that is nearer to the harmless prompts than to the harmful ones says next to nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import tanh
-from typing import Any, Literal
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, Literal
 
 from reft.config import FilteringSettings
 from reft.config.sections import Section
@@ -27,6 +27,9 @@ from reft.refusal_feature.features import collect_features
 from reft.refusal_feature.layered import LayeredFeature
 from reft.runtime.progress import Report
 from reft.teacher.preparation import load_start, load_teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 READ_BY = {"mean": "the difference of means", "probe": "a linear probe"}
 # How many times as far below the midpoint between the class means a piece counts. Above it a piece counts in full,

@@ -1,14 +1,18 @@
 """Requests as tokens, bounded before and after they are made."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from transformers import PreTrainedTokenizerBase
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reft.config.serving import NEW_TOKENS, Limits, variable
 from reft.conversations.tokenization import encode, fewest_tokens, longest_token
 from reft.errors import ReftError, parts
 from reft.service.errors import ApiError, invalid
 from reft.service.serving.requests import Ask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,26 @@
 """Models in memory: bases with many adapters side by side, and models with weights of their own; what was used least
 recently goes first."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from reft.config import ModelSettings
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import add_adapter, load_model, load_tokenizer
 from reft.models.memory import collect_garbage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
