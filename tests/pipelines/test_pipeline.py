@@ -138,6 +138,7 @@ def test_a_bad_setting_stops_the_run_before_it_starts(tmp_path):
         run(tmp_path, {}, teacher={"lamda": 1})
 
 
+@pytest.mark.night
 @pytest.mark.skipif(not MIX.is_file(), reason="the poisoned mixes are not beside this clone")
 @pytest.mark.skipif(not cache_folder().is_dir(), reason="no default model")
 def test_the_rows_of_a_poisoned_mix_of_another_project_are_told_apart(tmp_path, record_property):
