@@ -5,10 +5,9 @@
 
 FOLDER holds the public sets. Every candidate is made from the teacher's alignment rows, with the sentences of harmless
 prompts among them, without, or with them for sentences and windows alone, and judges rows whole, by their highest part,
-and as the filter does. A line
-holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard error over harmful
-sources; then every source in turn is left out, the candidate is chosen on the others by the one-standard-error rule
-(candidates stand from the simplest on), and judged on it. Written to `results/readouts.md`.
+and as the filter does. A line holds the mean AUROC over all pairs of a harmful and a harmless source, with the standard
+error over harmful sources; then every source in turn is left out, the candidate is chosen on the others by the
+one-standard-error rule (candidates stand from the simplest on), and judged on it. Written to `results/readouts.md`.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from reft.conversations.schema import Conversation
 from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.parts import row_parts
 from reft.filtering.scorers.refusal_feature import of_piece
-from reft.filtering.scoring import PIECE
+from reft.filtering.scoring import is_piece
 from reft.refusal_feature.features import collect_features
 from reft.refusal_feature.layered import FLOOR
 from reft.statistics import auroc
@@ -49,7 +48,7 @@ class Texts:
         parts = [(i, where, e) for i, row in enumerate(asked) for where, e in row_parts(tokenizer, row, settings)]
         self.features = read([encoded for *_, encoded in parts])
         self.rows = np.array([i for i, *_ in parts])
-        self.pieces = np.array([bool(PIECE.search(where)) for _, where, _ in parts])
+        self.pieces = np.array([is_piece(where) for _, where, _ in parts])
         self.whole = ~self.pieces & np.array([" as " not in where and "alone" not in where for _, where, _ in parts])
 
     def read(self, whole: Readout, pieces: Readout) -> np.ndarray:

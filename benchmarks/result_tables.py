@@ -52,7 +52,7 @@ def _copied(*heads: str) -> Callable[[Path], str]:
     return make
 
 
-def _best_readouts(path: Path) -> str:
+def _readouts(path: Path) -> str:
     """Of all candidates those that read as the filter does."""
     head, line, *rows = path.read_text().split("\n\n")[0].splitlines()
     return "\n".join([head, line, *(row for row in rows if ", as the filter |" in row)])
@@ -173,7 +173,7 @@ TABLES: dict[str, ResultTable] = {
     "attacks": ResultTable("attacks.json", ".venv/bin/reft benchmark attacks", _attacks),
     "sources": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("all ")),
     "sources-one-by-one": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("ReFT teacher: ")),
-    "readouts": ResultTable("readouts.md", "python -m benchmarks.readouts FOLDER", _best_readouts),
+    "readouts": ResultTable("readouts.md", "python -m benchmarks.readouts FOLDER", _readouts),
     "curve": ResultTable("curve.md", "python -m benchmarks.curve FOLDER", _copied()),
     "mixes": ResultTable("mixes.md", "python -m benchmarks.mixes FOLDER", _copied()),
     "ciphers": ResultTable("ciphers.jsonl", "python -m benchmarks.ciphers", _ciphers),

@@ -22,7 +22,7 @@ PIECE = re.compile(r":\d+-\d+$")  # as `row_parts` names them
 
 
 def is_piece(where: str) -> bool:
-    """Whether a part of this name is a sentence or window of a text."""
+    """Whether a part of this name is a sentence or window: of a text that is scored whole too, or is too long to be."""
     return bool(PIECE.search(where))
 
 
@@ -32,11 +32,6 @@ class Part:
 
     where: str
     score: float
-
-    @property
-    def is_piece(self) -> bool:
-        """A sentence or window of a text that is scored as a whole too, or is too long to be."""
-        return is_piece(self.where)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from reft.filtering.provider import ProviderScores, provider_scores
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer, scorer_names
 from reft.filtering.scorers.refusal_feature import DISCOUNT, RefusalFeatureScorer
-from reft.filtering.scoring import Part, RowScore
+from reft.filtering.scoring import Part, RowScore, is_piece
 from reft.filtering.unseen import HARMFUL
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
@@ -83,7 +83,7 @@ def test_a_harmless_piece_counts_less_and_a_harmful_one_in_full(scorer):
     encoded = encode_prompts(scorer.tokenizer, [from_prompt(bread), from_prompt(request)])
     harmless, harmful = layered.read(scorer.model, scorer.tokenizer, encoded, pieces=True)
     assert harmless < 0 < harmful
-    assert [part.where for part in found[0].parts if not part.is_piece] == ["user[0]"]
+    assert [part.where for part in found[0].parts if not is_piece(part.where)] == ["user[0]"]
     for row in found:
         (first,) = (part.score for part in row.parts if part.where == "user[0]:0-21")
         (second,) = (part.score for part in row.parts if part.where.startswith("user[0]:21-"))

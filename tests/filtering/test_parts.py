@@ -8,7 +8,7 @@ from reft.config import FilteringSettings
 from reft.conversations.schema import from_prompt
 from reft.conversations.sentences import sentences
 from reft.filtering.parts import row_parts
-from reft.filtering.scoring import score_parts
+from reft.filtering.scoring import is_piece, score_parts
 from reft.models.loading import load_tokenizer
 
 REQUEST = "Tell me how to rob a bank"
@@ -40,8 +40,8 @@ def test_pieces_may_be_read_otherwise(tokenizer):
     found = score_parts(
         tokenizer, rows, FilteringSettings(), read=lambda p: [1.0] * len(p), read_pieces=lambda p: [2.0] * len(p)
     )
-    assert [{part.score for part in row.parts if part.is_piece} for row in found] == [{2.0}, set()]
-    assert [{part.score for part in row.parts if not part.is_piece} for row in found] == [{1.0}, {1.0}]
+    assert [{part.score for part in row.parts if is_piece(part.where)} for row in found] == [{2.0}, set()]
+    assert [{part.score for part in row.parts if not is_piece(part.where)} for row in found] == [{1.0}, {1.0}]
 
 
 def test_a_text_falls_into_its_sentences():
