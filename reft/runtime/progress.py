@@ -85,7 +85,7 @@ class RunProgress:
         say(f"{stage} begins, {_duration(self.left())} left of the run")
         self._over.set()
         self._over = threading.Event()
-        threading.Thread(target=self._keep_saying, args=(self._over,), daemon=True).start()
+        threading.Thread(target=self._keep_saying, args=(self._over,), name="progress", daemon=True).start()
 
     def ahead(self, seconds: float) -> None:
         """The current stage itself knows that it takes this long at least."""

@@ -1,5 +1,6 @@
 """How far a stage is, and how long the run will take."""
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -32,9 +33,29 @@ def clock():
     return Clock()
 
 
+@pytest.fixture
+def a_run(clock):
+    """Makes runs whose stages end with the test."""
+    runs = []
+
+    def make(expected, stages=tuple(DEFAULT_RUN)):
+        runs.append(RunProgress(expected, stages, now=clock))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.end(run.current, 0.0)
+
+
 @pytest.fixture(autouse=True)
-def no_run_before(monkeypatch):
+def no_run_before_nor_after(monkeypatch):
+    """A stage still open when its test ends would speak on the standard error of the tests after."""
     monkeypatch.setattr(module, "_run", None)
+    yield
+    speaking = [thread for thread in threading.enumerate() if thread.name == "progress"]
+    for thread in speaking:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in speaking)
 
 
 def replay(run, taken, clock, *, between=3.0, reused=()):
@@ -102,8 +123,8 @@ def test_a_stage_that_the_last_run_lacked_is_taken_for_as_slow_as_usual(clock):
     assert RunProgress(last, now=clock).expected["sft"] == pytest.approx(DEFAULT_RUN["sft"] / 10)
 
 
-def test_time_left_goes_down_while_a_stage_says_nothing_and_a_late_one_slows_the_rest(clock):
-    run = RunProgress({"teacher": 60.0, "finetuning": 100.0}, ["teacher", "finetuning"], now=clock)
+def test_time_left_goes_down_while_a_stage_says_nothing_and_a_late_one_slows_the_rest(clock, a_run):
+    run = a_run({"teacher": 60.0, "finetuning": 100.0}, ["teacher", "finetuning"])
     run.begin("teacher")
     before = run.left()
     clock.seconds += 30
@@ -113,8 +134,8 @@ def test_time_left_goes_down_while_a_stage_says_nothing_and_a_late_one_slows_the
     assert run.left() > 100 * 1.7
 
 
-def test_what_a_stages_own_bar_foresees_counts(clock):
-    run = RunProgress({"teacher": 60.0, "finetuning": 100.0}, ["teacher", "finetuning"], now=clock)
+def test_what_a_stages_own_bar_foresees_counts(clock, a_run):
+    run = a_run({"teacher": 60.0, "finetuning": 100.0}, ["teacher", "finetuning"])
     run.begin("teacher")
     clock.seconds += 30
     run.ahead(150)
@@ -149,10 +170,10 @@ def test_a_stage_without_a_bar_is_not_silent(capsys, monkeypatch):
     assert left[0] != left[-1]
 
 
-def test_the_first_rows_of_a_stage_do_not_frighten(clock, monkeypatch):
+def test_the_first_rows_of_a_stage_do_not_frighten(clock, a_run, monkeypatch):
     """A stage's first batch pays for starting up: at its pace this one would take a hundred times as long."""
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
-    monkeypatch.setattr(module, "_run", run := RunProgress({"teacher": 60, "sft": 60}, ("teacher", "sft"), now=clock))
+    monkeypatch.setattr(module, "_run", run := a_run({"teacher": 60, "sft": 60}, ("teacher", "sft")))
     run.begin("teacher")
     show = progress("reading")
     for done in (1, 2):
