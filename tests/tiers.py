@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 # What libraries ask the system by themselves, in milliseconds.
-ASKED_BY_LIBRARIES = frozenset({"git", "ldconfig", "gcc", "cc", "ld", "objdump", "uname", "lscpu", "nvidia-smi"})
+ASKED_BY_LIBRARIES = frozenset(
+    {"git", "ldconfig", "gcc", "cc", "ld", "objdump", "uname", "lscpu", "nvidia-smi", "fc-list"}
+)
 # Files that take minutes: begun first, so that none of them is left for the end, when the others have nothing to do.
 LONGEST = (
     "pipelines/test_pipeline.py", "service/test_whole_jobs.py", "finetuning/test_night.py", "test_workflows.py",
