@@ -123,6 +123,6 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         max_length=s.model.max_length, settings=s.finetuning, lineage=made_from,
     )  # fmt: skip
     report(
-        validated, trained, filtered, student=student, evaluation=scores, registered=registered, verdict=verdict,
-        lineage=made_from, settings=s, sft=plain, audit=audited,
+        validated, trained, filtered, provider=scored, student=student, evaluation=scores, registered=registered,
+        verdict=verdict, lineage=made_from, settings=s, sft=plain, audit=audited,
     )  # fmt: skip

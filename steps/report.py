@@ -13,6 +13,7 @@ from reft.config import Settings
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
 from reft.filtering.inputs import save_inputs
+from reft.filtering.provider import ProviderScores
 from reft.finetuning.artifact import Student, epoch_place
 from reft.models.default_model import resolve_model
 from reft.report.html import RunResult, render_report
@@ -35,6 +36,7 @@ def report(
     teacher: Teacher,
     filtered: FilteredData,
     *,
+    provider: ProviderScores,
     student: Student,
     evaluation: EvaluationReport,
     registered: dict[str, str],
@@ -64,7 +66,7 @@ def report(
     )  # fmt: skip
     with replaced_folder(folder) as fresh:
         _leave_files(fresh, student, registered["model_card"], filtered=filtered, validated=validated)
-        save_inputs(fresh / "teacher", teacher, model=settings.model, calibration=calibration_prompts(settings.data))
+        _leave_teacher(fresh / "teacher", teacher, provider=provider, settings=settings)
         write_text(fresh / "report.html", page)
         write_json(fresh / "summary.json", summary)
         write_json(fresh / "losses.json", student.history)
@@ -94,6 +96,12 @@ def _models(folder: Path, registered: dict[str, str], *, base: str) -> dict[str,
         "base": resolve_model(base),
         "teacher": str(folder / "teacher"),
     }
+
+
+def _leave_teacher(folder: Path, teacher: Teacher, *, provider: ProviderScores, settings: Settings) -> None:
+    """What a scan needs, and its calibration, which the run has made already."""
+    save_inputs(folder, teacher, model=settings.model, calibration=calibration_prompts(settings.data))
+    provider.leave_beside(folder, settings.filtering)
 
 
 def _leave_files(

@@ -124,8 +124,10 @@ def _parsed(given: dict[str, Any]) -> "Settings":
 
 def _calibrations(teacher: str) -> Path:
     """Beside the teacher, whose own folder stays as it is."""
+    from reft.filtering.provider import calibrations_beside
+
     folder = Path(teacher or DEFAULT_TEACHER)
-    return folder.with_name(f"{folder.name}-calibration") if folder.is_dir() else Path(".reft/calibration")
+    return calibrations_beside(folder) if folder.is_dir() else Path(".reft/calibration")
 
 
 def _scorer(given: dict[str, Any]) -> dict[str, Any]:

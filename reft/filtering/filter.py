@@ -10,28 +10,11 @@ from reft.conversations.schema import Conversation
 from reft.errors import StorageError
 from reft.filtering.calibration import Calibration, calibrated_on
 from reft.filtering.decisions import Decision, decide
-from reft.filtering.provider import deciding
+from reft.filtering.provider import code_of_scores, decided_by, deciding
 from reft.filtering.scorers import Scorer
 from reft.filtering.scoring import RowScore
-from reft.keys.closure import digest_of_code
 from reft.runtime.progress import Report
 from reft.storage.artifacts import read_json, write_json
-from reft.storage.fingerprint import of_text
-
-# Settings that say what is done with a score, not what it is.
-AFTER_SCORING = {"fpr", "quarantine_fpr", "recall", "harmful_with_refusal", "fail_on_alarms", "examples"}
-
-
-def code_of(entry: str, scorer: Scorer) -> str:
-    """A digest of the code of a module and of the scorer that it uses."""
-    module = type(scorer).__module__
-    return digest_of_code(entry, (module,) if module.startswith("reft.") else ())
-
-
-def _decided_by(scorer: Scorer, settings: FilteringSettings) -> str:
-    """A digest of all that decides the scores of the calibration rows."""
-    decided_by = settings.model_dump_json(exclude=AFTER_SCORING)
-    return of_text(scorer.fingerprint, decided_by, code_of(__name__, scorer))[:16]
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,9 @@ class Filter:
             DataValidationError: too few calibration rows for the stated rate or recall.
         """
         prompts = scorer.calibration
-        file = kept_in / f"{_decided_by(scorer, settings)}.json" if kept_in and scorer.fingerprint else None
+        file = None
+        if kept_in and scorer.fingerprint:
+            file = kept_in / f"{decided_by(scorer.fingerprint, code_of_scores(scorer), settings)}.json"
         if scores is None and file and file.is_file():
             scores = [float(score) for score in read_json(file)]
         elif scores is None:

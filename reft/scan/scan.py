@@ -22,8 +22,9 @@ from reft.conversations.schema import Conversation
 from reft.conversations.writer import counted, give_back, stage
 from reft.errors import DataFormatError, ReftError, StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
-from reft.filtering.filter import Filter, code_of
+from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override
+from reft.filtering.provider import code_of
 from reft.filtering.scorers import Scorer
 from reft.runtime.ahead import ahead
 from reft.runtime.progress import Report, progress

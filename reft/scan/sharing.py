@@ -17,9 +17,10 @@ from pydantic import TypeAdapter
 from reft.config import FilteringSettings, Settings, ValidationSettings
 from reft.conversations.containers import Container, lines
 from reft.errors import ConfigurationError, DataFormatError, explain, parts
-from reft.filtering.filter import Filter, code_of
+from reft.filtering.filter import Filter
 from reft.filtering.inputs import ScorerInputs, read_inputs, untrained_inputs
 from reft.filtering.overrides import Override
+from reft.filtering.provider import code_of
 from reft.filtering.scorers import load_scorer
 from reft.keys.closure import digest_of_code
 from reft.models.default_model import resolve_model

@@ -54,6 +54,16 @@ class Blobs:
             self._store.write_pieces(key, counted())
         return size, digest.hexdigest()
 
+    def write_folder(self, key: str, folder: Path) -> None:
+        """Keep all files of a folder below this key; nothing where there is no such folder.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.write(f"{key}/{path.relative_to(folder).as_posix()}", pieces_of(path.open("rb")))
+
     def read(self, key: str) -> Iterator[bytes]:
         """The content piece by piece.
 

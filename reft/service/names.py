@@ -7,6 +7,7 @@ import string
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 24  # characters of 62: 142 bits, which nobody guesses
 MODELS = "models"  # where models lie among the files
+TEACHERS = "teachers"  # where teachers do
 SLUG = re.compile(r"[^A-Za-z0-9_.-]+")
 
 

@@ -10,7 +10,7 @@ from reft.service.files import needed, remove_blobs, take_away
 from reft.service.jobs import states
 from reft.service.jobs.folders import logs
 from reft.service.jobs.forgetting import ask_to_forget, is_forgotten
-from reft.service.names import MODELS, weights_key
+from reft.service.names import MODELS, TEACHERS, weights_key
 from reft.service.service import Service
 from reft.service.serving.folders import drop_copies
 from reft.service.tables import (
@@ -24,9 +24,10 @@ from reft.service.tables import (
     StoredFile,
     UploadPart,
 )
+from reft.service.teachers import NEWEST, newest_teacher
 
 YOUNG = 3600.0  # seconds in which content may still be waiting for its row
-OF_JOBS = ("jobs", MODELS)  # where content of jobs lies; all other content is called ORGANIZATION/ID
+FOLDERS = ("jobs", MODELS, TEACHERS)  # where content is called by its folder; all other is ORGANIZATION/ID
 
 
 def sweep(service: Service, at: int) -> int:
@@ -40,7 +41,7 @@ def sweep(service: Service, at: int) -> int:
     nameless = list(_nameless(service))
     remove_blobs(service.blobs, nameless)
     with service.database.reading() as session:
-        living = _folders(session)
+        living = _folders(session) | _teachers(service)
     return len(gone) + len(nameless) + drop_copies(service, living, young=YOUNG)
 
 
@@ -87,18 +88,24 @@ def _folders(session: Session) -> set[str]:
     return set(session.exec(select(ServedModel.folder).where(col(ServedModel.deleted_at).is_(None))).all())
 
 
+def _teachers(service: Service) -> set[str]:
+    """The key of the teacher that moderates, and of what says so."""
+    newest = newest_teacher(service.blobs)
+    return {NEWEST, newest} if newest else set()
+
+
 def _nameless(service: Service) -> Iterator[str]:
     """Content whose row was never committed, since something was killed between the two."""
     blobs = service.blobs
     with service.database.reading() as session:
         known = set(session.exec(select(StoredFile.blob).where(col(StoredFile.deleted_at).is_(None))).all())
         known |= set(session.exec(select(UploadPart.blob)).all())
-        known |= _folders(session)
+        known |= _folders(session) | _teachers(service)
         jobs = session.exec(select(Job)).all()
         known |= {f"jobs/{job.id}" for job in jobs}
         busy = {weights_key(job.id) for job in jobs if job.status in states.UNFINISHED}
     for key, changed in blobs.listed():
         first, _, rest = key.partition("/")
-        name = f"{first}/{rest.partition('/')[0]}" if first in OF_JOBS else key
+        name = f"{first}/{rest.partition('/')[0]}" if first in FOLDERS else key
         if name not in known and name.partition(".")[0] not in busy and time.time() - changed > YOUNG:
             yield key

@@ -96,7 +96,9 @@ class ServiceSettings(Section):
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
     models_in_memory: Count = Field(2, description="whole models that are held at once, base models among them")
     teacher: Path | None = Field(
-        None, description="folder of the teacher that moderates; none: runs/latest/teacher in the pipeline's folder"
+        None,
+        description="folder of the teacher that moderates; none: the last job's, or runs/latest/teacher in the "
+        "pipeline's folder",
     )
     vllm: str = Field("", description="address of a vLLM server that answers for the models; none: this process does")
     private_webhooks: bool = Field(False, description="deliver to private and loopback addresses, too")

@@ -125,6 +125,25 @@ def test_a_run_that_reuses_everything_says_so_and_ends_with_its_table_and_verdic
     assert "the gate is " in table(summary)
 
 
+def test_a_first_scan_with_the_runs_teacher_has_its_calibration_already(finished):
+    folder, _ = finished
+    teacher = folder / "runs" / "latest" / "teacher"
+    (kept,) = teacher.with_name("teacher-calibration").iterdir()
+    command = [
+        ZENML.with_name("reft"),
+        "scan",
+        folder / "user.jsonl",
+        "--teacher",
+        teacher,
+        "--out",
+        folder / "scanned",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode in (0, 3), done.stderr
+    assert "calibrating" not in done.stderr
+    assert list(kept.parent.iterdir()) == [kept]
+
+
 def test_a_run_that_is_not_there_is_named():
     command = [ZENML.with_name("reft"), "cache-keys", "--why", "no-such-run"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,3 +1,7 @@
+import os
+import shutil
+import time
+
 import openai
 import pytest
 import yaml
@@ -7,6 +11,13 @@ from reft.conversations.schema import from_prompt
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs
 from reft.filtering.scorers import load_scorer
+from reft.service.clock import now
+from reft.service.retention import YOUNG, sweep
+from reft.service.service import open_service
+from reft.service.serving.moderation import Moderator
+from reft.service.teachers import keep_teacher, teacher_of
+from reft.storage.digests import seal
+from reft.storage.fingerprint import of_path
 from tests.factories import BREAD, HARM, build_scorer
 from tests.service.chatting import say, streamed
 from tests.service.serving import served, settings_for
@@ -21,12 +32,17 @@ def teacher(tiny_model, tmp_path_factory):
     return build_scorer(tmp_path_factory.mktemp("scorer"), tiny_model)
 
 
+def settings_of(folder, model, **given):
+    """A service whose filter promises what forty rows can."""
+    settings = settings_for(folder, model, **given)
+    run = {"model": {"name": model, "max_length": 256}, "filtering": FILTERING}
+    settings.profile.write_text(yaml.safe_dump({"parameters": {"settings": run}}))
+    return settings
+
+
 @pytest.fixture(scope="module")
 def moderating(tiny_model, teacher, tmp_path_factory):
-    settings = settings_for(tmp_path_factory.mktemp("m"), tiny_model, teacher=teacher)
-    run = {"model": {"name": tiny_model, "max_length": 256}, "filtering": FILTERING}
-    settings.profile.write_text(yaml.safe_dump({"parameters": {"settings": run}}))
-    with served(settings, checks=False) as server:
+    with served(settings_of(tmp_path_factory.mktemp("m"), tiny_model, teacher=teacher), checks=False) as server:
         yield server
 
 
@@ -93,7 +109,7 @@ def test_a_policy_that_blocks_holds_the_answer_back(moderating):
 
 
 def test_without_a_teacher_it_is_said_and_an_answer_comes_all_the_same(server, monkeypatch, tmp_path):
-    monkeypatch.setattr("reft.filtering.inputs.DEFAULT_TEACHER", tmp_path / "none")  # this clone may have run
+    monkeypatch.setattr("reft.service.teachers.DEFAULT_TEACHER", tmp_path / "none")  # this clone may have run
     with pytest.raises(openai.InternalServerError) as refused:
         server.client().moderations.create(input="a")
     assert refused.value.code == "moderation_unavailable"
@@ -102,3 +118,23 @@ def test_without_a_teacher_it_is_said_and_an_answer_comes_all_the_same(server, m
     assert answer.moderation.input.code == "moderation_unavailable"
     with pytest.raises(openai.InternalServerError):
         say(server.client(), moderation={"model": "x", "policy": {"input": {"mode": "block"}}})
+
+
+def test_the_last_jobs_teacher_moderates_and_those_before_it_go(tiny_model, teacher, tmp_path):
+    service = open_service(settings_of(tmp_path, tiny_model))
+    moderator = Moderator(service)
+    keep_teacher(service.blobs, teacher)
+    first = teacher_of(service)
+    assert of_path(first) == of_path(teacher)
+    assert len(moderator.verdicts([from_prompt(HARMFUL)])) == 1
+    later = shutil.copytree(teacher, tmp_path / "teacher")
+    (later / "harmful.jsonl").write_text("".join((later / "harmful.jsonl").read_text().splitlines(keepends=True)[1:]))
+    seal(later)
+    keep_teacher(service.blobs, later)
+    for path in service.settings.state.rglob("*"):
+        os.utime(path, (time.time() - 2 * YOUNG,) * 2)
+    sweep(service, now())
+    assert not [path for path in first.rglob("*") if path.is_file()]
+    assert of_path(teacher_of(service)) == of_path(later)
+    assert len(moderator.verdicts([from_prompt(HARMFUL)])) == 1
+    service.database.close()

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from reft.service.jobs.states import FINISHED
-from tests.factories import BREAD
+from tests.factories import BREAD, HARM
 from tests.pipelines.clone import Clone
 from tests.service.whole_jobs import (
     EPOCHS,
@@ -63,6 +63,7 @@ def undisturbed(clone):
             "models": {model.id for model in client.models.list()},
             "shown": place.reft("jobs"),
             "costs": costs(place, job_id),
+            "moderated": client.moderations.create(input=[HARM.format(3), BREAD.format(3)]).results,
         }
     return {**found, "adapter": adapter(place, job_id), "earlier": earlier(place, job_id), "site": place}
 
@@ -79,6 +80,13 @@ def test_a_job_ends_with_a_model_that_its_owner_may_use(undisturbed):
     assert len({undisturbed["adapter"], *undisturbed["earlier"]}) == 3
     assert job.id in undisturbed["shown"]
     assert job.fine_tuned_model in undisturbed["shown"]
+
+
+def test_the_jobs_teacher_moderates_from_then_on_and_calibrates_nothing_anew(undisturbed):
+    assert [result.flagged for result in undisturbed["moderated"]] == [True, False]
+    assert not (undisturbed["site"].state / "calibrations").exists()
+    (kept,) = undisturbed["site"].state.glob("files/teachers/*/teacher-calibration")
+    assert len(list(kept.iterdir())) == 1  # the run's own: another would have been written by the moderation
 
 
 def test_the_figures_are_those_of_the_run(undisturbed):

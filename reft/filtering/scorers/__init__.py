@@ -39,7 +39,7 @@ class Scorer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the models and rows that decide its scores; its code is not in it."""
+        """The identity of its inputs, and after it what else of models and rows decides its scores; not its code."""
 
     @property
     def calibration(self) -> LabelledPrompts:

@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.screening import Screening
 from reft.finetuning.artifact import epochs_in
 from reft.gate.rule import told
-from reft.service.blobs import Blobs, pieces_of
+from reft.service.blobs import pieces_of
 from reft.service.clock import now
 from reft.service.jobs import states
 from reft.service.jobs.events import say
@@ -22,6 +23,7 @@ from reft.service.jobs.results import GOLDEN, keep_golden, keep_metrics
 from reft.service.jobs.shown import REPORT
 from reft.service.names import checkpoint_name, model_name, new_id, weights_key
 from reft.service.tables import Checkpoint, Job, Organization, ServedModel
+from reft.service.teachers import keep_teacher
 from reft.storage.artifacts import as_written, read_json
 
 NAMED = 50  # rows that an error names
@@ -56,10 +58,11 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
         _say_golden(session, job, golden)
         job.work = {**job.work, "costs": costs_of(summary["cost"])}
     blobs = held.service.blobs
-    _keep_folder(blobs, folder.latest / "student", weights_key(held.id))
+    blobs.write_folder(weights_key(held.id), folder.latest / "student")
     earlier = epochs_in(folder.latest) if summary["gate"]["passed"] else {}
     for step, state in earlier.items():
-        _keep_folder(blobs, state, weights_key(held.id, step))
+        blobs.write_folder(weights_key(held.id, step), state)
+    keep_teacher(blobs, folder.latest / DEFAULT_TEACHER.name)
     for name in LEFT:  # of the tenant's rows: they go when the training file goes
         blobs.write(f"jobs/{held.id}/{name}", pieces_of((folder.latest / name).open("rb")))
     with held.changing() as (session, job):
@@ -164,9 +167,3 @@ def _register(session: Session, job: Job, gate: dict[str, Any], *, kept: list[di
         )  # fmt: skip
         session.add(model)
     return name
-
-
-def _keep_folder(blobs: Blobs, folder: Path, place: str) -> None:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            blobs.write(f"{place}/{path.relative_to(folder).as_posix()}", pieces_of(path.open("rb")))

@@ -8,7 +8,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from reft.errors import StorageError, explain
-from reft.service.names import MODELS
+from reft.service.names import MODELS, TEACHERS
 from reft.service.service import Service
 
 
@@ -39,16 +39,16 @@ def folder_of(service: Service, key: str) -> Path:
 
 
 def drop_copies(service: Service, living: Set[str], *, young: float) -> int:
-    """Delete copies of models that are no more, and halves of copies; gives how many.
+    """Delete copies of models and teachers that are no more, and halves of copies; gives how many.
 
     Args:
-        living: the keys of the models that are.
+        living: the keys of those that are.
         young: seconds in which half a copy may still become a whole one.
     """
     gone = 0
-    for folder in _copies(service).glob(f"{MODELS}/*"):
+    for folder in [*_copies(service).glob(f"{MODELS}/*"), *_copies(service).glob(f"{TEACHERS}/*")]:
         partial = folder.suffix == ".part"
-        key = f"{MODELS}/{folder.name}"
+        key = f"{folder.parent.name}/{folder.name}"
         if (time.time() - folder.stat().st_mtime > young) if partial else key not in living:
             shutil.rmtree(folder, ignore_errors=True)
             gone += 1

@@ -15,6 +15,7 @@ from reft.conversations.schema import Conversation
 from reft.errors import StorageError
 from reft.service.errors import NO_RETRY, ApiError, invalid
 from reft.service.service import Service
+from reft.service.teachers import teacher_of
 
 if TYPE_CHECKING:
     from reft.filtering.filter import Filter
@@ -47,7 +48,7 @@ class Verdict:
 
 
 class Moderator:
-    """The teacher of the last run, read again when another takes its place; used by one thread."""
+    """The teacher that moderates, read again when another takes its place; used by one thread."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -79,20 +80,21 @@ class Moderator:
 
     def _calibrated(self) -> "Filter":
         from reft.filtering.filter import Filter
-        from reft.filtering.inputs import DEFAULT_TEACHER, read_inputs
+        from reft.filtering.inputs import read_inputs
+        from reft.filtering.provider import calibrations_beside
         from reft.filtering.scorers import load_scorer
 
-        settings, filtering = self._service.settings, self._service.run_settings.filtering
-        folder = (settings.teacher or settings.pipeline_folder / DEFAULT_TEACHER).resolve()
-        if self._filter is None or folder != self._folder:
-            try:
+        filtering = self._service.run_settings.filtering
+        try:
+            folder = teacher_of(self._service)
+            if self._filter is None or folder != self._folder:
                 inputs = replace(read_inputs(folder), options=filtering.scorer_settings)
-            except StorageError as error:
-                message = "There is no teacher to moderate with yet: a finished run, or service.teacher, gives one."
-                raise ApiError(503, message, code="moderation_unavailable", headers=NO_RETRY) from error
-            scorer = load_scorer(filtering.scorer, inputs)
-            kept = settings.state.absolute() / "calibrations"
-            self._filter, self._folder = Filter.calibrated(scorer, filtering, kept_in=kept), folder
+                scorer, beside = load_scorer(filtering.scorer, inputs), calibrations_beside(folder)
+                kept = beside if beside.is_dir() else self._service.settings.state.absolute() / "calibrations"
+                self._filter, self._folder = Filter.calibrated(scorer, filtering, kept_in=kept), folder
+        except StorageError as error:
+            message = "There is no teacher to moderate with yet: a finished job or run, or service.teacher, gives one."
+            raise ApiError(503, message, code="moderation_unavailable", headers=NO_RETRY) from error
         return self._filter
 
 
