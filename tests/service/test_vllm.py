@@ -1,4 +1,4 @@
-"""The front for vLLM against a small real HTTP server that speaks its two endpoints; vLLM itself is not run here."""
+"""The front for vLLM against a small real HTTP server that speaks its two endpoints; test_real_vllm.py runs vLLM."""
 
 import json
 import threading
