@@ -51,7 +51,7 @@ def _print(count: int, rates: "Rates", needs: "list[RowsNeed]") -> None:
     )
     typer.echo(f"rates: {rates.measured_on}\n")
     head = ("command", "here", "parts", "pods", "cluster", "GiB a pod", "GiB of disk", "GiB at the end", "cost")
-    widths = (10, 12, 8, 6, 12, 11, 13, 16, 10)
+    widths = (10, 15, 8, 6, 15, 13, 13, 16, 10)
     typer.echo("".join(f"{name:<{width}}" for name, width in zip(head, widths, strict=True)))
     for need in needs:
         pod = f"{need.pod_bytes / GIB:.1f}" if need.pod_bytes else "the model's"
@@ -66,7 +66,7 @@ def _print(count: int, rates: "Rates", needs: "list[RowsNeed]") -> None:
 
 def _time(seconds: float) -> str:
     hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {int(seconds % 60):02d} s"
+    return f"{hours:,} h {minutes:02d} min" if hours else f"{minutes} min {int(seconds % 60):02d} s"
 
 
 def measure(settings: "Settings", data: str, *, seconds: float, teacher: str) -> None:

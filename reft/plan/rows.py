@@ -116,10 +116,8 @@ def plan_rows(
     """
     size = rows * rates.row_bytes
     parts = max(1, math.ceil(size / (cluster.shard_mb << 20)))
-    pods, each = min(cluster.nodes, parts), max(1, int(cluster.cpus))
-    # Every pod takes one part after another, and starts anew for each.
-    turns = math.ceil(parts / pods)
-    seconds = turns * (STARTING + rows / parts / (rates.validated * each))
+    each = max(1, int(cluster.cpus))
+    pods, seconds = _in_turns(rows, parts, cluster, rate=rates.validated * each)
     needs = [
         RowsNeed(
             command="validate",
@@ -134,15 +132,23 @@ def plan_rows(
         )
     ]
     if rates.scanned:
-        seconds = STARTING + rows / (rates.scanned * cluster.processes)
+        # From and to a store (`reft.cluster.scan_in_parts`): one process a pod, on a GPU where the nodes have any.
+        parts = math.ceil(rows / cluster.scan_rows)
+        pods, seconds = _in_turns(rows, parts, cluster, rate=rates.scanned)
         needs.append(
             RowsNeed(
-                command="scan", seconds_here=STARTING + rows / rates.scanned, parts=cluster.processes,
-                pods=cluster.nodes, seconds=seconds, pod_bytes=0, merging_bytes=4 * rows,
-                disk_bytes=math.ceil(2 * size), cost=_cost(cluster.nodes * seconds, price),
+                command="scan", seconds_here=STARTING + rows / rates.scanned, parts=parts, pods=pods, seconds=seconds,
+                pod_bytes=0, merging_bytes=4 * rows, disk_bytes=math.ceil(2 * size / parts),
+                cost=_cost(pods * seconds, price),
             )
         )  # fmt: skip
     return needs
+
+
+def _in_turns(rows: int, parts: int, cluster: ClusterSettings, *, rate: float) -> tuple[int, float]:
+    """(Pods at a time, seconds): every pod takes one part after another, and starts anew for each."""
+    pods = min(cluster.nodes, parts)
+    return pods, math.ceil(parts / pods) * (STARTING + rows / parts / rate)
 
 
 def _cost(pod_seconds: float, price: float | None) -> float | None:

@@ -28,8 +28,10 @@ def test_a_hundred_million_rows_by_hand():
     assert validate.seconds_here == pytest.approx(STARTING + 50_000)
     assert validate.cost == pytest.approx(16 * validate.seconds / 3600 * 0.5)
     assert validate.merging_bytes == pytest.approx(20.6e9, rel=0.03)
-    assert scan.seconds == pytest.approx(STARTING + 100e6 / (50 * 64))
+    assert scan.parts == 1526  # of 65,536 rows
     assert scan.pods == 16
+    assert scan.seconds == pytest.approx(96 * (STARTING + 100e6 / 1526 / 50))  # 1526 over 16
+    assert scan.disk_bytes == pytest.approx(2 * 80e9 / 1526, rel=0.01)
     assert [need.command for need in plan_rows(10, Rates(validated=1), cluster, processes=1)] == ["validate"]
 
 
