@@ -1,6 +1,5 @@
 """A scan's input read through once, wherever it lies: where its parts begin, how many rows there are, and a sample."""
 
-import io
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from reft.config import ValidationSettings
-from reft.conversations.containers import BLOCK, raw_lines, recognise, text_of
+from reft.conversations.containers import raw_lines, recognise, text_of
 from reft.conversations.reading import BadRow, is_blank, read_row
 from reft.conversations.schema import Conversation
 from reft.conversations.writer import stage
@@ -136,7 +135,7 @@ def _lines_of(data: Store, file: Stored, found: Survey, *, limits: ValidationSet
     if found.is_lines:
         _require_kind(kind_of(told(data, file)), found.kind, data.key(file.name))
         with data.opened(file.name) as stream:
-            yield from raw_lines(io.BufferedReader(cast(Any, stream), BLOCK), Path(name), limits)
+            yield from raw_lines(cast(BinaryIO, stream), Path(name), limits)
         return
     try:
         container = recognise(data.get(file.name, folder / name), limits=limits)

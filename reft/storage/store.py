@@ -1,17 +1,19 @@
 """A folder of files at an address: in an object store that fsspec knows (s3://, gs://), or on this machine."""
 
+import io
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from reft.errors import ReftError, StorageError, explain
+from reft.storage.artifacts import written
 
 PIECE = 1 << 20
 BLOCK = 8 * PIECE  # of an object, held in memory while it is read or written; ten thousand of them at most
@@ -98,10 +100,12 @@ class Store:
 
     @contextmanager
     def opened(self, name: str, begin: int = 0) -> Generator[IO[bytes]]:
-        """A file's bytes from `begin` on, read as they are asked for."""
-        with self._explained(name), self._system.open(self.path(name), "rb") as file:
+        """A file's bytes from `begin` on, read as they are asked for; what goes wrong beside that is the caller's."""
+        with self._explained(name):
+            file = self._system.open(self.path(name), "rb")
             file.seek(begin)
-            yield file
+        with file:
+            yield io.BufferedReader(_Reads(file, lambda: self._explained(name)), PIECE)
 
     def stream(self, name: str) -> IO[bytes]:
         """The same for whoever closes it; a block of an object is held in memory."""
@@ -162,7 +166,7 @@ class Store:
     def get(self, name: str, local: Path) -> Path:
         """A local copy."""
         local.parent.mkdir(parents=True, exist_ok=True)
-        with self.opened(name) as file, local.open("wb") as copy:
+        with written(local.parent), self.opened(name) as file, local.open("wb") as copy:
             shutil.copyfileobj(file, copy, PIECE)
         return local
 
@@ -232,6 +236,25 @@ class Store:
         except Exception as error:
             remedy = "check the address, the network, and this account's right to it; start again: it resumes"
             raise StorageError(explain(f"the store does not answer: {error!r}", self.key(name), remedy)) from error
+
+
+class _Reads(io.RawIOBase):
+    """A file whose errors are explained, and no others."""
+
+    def __init__(self, file: IO[bytes], explained: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__()
+        self._file, self._explained = file, explained
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Bytes that were read; 0 at the end."""
+        with self._explained():
+            piece = self._file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def _noting(pieces: Iterable[bytes], broke: list[BaseException]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from reft.conversations.containers import TYPED, Container, recognise
 from reft.conversations.folders import files_of, may_hold_rows, of_split
 from reft.conversations.limits import too_long
 from reft.errors import DataFormatError, explain
-from reft.storage.artifacts import as_written, scratch
+from reft.storage.artifacts import as_written, scratch, written
 from reft.storage.store import PIECE, Store, Stored
 from reft.validation.identity import decided_by
 from reft.validation.sorting import Rules
@@ -233,7 +233,7 @@ def _cut(data: Store, piece: Piece, local: Path, *, limits: ValidationSettings) 
     local.parent.mkdir(parents=True, exist_ok=True)
     at = max(0, piece.begin - 1)  # where the byte before is a line's end, a line begins with the piece
     longest = limits.max_line_mb << 20
-    with data.opened(piece.name, at) as source, local.open("wb") as target:
+    with written(local.parent), data.opened(piece.name, at) as source, local.open("wb") as target:
         inside = piece.begin == 0
         while block := source.read(PIECE):
             if not inside:
