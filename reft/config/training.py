@@ -84,12 +84,12 @@ class FinetuningSettings(Section):
         description="alignment rows that are learnt at least, however few the user rows; none: 0 as the teacher, else 1500",
     )  # fmt: skip
     harmful_share: float | None = Field(
-        0.25, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
+        0.2, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
     )
     distillation: Literal["stored", "online"] = Field(
         "stored", description="soft labels made once and stored sparsely, or the teacher in memory and its whole word"
     )
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="the learning rate after warm-up")
     warmup_share: Share = Field(0.05, description="share of the steps in which the learning rate rises")
     epochs: Count = Field(1, description="passes over the kept user rows")
