@@ -32,6 +32,19 @@ def hidden_states(
     return decoder_of(model)(**inputs, use_cache=False).last_hidden_state
 
 
+def copy_views(model: nn.Module) -> None:
+    """Let the head copy states that are a view, as those of the last token are while a model answers prompts.
+
+    PyTorch multiplies such a view by frozen weights as if each row of the batch had weights of its own: gigabytes of
+    copies, and seconds a batch (`findings/torch_frozen_linear_view.sh`).
+    """
+    output_head(model).register_forward_pre_hook(_contiguous)
+
+
+def _contiguous(_head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (inputs[0].contiguous(), *inputs[1:])
+
+
 def sum_over_chunks(
     model: nn.Module,
     hidden: torch.Tensor,

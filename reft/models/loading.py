@@ -15,6 +15,7 @@ from torch import nn
 from reft.errors import ConfigurationError, ModelError, explain
 from reft.models.folders import base_of, faults_of_folder
 from reft.models.hardware import choose_hardware
+from reft.models.head import copy_views
 from reft.models.tokenizers import first_line, require_folder_or_hub_id
 from reft.models.tokenizers import load_tokenizer as load_tokenizer
 from reft.storage.tensors import not_finite
@@ -59,6 +60,7 @@ def load_model(
     _require_whole(model, missing, name)
     if adapter is not None:
         model = _with_adapter(model, Path(adapter), layers is not None)
+    copy_views(model)
     return model.eval() if quantized else model.to(device, dtype).eval()
 
 
