@@ -19,6 +19,15 @@ if (beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1 if beside > 1 else 2)
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """ZenML writes its configuration when it is first asked for: of two workers one would read half a file."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        from zenml.client import Client
+
+        Client()
+
+
 ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")
 
 
