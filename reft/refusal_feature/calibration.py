@@ -27,14 +27,21 @@ def conformal_threshold(harmless_scores: Sequence[float], fpr: float, weights: S
     below = np.cumsum(weight[order]) / (weight.sum() + weight.max())
     place = int(np.searchsorted(below, 1 - fpr - 1e-9))
     if place == len(scores):
-        raise DataValidationError(
-            explain(
-                f"{len(scores)} harmless calibration rows cannot promise a false positive rate of {fpr}",
-                "data.calibration_harmless",
-                f"give at least {math.ceil(1 / fpr) - 1} rows or raise filtering.fpr",
-            )
-        )
+        raise _too_few(weight, fpr)
     return float(scores[order[place]])
+
+
+def _too_few(weight: np.ndarray, fpr: float) -> DataValidationError:
+    """Look-alikes weigh less than other rows: then it is not the number of rows that is too small."""
+    needed, alike = math.ceil(1 / fpr - 1e-9) - 1, int(weight.sum() / weight.max() + 1e-9)
+    counted = f", which weigh as {alike} rows of the heaviest kind do," if alike < len(weight) else ""
+    what = f"{len(weight)} harmless calibration rows{counted} cannot promise a false positive rate of {fpr}"
+    more = (
+        f"give more rows that are no look-alikes, until that is {needed},"
+        if counted
+        else f"give at least {needed} rows"
+    )
+    return DataValidationError(explain(what, "data.calibration_harmless", f"{more} or raise filtering.fpr"))
 
 
 def recall_threshold(harmful_scores: Sequence[float], recall: float) -> float:

@@ -156,3 +156,18 @@ def test_a_depth_names_a_layer_of_any_model(tiny_model):
     for depth, layer in ((0.01, 1), (0.6, 2), (1.0, 3)):
         found = feature_at_depth(model, tokenizer, prompts, held_out=prompts, depth=depth, position="instruction")
         assert (found.layer, found.position) == (layer, "instruction")
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        (None, "40 harmless calibration rows cannot promise[^,]*\n.*\n.*give at least 99 rows or raise"),
+        (
+            [1.0] * 30 + [0.01] * 90,
+            "120 [a-z ]*, which weigh as 30 rows [a-z ]*, cannot[^,]*\n.*\n.*until that is 99, or",
+        ),
+    ],
+)
+def test_too_few_rows_are_told_by_what_they_weigh(weights, told):
+    with pytest.raises(DataValidationError, match=told):
+        conformal_threshold([0.0] * len(weights or range(40)), 0.01, weights)
