@@ -64,6 +64,15 @@ class Blobs:
             if path.is_file():
                 self.write(f"{key}/{path.relative_to(folder).as_posix()}", pieces_of(path.open("rb")))
 
+    def has(self, key: str) -> bool:
+        """Whether there is content under this key.
+
+        Raises:
+            StorageError: the files cannot be reached.
+        """
+        with self._said(key, "could not be looked for", "check service.files and the rights on it"):
+            return self._store.has(key)
+
     def read(self, key: str) -> Iterator[bytes]:
         """The content piece by piece.
 

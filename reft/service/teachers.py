@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from reft.errors import StorageError
 from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.provider import calibrations_beside
 from reft.service.blobs import Blobs
@@ -31,11 +30,12 @@ def keep_teacher(blobs: Blobs, folder: Path) -> None:
 
 
 def newest_teacher(blobs: Blobs) -> str | None:
-    """The key of the newest teacher that a job has made."""
-    try:
-        return b"".join(blobs.read(NEWEST)).decode()
-    except StorageError:
-        return None
+    """The key of the newest teacher that a job has made; None where none has.
+
+    Raises:
+        StorageError: the files cannot be reached.
+    """
+    return b"".join(blobs.read(NEWEST)).decode() if blobs.has(NEWEST) else None
 
 
 def teacher_of(service: Service) -> Path:

@@ -1,6 +1,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import openai
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from reft.config import FilteringSettings
 from reft.conversations.schema import from_prompt
+from reft.errors import StorageError
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs
 from reft.filtering.scorers import load_scorer
@@ -15,7 +17,7 @@ from reft.service.clock import now
 from reft.service.retention import YOUNG, sweep
 from reft.service.service import open_service
 from reft.service.serving.moderation import Moderator
-from reft.service.teachers import keep_teacher, teacher_of
+from reft.service.teachers import NEWEST, keep_teacher, newest_teacher, teacher_of
 from reft.storage.digests import seal
 from reft.storage.fingerprint import of_path
 from tests.factories import BREAD, HARM, build_scorer
@@ -137,4 +139,21 @@ def test_the_last_jobs_teacher_moderates_and_those_before_it_go(tiny_model, teac
     assert not [path for path in first.rglob("*") if path.is_file()]
     assert of_path(teacher_of(service)) == of_path(later)
     assert len(moderator.verdicts([from_prompt(HARMFUL)])) == 1
+    service.database.close()
+
+
+def test_files_that_cannot_be_reached_are_not_taken_for_a_service_without_a_teacher(tiny_model, teacher, tmp_path):
+    """Else a sweep would take the teacher away with what nobody knows."""
+    service = open_service(settings_of(tmp_path, tiny_model))
+    keep_teacher(service.blobs, teacher)
+    Path(service.blobs.path(NEWEST)).rename(tmp_path / "away")
+    assert newest_teacher(service.blobs) is None
+
+    def gone(*_):
+        raise TimeoutError("no answer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(service.blobs.fs), "isfile", gone)
+        with pytest.raises(StorageError, match="no answer"):
+            newest_teacher(service.blobs)
     service.database.close()
