@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.factories import build_model
 from tests.tiers import (  # noqa: F401 (hooks)
@@ -21,11 +24,12 @@ torch.set_num_threads(1 if beside > 1 else 2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """ZenML writes its configuration when it is first asked for: of two workers one would read half a file."""
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+    """ZenML reads and writes its configuration whenever a process first asks for it: one of two would read half."""
+    if hasattr(config, "workerinput"):
         from zenml.client import Client
 
-        Client()
+        with FileLock(Path(tempfile.gettempdir()) / "reft-tests-zenml.lock"):
+            Client()
 
 
 ARCHITECTURES = ("llama", "qwen2", "gpt_neox", "gpt2")

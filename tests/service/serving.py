@@ -54,7 +54,7 @@ class Served:
 def settings_for(folder: Path, model: str, **changed: Any) -> ServiceSettings:
     """Settings of a service in this folder, for a tiny model that is called `tiny`."""
     profile = folder / "profile.yaml"
-    run = {"model": {"name": model, "max_length": 256}, "validation": {"min_rows": 3}}
+    run = {"model": {"name": model, "max_length": 256, "dtype": "float32"}, "validation": {"min_rows": 3}}
     profile.write_text(yaml.safe_dump({"parameters": {"settings": run}}))
     values = {
         "state": folder / "state",
