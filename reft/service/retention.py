@@ -38,10 +38,11 @@ def sweep(service: Service, at: int) -> int:
     """
     gone = _outlived(service, at)
     remove_blobs(service.blobs, gone)
-    nameless = list(_nameless(service))
+    teachers = _teachers(service)
+    nameless = list(_nameless(service, teachers))
     remove_blobs(service.blobs, nameless)
     with service.database.reading() as session:
-        living = _folders(session) | _teachers(service)
+        living = _folders(session) | teachers
     return len(gone) + len(nameless) + drop_copies(service, living, young=YOUNG)
 
 
@@ -94,13 +95,13 @@ def _teachers(service: Service) -> set[str]:
     return {NEWEST, newest} if newest else set()
 
 
-def _nameless(service: Service) -> Iterator[str]:
+def _nameless(service: Service, teachers: set[str]) -> Iterator[str]:
     """Content whose row was never committed, since something was killed between the two."""
     blobs = service.blobs
     with service.database.reading() as session:
         known = set(session.exec(select(StoredFile.blob).where(col(StoredFile.deleted_at).is_(None))).all())
         known |= set(session.exec(select(UploadPart.blob)).all())
-        known |= _folders(session) | _teachers(service)
+        known |= _folders(session) | teachers
         jobs = session.exec(select(Job)).all()
         known |= {f"jobs/{job.id}" for job in jobs}
         busy = {weights_key(job.id) for job in jobs if job.status in states.UNFINISHED}

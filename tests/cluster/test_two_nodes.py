@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from reft.finetuning.launch import run_finetune
 from reft.models.loading import load_model
 from tests.cluster.conftest import ended, folder_of
 from tests.factories import change, make_job
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.night]
 
@@ -32,12 +32,9 @@ class Kubelet:
     def __call__(self, cluster, job):
         trainer, name, log = job["spec"]["trainer"], job["metadata"]["name"], folder_of(job) / "metrics.jsonl"
         self.runs += 1
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         env = {**os.environ, **{v["name"]: v["value"] for v in trainer["env"]}}
         env |= {"PET_NNODES": str(trainer["numNodes"]), "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"])}
-        env |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+        env |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(free_port())}
         # By its place, not by PATH: another ninja there would have DeepSpeed compile its CPU kernels anew.
         torchrun, *arguments = trainer["command"]
         command = [str(Path(sys.executable).with_name(torchrun)), *arguments]

@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 SECONDS = 120
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -39,13 +40,6 @@ def _folder() -> Iterator[Path]:
             account = pwd.getpwnam(owner)
             os.chown(name, account.pw_uid, account.pw_gid)
         yield Path(name)
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def run(*command: str, environment: Mapping[str, str] | None = None, stdin: str | None = None) -> str:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.databases import free_port, postgres, program, run
+from tests.deploy.databases import postgres, program, run
 from tests.deploy.environment import environment_of, made, value
 from tests.deploy.rendering import DEPLOY, Manifest, find, rendered
+from tests.ports import free_port
 
 DATABASES = DEPLOY / "base" / "databases"
 SECONDS = 400  # half a minute on an idle machine: MLflow makes its tables twice

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from reft.service.settings import ENVIRONMENT, ServiceSettings, read_service_settings
-from tests.deploy.databases import free_port, postgres, program, run
+from tests.deploy.databases import postgres, program, run
 from tests.deploy.environment import environment_of, made, value
 from tests.deploy.rendering import DEPLOY, WITH, Manifest, find, rendered
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 SETUP = DEPLOY / "components" / "service" / "create_service.sh"

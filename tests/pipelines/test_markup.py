@@ -13,7 +13,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.factories import CHROMIUM
-from tests.tracking.server import answers, free_port, wait_until
+from tests.ports import free_port
+from tests.tracking.server import answers, wait_until
 
 pytestmark = [
     pytest.mark.slow,

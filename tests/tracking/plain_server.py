@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.tracking.server import free_port, launch
+from tests.ports import free_port
+from tests.tracking.server import launch
 
 
 @dataclass

@@ -17,7 +17,8 @@ import psutil
 from reft.models.loading import load_tokenizer
 from reft.tracking.serving import make_servable
 from tests.factories import build_model
-from tests.tracking.server import answers, free_port
+from tests.ports import free_port
+from tests.tracking.server import answers
 
 
 @dataclass(frozen=True)
