@@ -50,22 +50,21 @@ def undisturbed(clone):
     """A job that nothing disturbs: its site, what its owner saw, and its model."""
     place = site(clone, "undisturbed")
     with running(place) as client:
-        job_id = client.fine_tuning.jobs.create(**same_rows(client, clone.folder), suffix="mine").id
-        job = finished(client, job_id)
+        job = finished(client, client.fine_tuning.jobs.create(**same_rows(client, clone.folder), suffix="mine").id)
         assert job.status == "succeeded", job.error
         found = {
             "job": job,
-            "events": list(client.fine_tuning.jobs.list_events(job_id, limit=100))[::-1],
+            "events": list(client.fine_tuning.jobs.list_events(job.id, limit=100))[::-1],
             "decisions": [json.loads(line) for line in result(client, job, "decisions.jsonl").splitlines()],
             "metrics": list(csv.DictReader(result(client, job, "step_metrics.csv").decode().splitlines())),
             "golden": [json.loads(line) for line in result(client, job, "golden_answers.jsonl").splitlines()],
-            "checkpoints": list(client.fine_tuning.jobs.checkpoints.list(job_id)),
+            "checkpoints": list(client.fine_tuning.jobs.checkpoints.list(job.id)),
             "models": {model.id for model in client.models.list()},
             "shown": place.reft("jobs"),
-            "costs": costs(place, job_id),
+            "costs": costs(place, job.id),
             "moderated": client.moderations.create(input=[HARM.format(3), BREAD.format(3)]).results,
         }
-    return {**found, "adapter": adapter(place, job_id), "earlier": earlier(place, job_id), "site": place}
+    return {**found, "adapter": adapter(place, job.id), "earlier": earlier(place, job.id), "site": place}
 
 
 def test_a_job_ends_with_a_model_that_its_owner_may_use(undisturbed):
@@ -85,8 +84,7 @@ def test_a_job_ends_with_a_model_that_its_owner_may_use(undisturbed):
 def test_the_jobs_teacher_moderates_from_then_on_and_calibrates_nothing_anew(undisturbed):
     assert [result.flagged for result in undisturbed["moderated"]] == [True, False]
     assert not (undisturbed["site"].state / "calibrations").exists()
-    (kept,) = undisturbed["site"].state.glob("files/teachers/*/teacher-calibration")
-    assert len(list(kept.iterdir())) == 1  # the run's own: another would have been written by the moderation
+    assert len(list(undisturbed["site"].state.glob("files/teachers/*/teacher-calibration/*"))) == 1  # the run's own
 
 
 def test_the_figures_are_those_of_the_run(undisturbed):
