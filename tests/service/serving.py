@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 from reft.service.app import create_app
 from reft.service.checking import Checker
 from reft.service.clock import now
+from reft.service.files import FINE_TUNE, NewFile, keep_file
 from reft.service.jobs import states
 from reft.service.keys import create_key
 from reft.service.service import Service
@@ -78,6 +79,15 @@ def add_job(service: Service, name: str, owner: str = "acme", **changed: Any) ->
             )
         )  # fmt: skip
     return name
+
+
+def give_rows(service: Service, name: str) -> None:
+    """Let a job have a training file."""
+    with service.database.reading() as session:
+        owner = session.exec(select(Job.organization_id).where(col(Job.id) == name)).one()
+    file = keep_file(service, NewFile(organization_id=owner, filename="r.jsonl", purpose=FINE_TUNE), [b"{}\n"])
+    with service.database.writing() as session:
+        session.exec(select(Job).where(col(Job.id) == name)).one().training_file = file.id
 
 
 @contextmanager

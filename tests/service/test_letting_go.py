@@ -7,7 +7,6 @@ import sys
 import pytest
 from sqlmodel import col, select
 
-from reft.service.files import FINE_TUNE, NewFile, keep_file
 from reft.service.jobs import leases, states
 from reft.service.jobs.dispatcher import LEADER, Dispatcher
 from reft.service.jobs.folders import folder_of
@@ -15,7 +14,7 @@ from reft.service.jobs.held import lease_of
 from reft.service.jobs.holders import coming
 from reft.service.service import open_service
 from reft.service.tables import Event, Job, Lease
-from tests.service.serving import add_job, settings_for, until
+from tests.service.serving import add_job, give_rows, settings_for, until
 
 # The process that watches a run elsewhere.
 WATCHES = "import pathlib, sys, time; pathlib.Path(sys.argv[-1]).with_name('watched').touch(); time.sleep(600)"
@@ -46,13 +45,10 @@ def test_a_worker_that_is_told_to_go_leaves_its_job_to_the_next_one(tiny_model, 
     service = open_service(settings_for(tmp_path, tiny_model, pipeline=command, stop=["false"], lease_seconds=300))
     add_job(service, "ftjob-x")
     (tmp_path / "settings.json").write_text(service.settings.model_dump_json())
+    give_rows(service, "ftjob-x")
+    kept = coming()
     with service.database.writing() as session:
-        job = session.exec(select(Job).where(col(Job.id) == "ftjob-x")).one()
-        owner, kept = job.organization_id, coming()
-        assert leases.take(session, lease_of(job.id), kept, seconds=60)
-    file = keep_file(service, NewFile(organization_id=owner, filename="r.jsonl", purpose=FINE_TUNE), [b"{}\n"])
-    with service.database.writing() as session:
-        session.merge(job).training_file = file.id
+        assert leases.take(session, lease_of("ftjob-x"), kept, seconds=60)
     work = folder_of(service.settings, "ftjob-x")
     command = [sys.executable, "-m", "reft.service.jobs.worker", str(tmp_path / "settings.json"), "ftjob-x", kept]
     with subprocess.Popen(command) as worker:

@@ -54,3 +54,11 @@ def failure_of(said: str, *, trained: bool) -> Failure:
 def was_killed(status: int, said: str) -> bool:
     """Whether something ended it from outside, so that it is worth another start."""
     return status < 0 or status in (137, 143) or DIED in said[-4000:]
+
+
+def never_began(said: str) -> bool:
+    """Whether it failed before its first stage, by no fault that it could explain: worth another start, too.
+
+    What runs share on a machine (ZenML's configuration and its database) does not always bear two that start at once.
+    """
+    return not BEGINS.search(said) and failure_of(said, trained=False).code == "server_error"

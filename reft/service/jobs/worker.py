@@ -31,13 +31,14 @@ from reft.service.jobs.lifecycle import error_of, finish, rest
 from reft.service.jobs.outcome import fail_as_harmful, is_whole, publish
 from reft.service.jobs.profile import effective, job_settings, named_as, write_profile
 from reft.service.jobs.results import keep_decisions
-from reft.service.jobs.words import failure_of, was_killed
+from reft.service.jobs.words import failure_of, never_began, was_killed
 from reft.service.service import Service
 from reft.service.tables import Organization, StoredFile
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.3  # seconds between looks at the run
 MOST_KILLS, MOST_FAULTS = 10, 3  # of one job, before it is given up
+APART = 2.0  # seconds before a run that never began is started again, so that two do not meet once more
 
 
 class Interrupted(Exception):
@@ -112,7 +113,7 @@ class Worker:
     def _run(self, *, screen_only: bool) -> Screening | None:
         """One run of the pipeline, watched; None where it ended the job, or ended without a result."""
         profile, place = self._prepare(screen_only=screen_only), self._screening()
-        kills = 0
+        kills = faults = 0
         while True:
             with self.held.changing():  # a worker that was away for long may have lost the job
                 child = Pipeline(self.service.settings, self.held.id, profile, log=self.folder.log)
@@ -132,8 +133,12 @@ class Worker:
                 child.end()
                 raise
             child.end()
-            kills += 1
-            if status == 0 or not was_killed(status, child.said()) or kills > MOST_KILLS:
+            if was_killed(status, child.said()) and kills < MOST_KILLS:
+                kills += 1
+            elif status and never_began(child.said()) and faults < MOST_FAULTS - 1:
+                faults += 1
+                time.sleep(APART * faults)
+            else:
                 break
         found = read_screening(place)
         if status == 0 and found is not None:
