@@ -15,20 +15,20 @@ class Show(Protocol):
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
-# Seconds of the stages of a default run, in the order in which they run (README: two shared cores).
+# Seconds of the stages of a default run, in the order in which they run (two cores with bfloat16 in hardware).
 DEFAULT_RUN = {
-    "validation": 1.0,
-    "refusal_feature": 10.0,
-    "sft": 71.0,
-    "teacher": 135.0,
-    "soft_labels": 45.0,
-    "calibration": 13.0,
-    "filtering": 10.0,
-    "finetuning": 232.0,
-    "baselines": 45.0,
-    "evaluation": 52.0,
-    "audit_reference": 90.0,
-    "audit": 70.0,
+    "validation": 3.0,
+    "refusal_feature": 23.0,
+    "sft": 100.0,
+    "teacher": 420.0,
+    "soft_labels": 91.0,
+    "calibration": 74.0,
+    "filtering": 26.0,
+    "finetuning": 158.0,
+    "baselines": 97.0,
+    "evaluation": 64.0,
+    "audit_reference": 150.0,
+    "audit": 100.0,
 }
 
 

@@ -56,9 +56,10 @@ def was_killed(status: int, said: str) -> bool:
     return status < 0 or status in (137, 143) or DIED in said[-4000:]
 
 
-def never_began(said: str) -> bool:
-    """Whether it failed before its first stage, by no fault that it could explain: worth another start, too.
+def is_unexplained(said: str) -> bool:
+    """Whether it failed by no fault that it could explain, so that it may be worth another start.
 
-    What runs share on a machine (ZenML's configuration and its database) does not always bear two that start at once.
+    What runs share on a machine, as ZenML's configuration and its database, does not always bear two at once; what the
+    run has finished is not done again.
     """
-    return not BEGINS.search(said) and failure_of(said, trained=False).code == "server_error"
+    return failure_of(said, trained=False).code == "server_error"

@@ -31,14 +31,14 @@ from reft.service.jobs.lifecycle import error_of, finish, rest
 from reft.service.jobs.outcome import fail_as_harmful, is_whole, publish
 from reft.service.jobs.profile import effective, job_settings, named_as, write_profile
 from reft.service.jobs.results import keep_decisions
-from reft.service.jobs.words import failure_of, never_began, was_killed
+from reft.service.jobs.words import failure_of, is_unexplained, was_killed
 from reft.service.service import Service
 from reft.service.tables import Organization, StoredFile
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.3  # seconds between looks at the run
 MOST_KILLS, MOST_FAULTS = 10, 3  # of one job, before it is given up
-APART = 2.0  # seconds before a run that never began is started again, so that two do not meet once more
+APART = 2.0  # seconds before a run that failed for no reason is started again, so that two do not meet once more
 
 
 class Interrupted(Exception):
@@ -135,7 +135,7 @@ class Worker:
             child.end()
             if was_killed(status, child.said()) and kills < MOST_KILLS:
                 kills += 1
-            elif status and never_began(child.said()) and faults < MOST_FAULTS - 1:
+            elif status and is_unexplained(child.said()) and faults < MOST_FAULTS - 1:
                 faults += 1
                 time.sleep(APART * faults)
             else:
