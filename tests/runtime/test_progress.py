@@ -12,7 +12,8 @@ from reft.runtime.progress import BETWEEN, CLOSING, DEFAULT_RUN, RunProgress, ex
 # Two runs of one profile, one after another, on two shared cores.
 RECORDED = {
     "validation": 1.0, "refusal_feature": 10.0, "sft": 71.0, "teacher": 135.0, "soft_labels": 45.0, "calibration": 13.0,
-    "filtering": 10.0, "finetuning": 232.0, "baselines": 45.0, "evaluation": 52.0, "audit_reference": 90.0, "audit": 70.0,
+    "filtering": 10.0, "finetuning": 232.0, "baselines": 45.0, "evaluation": 52.0, "audit_reference": 90.0,
+    "audit": 70.0,
 }  # fmt: skip
 SLOWER = {"validation": 1.4, "refusal_feature": 15, "sft": 117, "teacher": 214, "soft_labels": 72, "calibration": 20,
           "filtering": 16, "finetuning": 381, "baselines": 70, "evaluation": 80,
