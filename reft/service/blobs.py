@@ -60,9 +60,8 @@ class Blobs:
         Raises:
             StorageError: they cannot be written.
         """
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                self.write(f"{key}/{path.relative_to(folder).as_posix()}", pieces_of(path.open("rb")))
+        with self._said(key, "could not write", "free some space, or check service.files and the rights on it"):
+            self._store.put_folder(folder, key)
 
     def has(self, key: str) -> bool:
         """Whether there is content under this key.

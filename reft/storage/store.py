@@ -191,8 +191,6 @@ class Store:
         with self._appearing(name) as partial, partial.open("wb") as out:
             for piece in pieces:
                 out.write(piece)
-            out.flush()
-            os.fsync(out.fileno())
 
     def _write_object(self, name: str, pieces: Iterable[bytes]) -> None:
         """A bucket shows an object once it is committed; closing alone, as a block does that fails, would commit it."""
@@ -222,6 +220,8 @@ class Store:
         partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
             yield partial
+            with partial.open("rb") as whole:
+                os.fsync(whole.fileno())
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
