@@ -26,7 +26,8 @@ def pages() -> dict[str, str]:
     settings = [
         "# Settings",
         "",
-        "From the schema (`ci/reference.py`). A profile holds them under `parameters.settings`.",
+        "From the schema (`ci/reference.py`). A profile holds them under `parameters.settings`; the section `service`",
+        "stands beside `parameters`, not in it.",
         "",
     ]
     settings += _sections(Settings, "")

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from reft.config import Settings
 
 LONGEST = 1_000_000  # tokens of a row: more than any model reads
+SIZE = typer.Option(
+    help="135m, 360m, 1b, 1.7b, 3b, 8b, 70b, or a folder with config.json; none: model.name of --config where that "
+    "is such a folder, else 8b"
+)
 VALIDATED = typer.Option(callback=above_zero, help="one process's validation; none: as measured")
 SCANNED = typer.Option(callback=above_zero, help="one process's scan; none: as measured")
 
@@ -23,9 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(
-    model_size: Annotated[
-        str, typer.Option(help="135m, 360m, 1b, 1.7b, 3b, 8b, 70b, or a folder with config.json")
-    ] = "8b",
+    model_size: Annotated[str, SIZE] = "",
     gpus: Annotated[int, typer.Option(min=1, help="GPUs on each node")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="machines with so many GPUs each")] = 1,
     *,
@@ -59,8 +61,9 @@ def plan(
             given = rows_per_second, scan_rows_per_second, row_bytes
             plan_rows.plan_of_rows(rows, settings, given=given, price=pod_hour, as_json=as_json)
         return
+    own = settings.model.name if config and (Path(settings.model.name) / "config.json").is_file() else "8b"
     sizes: dict[str, Any] = {
-        "model_size": model_size,
+        "model_size": model_size or own,
         "gpus": gpus,
         "nodes": nodes,
         "gpu_memory": gpu_memory,

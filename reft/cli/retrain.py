@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 def retrain(
     config: Annotated[Path, typer.Option(help="run configuration")] = Path("zenml.yaml"),
-    if_needed: Annotated[bool, typer.Option("--if-needed", help="only where anything has changed or drifted")] = False,
+    if_needed: Annotated[bool, typer.Option("--if-needed", help="only where what it is made of differs")] = False,
     teacher: Annotated[Path, typer.Option(help="the champion's teacher, to see how new rows score")] = DEFAULT_TEACHER,
     *,
     canary: Annotated[str, typer.Option(help="new rows with right answers: does the champion still do its task?")] = "",

@@ -40,6 +40,8 @@ def serve(settings: ServiceSettings, *, say: Callable[[str], object] = print) ->
         keyed = any_key(session)
     service.database.close()
     make = f"reft keys create --organization NAME --role customer --state {settings.state}"
+    if settings.database:
+        make += " and the --config of this server, if it has one"
     if not keyed and not settings.on_loopback:
         what = f"there is no key, and {settings.host} can be reached from elsewhere"
         raise ConfigurationError(explain(what, "--host", f"make one first: {make}"))

@@ -163,7 +163,7 @@ def read_service_settings(
     file = read_yaml(config) if config else None
     content = file.value if file and isinstance(file.value, Mapping) else {}
     values: dict[str, Any] = dict(content.get("service") or {})
-    if config:
+    if config and set(content) != {"service"}:  # a file of these settings alone leaves a run's at their defaults
         values.setdefault("profile", config.absolute())
     surroundings = os.environ if environment is None else environment
     for name in ServiceSettings.model_fields:

@@ -122,6 +122,16 @@ def test_the_command_prints_every_stage_or_json():
     assert all(0 < n["gpu"] < 40 * GIB for n in needs)
 
 
+def test_a_configurations_own_model_is_planned_for(tiny_model, tmp_path):
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(json.dumps({"parameters": {"settings": {"model": {"name": tiny_model}}}}))
+    options = ["plan", "--config", str(profile), "--tokens", "64"]
+    said = CliRunner().invoke(app, options)
+    assert said.exit_code == 0, said.output
+    assert said.output.startswith(f"{tiny_model}, ")
+    assert CliRunner().invoke(app, [*options, "--model-size", "135m"]).output.startswith("135m, ")
+
+
 @pytest.mark.parametrize(
     ("size", "remedy"),
     [("12 parsecs", "There are 135m, 360m, 1b, 1.7b, 3b, 8b, 70b, or"), ("1,7B", r"did you mean 1\.7b\? There are")],

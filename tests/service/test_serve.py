@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from reft.config import Settings
 from reft.errors import ConfigurationError
 from reft.runtime.processes import marked
 from reft.service.jobs.child import MARK
@@ -115,6 +116,9 @@ def test_settings_come_from_profile_environment_and_command(tmp_path):
     }
     found = read_service_settings(environment=listed)
     assert (found.pipeline, found.limits.part_bytes, found.files) == (["a", "b c"], 7, "[x")
+    profile.write_text("service: {port: 3}\n")  # alone: a run's settings are the default ones
+    found = read_service_settings(profile, {})
+    assert (found.port, found.profile, found.run_settings()) == (3, None, Settings())
     profile.write_text("parameters: {settings: {}}\nservice: {prot: 1}\n")
     with pytest.raises(ConfigurationError, match=r"prot.*port"):
         read_service_settings(profile, {})
