@@ -102,15 +102,18 @@ def create_key(
 
 
 def rotate_key(session: Session, key_id: str, *, grace: int = 0) -> tuple[ApiKey, str]:
-    """A new key like this one, which ends after `grace` seconds.
+    """A new key like this one, which ends after `grace` seconds; the new one ends when it would have ended.
 
     Raises:
         ConfigurationError: there is no such key, or it has ended.
     """
     old = _living(session, key_id)
     owner = session.get_one(Organization, old.organization_id)
-    made = create_key(session, owner.name, old.role, note=old.note, scopes=tuple(old.scopes))
-    old.ends_at = now() + grace
+    # Who has no note is known by the key's id: nobody becomes two people by a new key.
+    made = create_key(
+        session, owner.name, old.role, note=old.note or old.id, scopes=tuple(old.scopes), ends_at=old.ends_at
+    )
+    old.ends_at = min(old.ends_at or now() + grace, now() + grace)
     session.add(old)
     return made
 

@@ -9,6 +9,7 @@ from sqlmodel import col, select
 from reft.errors import ConfigurationError
 from reft.service.clock import now
 from reft.service.keys import ROLES, create_key, digest_of, revoke_key, rotate_key
+from reft.service.sign_in import COOKIE, visitor_of
 from reft.service.tables import ApiKey, ServedModel
 from tests.service.reviewing import items_of, quarantined, signed_in, visitor, waiting_job
 from tests.service.serving import rows_file
@@ -194,6 +195,21 @@ def test_a_key_is_kept_as_a_digest_and_ends_when_it_is_revoked_or_rotated(server
         rotate_key(session, renewed.id)
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{server.url}/v1", api_key=new, max_retries=0).models.list()
+
+
+def test_a_rotated_key_ends_when_it_would_have_ended_and_is_the_same_person(server):
+    end = now() + 100
+    with server.service.database.writing() as session:
+        old, _ = create_key(session, "keys", "reviewer", ends_at=end)
+        new, _ = rotate_key(session, old.id, grace=3600)
+        newest, key = rotate_key(session, new.id)
+        assert [one.ends_at for one in (old, newest)] == [end, end]
+        assert {one.note or one.id for one in (old, new, newest)} == {old.id}
+    person = visitor(server)
+    person.post("/review/sign-in", seen="/review/sign-in", key=key)
+    with server.service.database.reading() as session:
+        who = visitor_of(session, person.http.cookies[COOKIE])
+    assert who.name == f"{old.id}@keys"
 
 
 def test_a_key_may_have_fewer_scopes_than_its_role(server):

@@ -5,6 +5,7 @@ import openai
 import pytest
 
 from reft.service.bodies import JobCreate
+from reft.service.checking import Checker
 from reft.service.clock import now_ms
 from reft.service.jobs import leases, lifecycle, states
 from reft.service.jobs.create import Sent, create_job
@@ -248,3 +249,23 @@ def test_a_quota_of_jobs(tiny_model, tmp_path):
         assert full.value.code == "insufficient_quota"
         client.fine_tuning.jobs.cancel(first.id)
         client.fine_tuning.jobs.create(model="tiny", training_file=file, suffix="b")
+
+
+def test_a_quota_of_rows_holds_for_a_file_that_has_yet_to_be_checked(tiny_model, tmp_path):
+    with served(settings_for(tmp_path, tiny_model, quotas=Quotas(rows=5)), checks=False) as server:
+        client = server.client()
+        many, few = (
+            client.files.create(file=rows_file(tmp_path, count, f"{count}.jsonl"), purpose="fine-tune").id
+            for count in (6, 5)
+        )
+        jobs = [client.fine_tuning.jobs.create(model="tiny", training_file=file).id for file in (many, few)]
+        checker = Checker(server.service)
+        while checker.check_one():
+            pass
+        refused, taken = map(client.fine_tuning.jobs.retrieve, jobs)
+        assert (refused.status, refused.error.code) == ("failed", "insufficient_quota")
+        assert "5 rows; this one has 6" in refused.error.message
+        assert taken.status == "queued"
+        with pytest.raises(openai.RateLimitError) as full:  # as one that has been
+            client.fine_tuning.jobs.create(model="tiny", training_file=many)
+        assert full.value.code == "insufficient_quota"

@@ -15,7 +15,7 @@ from reft.service.errors import ApiError, invalid, not_found, over_quota
 from reft.service.files import FINE_TUNE, file_of, quotas_of
 from reft.service.jobs import states
 from reft.service.jobs.events import say
-from reft.service.jobs.lifecycle import settle_files
+from reft.service.jobs.lifecycle import MOST_ROWS, settle_files, too_many_rows
 from reft.service.keys import Caller
 from reft.service.names import new_id
 from reft.service.service import Service
@@ -47,13 +47,13 @@ def create_job(service: Service, caller: Caller, body: JobCreate, *, sent: Sent)
         training = _require_file(service, session, caller, name=body.training_file, param="training_file")
         if body.validation_file:
             _require_file(service, session, caller, name=body.validation_file, param="validation_file")
-        _require_quota(service, session, caller, rows=training.usable_rows or 0)
+        most_rows = _require_quota(service, session, caller, rows=training.usable_rows or 0)
         job = Job(
             id=new_id("ftjob-"), organization_id=caller.organization_id, created_at=now(), created_ms=now_ms(),
             key_id=caller.key_id, model=model, training_file=body.training_file, validation_file=body.validation_file,
             suffix=body.suffix, seed=secrets.randbelow(2**31) if body.seed is None else body.seed,
             hyperparameters=hyperparameters, user_metadata=body.metadata, status=states.VALIDATING,
-            stage=states.CHECKING, body_digest=digest, retries=sent.attempt,
+            stage=states.CHECKING, body_digest=digest, retries=sent.attempt, work={MOST_ROWS: most_rows},
         )  # fmt: skip
         session.add(job)
         session.add_all(JobLabel(job_id=job.id, name=n, value=v) for n, v in (body.metadata or {}).items())
@@ -140,11 +140,13 @@ def _require_file(service: Service, session: Session, caller: Caller, *, name: s
     return file
 
 
-def _require_quota(service: Service, session: Session, caller: Caller, *, rows: int) -> None:
+def _require_quota(service: Service, session: Session, caller: Caller, *, rows: int) -> int:
+    """What the quotas allow; gives the rows that a job may have, for a file that has yet to be checked."""
     most = quotas_of(service, session, caller.organization_id)
     unfinished = (col(Job.organization_id) == caller.organization_id, col(Job.status).in_(states.UNFINISHED))
     running = session.exec(select(func.count(col(Job.seq))).where(*unfinished)).one()
     if running >= most["unfinished_jobs"]:
         raise over_quota(f"Your organization has {running} unfinished jobs, as many as it may have.")
     if rows > most["rows"]:
-        raise over_quota(f"A job of your organization may have {most['rows']:,} rows; this one has {rows:,}.")
+        raise over_quota(too_many_rows(rows, most["rows"]))
+    return most["rows"]

@@ -11,6 +11,13 @@ from reft.service.jobs.events import say
 from reft.service.tables import Job, StoredFile
 from reft.service.webhooks import announce
 
+MOST_ROWS = "most_rows"  # in a job's `work`: what its organization's quota allowed when it was made
+
+
+def too_many_rows(rows: int, most: int) -> str:
+    """In words."""
+    return f"A job of your organization may have {most:,} rows; this one has {rows:,}."
+
 
 def settle_files(session: Session, job: Job) -> None:
     """Let a job whose files have been checked wait for its turn, or fail where one is wrong."""
@@ -26,6 +33,11 @@ def settle_files(session: Session, job: Job) -> None:
             finish(session, job, states.FAILED, error=error_of(f"invalid_{param}", said, param))
             return
         if file.status == "uploaded":
+            return
+        most = job.work.get(MOST_ROWS)
+        if param == "training_file" and most is not None and (file.usable_rows or 0) > most:
+            error = error_of("insufficient_quota", too_many_rows(file.usable_rows or 0, most), param)
+            finish(session, job, states.FAILED, error=error)
             return
     job.status = states.QUEUED
     if job.stage == states.CHECKING:
