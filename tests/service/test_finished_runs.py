@@ -8,11 +8,15 @@ from sqlmodel import col, select
 
 from reft.service.clock import now
 from reft.service.files import RESULTS
+from reft.service.jobs import states
+from reft.service.jobs.folders import folder_of
+from reft.service.jobs.lifecycle import finish
 from reft.service.retention import sweep
 from reft.service.tables import Job, StoredFile
 from tests.service.chatting import alone, text_of
-from tests.service.finished_runs import EARLIER, LAST, audit_report, finished_job
+from tests.service.finished_runs import EARLIER, LAST, audit_report, finished_job, leave_run, work_on
 from tests.service.reviewing import signed_in
+from tests.service.serving import add_job, changed, give_rows
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +140,26 @@ def test_a_sweep_takes_nothing_of_it(server, client, done, monkeypatch):
         results = session.exec(select(StoredFile).where(col(StoredFile.id).in_(done.result_files))).all()
     assert {file.filename.partition("-done-")[2] for file in results} == {"step_metrics.csv", "golden_answers.jsonl"}
     assert {file.purpose for file in results} == {RESULTS}
+
+
+def test_nothing_is_made_of_a_file_that_is_deleted_while_the_model_is_kept(server, tiny_model, monkeypatch):
+    """The owner cancels while a large model is on its way to the files, and deletes what it was trained on."""
+    server.key()
+    name, service, client = add_job(server.service, "ftjob-late"), server.service, server.client()
+    give_rows(service, name)
+    leave_run(folder_of(service.settings, name).latest, tiny_model)
+    rows, keep = client.fine_tuning.jobs.retrieve(name).training_file, service.blobs.write_folder
+
+    def cancelled_meanwhile(key, folder):
+        keep(key, folder)
+        changed(server, name, lambda session, job: finish(session, job, states.CANCELLED))
+        if client.files.list(purpose="fine-tune").data:
+            client.files.delete(rows)
+
+    monkeypatch.setattr(service.blobs, "write_folder", cancelled_meanwhile)
+    assert work_on(service, name).status == states.CANCELLED
+    assert not folder(server, f"jobs/{name}").exists()
+    with service.database.reading() as session:
+        left = session.exec(select(StoredFile).where(col(StoredFile.derived_from) == rows)).all()
+    assert left
+    assert all(file.deleted_at for file in left)

@@ -5,8 +5,10 @@ import sys
 import pytest
 from sqlmodel import col, select
 
-from reft.service.jobs import states
+from reft.service.jobs import leases, states
+from reft.service.jobs.folders import folder_of
 from reft.service.jobs.forgetting import AT_ONCE, Forgetting, ask_to_forget, is_forgotten
+from reft.service.jobs.held import lease_of
 from reft.service.service import open_service
 from reft.service.tables import Job
 from tests.service.serving import add_job, settings_for, until
@@ -77,3 +79,17 @@ def test_a_job_that_never_ran_has_nothing_stored(service):
     assert forgotten(service) == {"ftjob-a"}
     with service.database.reading() as session:
         assert session.exec(select(Job).where(col(Job.id) == "ftjob-a")).one().work == {}
+
+
+def test_nothing_is_forgotten_before_all_of_its_job_has_ended(service):
+    name = a_job(service, "ftjob-ends")
+    forgetting, folder = Forgetting(service), folder_of(service.settings, "ftjob-ends").root
+    folder.mkdir(parents=True)
+    assert forgetting._asked() == []
+    folder.rmdir()
+    with service.database.writing() as session:
+        assert leases.take(session, lease_of(name), "its worker", seconds=60)
+    assert forgetting._asked() == []
+    with service.database.writing() as session:
+        leases.release(session, lease_of(name), "its worker")
+    assert forgetting._asked() == [name]

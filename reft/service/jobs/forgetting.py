@@ -7,11 +7,13 @@ import logging
 import os
 import subprocess
 import time
+from itertools import islice
 
 from sqlmodel import Session, col, select
 
-from reft.service.jobs import states
-from reft.service.jobs.folders import logs
+from reft.service.jobs import leases, states
+from reft.service.jobs.folders import folder_of, logs
+from reft.service.jobs.held import lease_of
 from reft.service.service import Service
 from reft.service.tables import Job
 
@@ -56,7 +58,12 @@ class Forgetting:
         asked = col(Job.work)[STATE].as_string() == ASKED
         with self.service.database.reading() as session:
             query = select(Job.id).where(asked, col(Job.status).in_(states.FINISHED)).order_by(col(Job.seq))
-            return list(session.exec(query.limit(AT_ONCE)).all())
+            over = (name for name in session.exec(query).all() if not self._works_on(session, name))
+            return list(islice(over, AT_ONCE))
+
+    def _works_on(self, session: Session, job_id: str) -> bool:
+        """Whether anything of a finished job is still being ended: what it stored afterwards would stay for ever."""
+        return leases.is_held(session, lease_of(job_id)) or folder_of(self.service.settings, job_id).root.exists()
 
     def _start(self, names: list[str]) -> None:
         settings = self.service.settings

@@ -20,7 +20,7 @@ from reft.service.jobs.following import say_steps
 from reft.service.jobs.held import HeldJob
 from reft.service.jobs.lifecycle import error_of, finish
 from reft.service.jobs.results import GOLDEN, keep_golden, keep_metrics
-from reft.service.jobs.shown import REPORT
+from reft.service.jobs.shown import REPORT, has_report
 from reft.service.names import checkpoint_name, model_name, new_id, weights_key
 from reft.service.tables import Checkpoint, Job, Organization, ServedModel
 from reft.service.teachers import keep_teacher
@@ -66,7 +66,9 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
     for name in LEFT:  # of the tenant's rows: they go when the training file goes
         blobs.write(f"jobs/{held.id}/{name}", pieces_of((folder.latest / name).open("rb")))
     with held.changing() as (session, job):
-        if job.status in states.FINISHED:
+        if job.status in states.FINISHED:  # cancelled meanwhile, and its file may be deleted by now
+            if not has_report(job):
+                blobs.remove(f"jobs/{held.id}")
             return
         job.work = {**job.work, REPORT: True}
         kept = [metrics_of(line) for line in history[:-1] if int(line["step"]) in earlier]

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from reft.filtering.screening import Screening
 from reft.service.files import RESULTS, NewFile, keep_file
+from reft.service.jobs import states
 from reft.service.jobs.held import HeldJob, LostJob, lease_of
 from reft.service.jobs.leases import take
 from reft.service.tables import Job, StoredFile
@@ -74,7 +75,8 @@ def _naming(held: HeldJob, name: str) -> Callable[[Session, StoredFile], None]:
         if not take(session, lease_of(held.id), held.holder, seconds=held.seconds):
             raise LostJob(held.id)
         job = session.exec(select(Job).where(col(Job.id) == held.id)).one()
-        if name in job.work.get("results", {}):
+        # What a job has come to an end without is nobody's: the file that it tells of may be deleted by now.
+        if name in job.work.get("results", {}) or job.status in states.FINISHED:
             raise KeptBefore
         job.work = {**job.work, "results": {**job.work.get("results", {}), name: file.id}}
         job.result_files = [*job.result_files, file.id]
