@@ -139,6 +139,16 @@ def test_limits_and_quotas(tiny_model, tmp_path):
         assert len(left) == 2  # nothing of what was refused
 
 
+def test_what_has_no_room_is_turned_away_before_it_lies_on_the_disk(tiny_model, tmp_path, monkeypatch):
+    with served(settings_for(tmp_path, tiny_model, quotas=Quotas(bytes=20_000)), checks=False) as server:
+        monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", None)  # where a form's file goes
+        with pytest.raises(openai.RateLimitError) as full:
+            server.client().files.create(file=("big", b"x" * 100_000), purpose="user_data")
+        assert full.value.code == "insufficient_quota"
+        monkeypatch.undo()
+        server.client().files.create(file=("small", b"x" * 15_000), purpose="user_data")
+
+
 def test_an_upload_in_parts(client, tmp_path):
     content = rows_file(tmp_path, 30).read_bytes()
     md5 = hashlib.md5(content).hexdigest()

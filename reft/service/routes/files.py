@@ -17,7 +17,7 @@ from reft.service.access import Serving, needs, too_large
 from reft.service.blobs import pieces_of
 from reft.service.bodies import FileForm
 from reft.service.errors import ApiError, invalid
-from reft.service.files import NewFile, delete_file, file_of, keep_file, living, remove_blobs
+from reft.service.files import NewFile, delete_file, file_of, keep_file, living, remove_blobs, require_room
 from reft.service.keys import Caller
 from reft.service.listing import After, Many, Page, list_body, rows_of
 from reft.service.service import Service
@@ -26,6 +26,7 @@ from reft.service.tables import StoredFile
 router = APIRouter(prefix="/v1/files", tags=["files"])
 Key = Annotated[Caller, Depends(needs("files"))]
 MANY = 10_000
+FORM_BYTES = 10_000  # of a form, beside its file, at most: so much too large a file is found out later
 FORM = {
     "requestBody": {
         "required": True,
@@ -59,6 +60,7 @@ def file_body(row: StoredFile) -> dict[str, Any]:
 @router.post("", openapi_extra=FORM)
 async def create(request: Request, service: Serving, caller: Key) -> dict[str, Any]:
     """Keep an uploaded file; one for finetuning is then checked, row by row."""
+    await to_thread.run_sync(lambda: _require_room(service, caller, request.headers.get("content-length", "")))
     async with one_file(request, "file") as (upload, fields):
         form = _form(fields)
         seconds = form.expires_after.seconds if form.expires_after else None
@@ -69,6 +71,17 @@ async def create(request: Request, service: Serving, caller: Key) -> dict[str, A
         pieces = bounded(upload.file, service.settings.limits.file_bytes)
         row = await to_thread.run_sync(lambda: keep_file(service, new, pieces))
     return file_body(row)
+
+
+def _require_room(service: Service, caller: Caller, length: str) -> None:
+    """Turn away what cannot be kept before it lies on the disk; how large it is in truth counts once it does.
+
+    Raises:
+        ApiError: the quota is used up.
+    """
+    if length.isdecimal():
+        with service.database.reading() as session:
+            require_room(service, session, caller.organization_id, size=max(0, int(length) - FORM_BYTES))
 
 
 @asynccontextmanager
