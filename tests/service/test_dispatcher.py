@@ -6,6 +6,7 @@ import pytest
 from sqlmodel import col, select
 
 from reft.service.jobs import leases, lifecycle, states
+from reft.service.jobs.child import MARK
 from reft.service.jobs.dispatcher import Dispatcher
 from reft.service.jobs.folders import folder_of
 from reft.service.jobs.held import HeldJob, LostJob, lease_of
@@ -173,6 +174,24 @@ def test_what_is_left_of_ended_jobs_is_taken_away_and_nothing_else(service):
         folder_of(service.settings, name).root.mkdir(parents=True)
     Recorded(service)._tidy()
     assert [folder.name for folder in (service.settings.state / "jobs").iterdir()] == ["runs"]
+
+
+@pytest.mark.slow
+def test_a_pipeline_whose_worker_has_gone_is_ended_before_another_machine_starts_the_job(service):
+    """On every machine, the one that leads or not: elsewhere nobody sees that the worker has gone."""
+    add_job(service, "runs", status=states.RUNNING)
+    folder_of(service.settings, "runs").root.mkdir(parents=True)
+    code = "from reft.service.jobs.holders import this_process; print(this_process())"
+    gone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    with service.database.writing() as session:
+        assert leases.take(session, lease_of("runs"), gone, seconds=300)
+    pipeline = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, MARK: "runs"}
+    )
+    Recorded(service)._tidy()
+    pipeline.wait(10)  # it would take ten minutes by itself
+    with service.database.reading() as session:
+        assert not leases.is_held(session, lease_of("runs"))
 
 
 @pytest.mark.slow

@@ -153,6 +153,7 @@ class Dispatcher:
         """
         root = all_folders(self.service.settings)
         for folder in root.iterdir() if root.is_dir() else ():
+            self._end_orphans(folder.name)
             with self.service.database.reading() as session:
                 job = session.exec(select(Job).where(col(Job.id) == folder.name)).first()
                 busy = leases.is_held(session, lease_of(folder.name))
@@ -167,6 +168,21 @@ class Dispatcher:
         if time.monotonic() - self._swept > SWEEP:
             sweep(self.service, now())
             self._swept = time.monotonic()
+
+    def _end_orphans(self, job_id: str) -> None:
+        """End a pipeline whose worker on this machine has gone: the next worker may be on another one, beside it."""
+        lease = lease_of(job_id)
+        with self.service.database.reading() as session:
+            holder = leases.holder_of(session, lease)
+        if holder is None or not has_gone(holder):
+            return
+        with self.service.database.writing() as session:  # held for that time, lest somebody starts it anew
+            leases.release(session, lease, holder)
+            mine = leases.take(session, lease, self.holder, seconds=COMING)
+        if mine:
+            end_job(job_id)
+            with self.service.database.writing() as session:
+                leases.release(session, lease, self.holder)
 
     def _is_stopped(self, job_id: str, *, leads: bool) -> bool:
         """Whether a job that nobody works on has no run elsewhere, either."""
