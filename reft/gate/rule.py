@@ -21,6 +21,11 @@ def told(verdict: Mapping[str, Any]) -> str:
     return "\n".join([f"the gate is {'passed' if verdict['passed'] else 'NOT passed'}:", *lines])
 
 
+def broken_in(verdict: Mapping[str, Any]) -> list[Rule]:
+    """The rules that stop a student, from what `Verdict.as_dict` gives: where one is only noted, the gate is passed."""
+    return [rule for rule in (Rule(**each) for each in verdict["rules"]) if rule.blocks and not rule.passed]
+
+
 def line_of(rule: Rule) -> str:
     """For people."""
     return f"{outcome_of(rule):6} {rule.rule}: {rule.figures}"

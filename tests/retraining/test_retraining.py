@@ -3,10 +3,13 @@
 import json
 import random
 
+import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
 from reft.cli import app
+from reft.cli.retrain import _say_outcome
 from reft.config import parse_settings
 from reft.conversations.schema import Conversation, Message
 from reft.evaluation.generation import generate
@@ -111,3 +114,23 @@ def test_nothing_to_do_is_said_and_costs_no_run(store, tmp_path, tiny_model):
     assert "nothing has changed" in said.stdout
     assert "nothing to do" in said.stdout
     assert store.search_model_versions("name = 's'")[0].version in (1, "1")
+
+
+NOTED = {"rule": "judged by the same code and libraries", "passed": False, "figures": "other code", "blocks": False}
+BROKEN = {"rule": "accuracy at least 0.9", "passed": False, "figures": "0.5"}
+
+
+def test_a_rule_that_only_notes_makes_no_failure_of_a_passed_student(store, tmp_path, capsys):  # noqa: ARG001
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "gate.json").write_text(json.dumps({"passed": True, "rules": [NOTED]}))
+    passed = register_candidate(tmp_path / "student", "s", {}, passed=True).version
+    _say_outcome("s", passed, serving="")
+    assert f"version {passed} passed its gate: reft promote s --version {passed}" in capsys.readouterr().out
+    (tmp_path / "student" / "gate.json").write_text(json.dumps({"passed": False, "rules": [NOTED, BROKEN]}))
+    failed = register_candidate(tmp_path / "student", "s", {}, passed=False).version
+    with pytest.raises(typer.Exit) as end:
+        _say_outcome("s", failed, serving=passed)
+    assert end.value.exit_code == 4
+    said = capsys.readouterr().err
+    assert f"version {failed} has not passed its gate: accuracy at least 0.9 (0.5)\n" in said
+    assert f"version {passed} serves on" in said

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from reft.evaluation.measures import MEASURES, measure_of
-from reft.gate.rule import Rule, outcome_of
+from reft.gate.rule import Rule, broken_in, outcome_of
 from reft.report.html import RunResult
 from reft.report.page import duration, moment
 from reft.report.summary import LABELS, rates_of
@@ -41,8 +41,8 @@ def sentence(summary: Mapping[str, Any]) -> str:
     removed = f"{found['rows'] - found['kept']:,} of {found['rows']:,} rows were removed before it was trained"
     if summary["gate"]["passed"]:
         return f"{name} has passed its gate and may be promoted; {removed}."
-    broken = [rule["rule"] for rule in summary["gate"]["rules"] if rule["blocks"] and not rule["passed"]]
-    return f"{name} has NOT passed its gate ({'; '.join(broken)}) and must not serve; {removed}."
+    broken = "; ".join(rule.rule for rule in broken_in(summary["gate"]))
+    return f"{name} has NOT passed its gate ({broken}) and must not serve; {removed}."
 
 
 def _numbers(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any] | None, list[tuple[str, Any]]]]:

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.screening import Screening
 from reft.finetuning.artifact import epochs_in
-from reft.gate.rule import told
+from reft.gate.rule import broken_in, told
 from reft.service.blobs import pieces_of
 from reft.service.clock import now
 from reft.service.jobs import states
@@ -134,9 +134,8 @@ def _say_audit(session: Session, job: Job, audit: dict[str, Any] | None) -> None
 
 
 def _broken(gate: dict[str, Any]) -> str:
-    broken = [rule for rule in gate["rules"] if not rule["passed"] and rule.get("blocks", True)]
-    rules = [f"{rule['rule']} ({rule['figures']})" for rule in broken]
-    return f"The trained model has not passed its safety gate and will not be served: {'; '.join(rules)}"[:1000]
+    rules = "; ".join(f"{rule.rule} ({rule.figures})" for rule in broken_in(gate))
+    return f"The trained model has not passed its safety gate and will not be served: {rules}"[:1000]
 
 
 def _register(session: Session, job: Job, gate: dict[str, Any], *, kept: list[dict[str, Any]]) -> str:
