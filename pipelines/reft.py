@@ -10,6 +10,7 @@ from zenml.enums import ExecutionMode
 from pipelines.profiled import profiled, require_runnable
 from reft.config import ClusterSettings, DataSettings, Settings, parse_settings
 from reft.finetuning.methods import require_for_pipeline
+from reft.keys.closure import digest_of_code
 from reft.keys.lineage import lineage
 from reft.keys.stages import code_key, stage_keys, stages_of
 from reft.report.summary import last_seconds
@@ -115,7 +116,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     champion = champion_version(name)
     verdict = gate(
         scores, filtered, s.gate, name=name, champion=champion, judged_anew=newest_evaluation(name, champion),
-        code=code_key("evaluation"), audit=audited,
+        code=code_key("evaluation"), own_code=digest_of_code("steps.gate"), audit=audited,
     )  # fmt: skip
     made_from = lineage(s)
     registered = registration(

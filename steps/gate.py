@@ -26,6 +26,7 @@ def gate(
     champion: str,
     judged_anew: str,
     code: str,
+    own_code: str,
     audit: dict[str, Any] | None = None,
 ) -> Annotated[dict[str, Any], "verdict"]:
     """Hold the student against every rule.
@@ -34,6 +35,7 @@ def gate(
         champion: the version that serves; "" for none.
         judged_anew: which later evaluation of it counts; a new one is a new verdict.
         code: a digest of the code and libraries of the evaluation.
+        own_code: the same of the gate and its rules.
     """
     student = evaluation.models["student"]
     served = champion_of(name, champion, rows=evaluation.rows) if champion else None

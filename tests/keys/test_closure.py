@@ -95,6 +95,17 @@ def test_the_gates_digest_of_code_is_the_evaluations():
     assert code_key("evaluation") == code_of("steps.evaluation").digest != code_key("teacher")
 
 
+def test_a_changed_rule_of_the_gate_judges_anew_and_does_nothing_else_again(copy):
+    before, judged = digests(copy), code_of("steps.gate", root=copy).digest
+    path = copy / "reft" / "gate" / "rules" / "limits.py"
+    text = path.read_text()
+    path.write_text(f"{text}\nCHANGED = 1\n")
+    after, judges = digests(copy), code_of("steps.gate", root=copy).digest
+    path.write_text(text)
+    assert judges != judged
+    assert after == before
+
+
 def test_what_shows_or_stores_results_is_left_out():
     for entry in ENTRIES.values():
         modules = code_of(entry).modules
