@@ -5,6 +5,7 @@ the same server.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from reft.tracking.version_files import require_files
 
 CANDIDATE, CHALLENGER, CHAMPION = ALIASES = ("candidate", "challenger", "champion")
 LOG = "reft.audit."
+SAY = logging.getLogger(__name__)
 FILES, PASSED = "reft.storage.files", "reft.gate_passed"
 
 
@@ -73,6 +75,7 @@ def promote(
             client,
             model,
             found,
+            log=_log(client, model),
             action="promote",
             alias=to,
             by=by,
@@ -98,7 +101,8 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
         model = _model(client, name)
         present = str(model.aliases.get(CHAMPION, ""))
         # The last promotion of the present champion tells whom it followed; a rollback is no promotion.
-        moves = [e for e in _log(client, model) if (e.alias, e.version, e.action) == (CHAMPION, present, "promote")]
+        log = _log(client, model)
+        moves = [e for e in log if (e.alias, e.version, e.action) == (CHAMPION, present, "promote")]
         if not moves or not moves[-1].before:
             raise PromotionError(explain("no champion came before", name, "reft history shows what there was"))
         found = _version(client, model, moves[-1].before)
@@ -107,6 +111,7 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
             client,
             model,
             found,
+            log=log,
             action="rollback",
             alias=CHAMPION,
             by=by,
@@ -136,18 +141,19 @@ def astray(entries: Sequence[Entry], aliases: Mapping[str, str]) -> list[str]:
     last = {entry.alias: entry for entry in entries}
     return [
         f"{alias} stands at {aliases.get(alias, 'none')}, but entry {entry.number} moved it to {entry.version}: the "
-        "command was cut off (give it again), or somebody moved it by hand"
+        "command was cut off (give it again), or somebody moved it by hand, or "
+        "deleted that version"
         for alias, entry in sorted(last.items())
         if aliases.get(alias, "") != entry.version
     ]
 
 
 def _move(
-    client: MlflowClient, model: RegisteredModel, version: ModelVersion, *, action: str, alias: str, by: str,
-    reason: str, passed: bool, forced: bool, still_held: Callable[[], None],
+    client: MlflowClient, model: RegisteredModel, version: ModelVersion, *, log: Sequence[Entry], action: str,
+    alias: str, by: str, reason: str, passed: bool, forced: bool, still_held: Callable[[], None],
 ) -> Entry:  # fmt: skip
     """Verify, write down, then move: a kill in between leaves an entry whose move the same command makes good."""
-    log, before = _log(client, model), str(model.aliases.get(alias, ""))
+    before = str(model.aliases.get(alias, ""))
     files = _verified_files(version)
     entry = Entry(
         number=len(log) + 1, time=datetime.now(UTC).isoformat(timespec="seconds"), action=action, alias=alias,
@@ -187,11 +193,28 @@ def _log(client: MlflowClient, model: RegisteredModel) -> list[Entry]:
     where = f"registered model {model.name}"
     entries = verify([value for key, value in sorted(model.tags.items()) if key.startswith(LOG)], where)
     if entries:
-        newest = entries[-1]
-        kept = client.get_model_version(model.name, newest.version).tags.get(f"{LOG}{newest.number:06d}")
-        if kept != newest.digest:
-            raise tampered(newest.number, where, "its version holds another digest of it")
+        _require_kept(client, entries[-1], model.name, where)
     return entries
+
+
+def _require_kept(client: MlflowClient, newest: Entry, name: str, where: str) -> None:
+    """Hold an entry against its version, which people may delete in MLflow: that must not end all promotion.
+
+    Raises:
+        StorageError: the version holds another digest of it.
+    """
+    try:
+        tags = client.get_model_version(name, newest.version).tags
+    except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
+        SAY.warning(
+            "entry %d of the audit log of %s cannot be held against its version %s, which is gone: if you kept the "
+            "newest digest that reft history said, compare it with %s", newest.number, name, newest.version, newest.digest,
+        )  # fmt: skip
+        return
+    if tags.get(f"{LOG}{newest.number:06d}") != newest.digest:
+        raise tampered(newest.number, where, "its version holds another digest of it")
 
 
 def _model(client: MlflowClient, name: str) -> RegisteredModel:

@@ -92,6 +92,19 @@ def test_a_log_that_was_edited_stops_everything(student):
     assert promote("s", "champion", "me", version=second)[1] == second
 
 
+def test_a_version_that_was_deleted_in_mlflow_stops_nobody_else(student, caplog):
+    first, second, third = student("a"), student("b"), student("c")
+    promote("s", "champion", "me", version=first)
+    promote("s", "champion", "me", version=second)
+    promote("s", "challenger", "me", version=third)
+    MlflowClient().delete_model_version("s", third)
+    assert rollback("s", "me", "it misbehaves")[1] == first
+    (said,) = caplog.messages
+    assert said.startswith("entry 3 of the audit log of s cannot be held against its version 3, which is gone")
+    assert [entry.version for entry in history("s")[0]] == [first, second, third, first]
+    assert promote("s", "champion", "me", version=second)[1] == second
+
+
 def test_a_kill_between_writing_down_and_moving_is_made_good(student, monkeypatch):
     version = student("a")
 
