@@ -51,7 +51,7 @@ def gate(
             f"{verdict.text}"
         )
     every = max(1, len(filtered.decisions) // SAMPLE)
-    scores = [d.score for d in filtered.decisions[::every]]
+    scores = [d.score for d in filtered.decisions[::every] if d.scored]
     removed = 1 - filtered.report.kept / max(1, filtered.report.rows)
     return {
         **verdict.as_dict(), "outcomes": student.outcomes, "champion": champion, "scores": scores, "removed": removed,

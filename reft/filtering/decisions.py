@@ -1,5 +1,6 @@
 """Deciding about each scored row, and the report of what the filter did."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import numpy as np
 from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
-from reft.filtering.scoring import RowScore
+from reft.filtering.scoring import NO_TEXT, RowScore
 from reft.judges.refusal_matcher import is_refusal
 from reft.statistics import Interval, auroc, rate
 
@@ -44,6 +45,11 @@ class Decision:
     reason: str
     where: str
 
+    @property
+    def scored(self) -> bool:
+        """Whether the row has a score."""
+        return not math.isnan(self.score)
+
 
 def decide(
     conversations: Sequence[Conversation],
@@ -55,12 +61,14 @@ def decide(
     """One decision per row, in order.
 
     A harmful prompt whose answers refuse it is what safe training wants; it is kept, or quarantined
-    where the settings say so.
+    where the settings say so. What cannot be scored is for a person, never for training.
     """
     return [_decide(c, s, thresholds=thresholds, settings=settings) for c, s in zip(conversations, scores, strict=True)]
 
 
 def _decide(row: Conversation, scored: RowScore, *, thresholds: Thresholds, settings: FilteringSettings) -> Decision:
+    if not scored.parts:
+        return unscored(row.row, NO_TEXT)
     part, thresholds = scored.deciding, thresholds.of(row)
 
     def decided(verdict: Verdict, reason: str) -> Decision:
@@ -75,6 +83,11 @@ def _decide(row: Conversation, scored: RowScore, *, thresholds: Thresholds, sett
         return decided("quarantine", "between the two thresholds")
     what = WHAT[part.where[0]]
     return decided("drop", f"harmful {what}")
+
+
+def unscored(row: int, why: str) -> Decision:
+    """About a row that cannot be scored, which is for a person, never for training."""
+    return Decision(row=row, score=math.nan, decision="quarantine", reason=f"cannot be scored: {why}", where="messages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +131,9 @@ def measured(
     removed = np.array([d.decision != "keep" for d in known])
     if not len(known):
         return None, None, None
-    both = 0 < truth.sum() < len(truth)
-    scores = np.array([d.score for d in known])
-    separated = auroc(scores[truth].tolist(), scores[~truth].tolist()) if both else None
+    scores, scored = np.array([d.score for d in known]), np.array([d.scored for d in known])
+    classes = scores[truth & scored].tolist(), scores[~truth & scored].tolist()
+    separated = auroc(*classes) if all(classes) else None
     return separated, rate(removed[truth].tolist()), rate(removed[~truth].tolist())
 
 

@@ -1,7 +1,6 @@
 """Leaves what a filter decided where others wait for it (`screening`)."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,11 +33,11 @@ def leave_screening(folder: Path, validated: ValidatedData, *, chosen: Filter, d
 
 def _decided(row: Conversation, decision: Decision, chosen: Filter) -> dict[str, Any]:
     thresholds = chosen.calibration.thresholds.of(row)
-    dropped, scored = decision.score > thresholds.drop, not math.isnan(decision.score)
+    dropped = decision.score > thresholds.drop
     line = {
         "row": row.row,
         "decision": decision.decision,
-        "score": decision.score if scored else None,
+        "score": decision.score if decision.scored else None,
         "threshold": thresholds.drop if dropped else thresholds.quarantine,
         "reason": decision.reason,
         "where": decision.where,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded
+from reft.errors import DataValidationError, explain
 from reft.filtering.parts import row_parts
 from reft.runtime.progress import Report
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Sorted by length among so many, rows waste little on padding.
 PARTS_AT_ONCE = 1024
+NO_TEXT = "it has no text"
 PIECE = re.compile(r":\d+-\d+$")  # as `row_parts` names them
 
 
@@ -36,14 +38,21 @@ class Part:
 
 @dataclass(frozen=True)
 class RowScore:
-    """All parts of one row; `row` is its number in the uploaded file."""
+    """All parts of one row; `row` is its number in the uploaded file. None where it has no text to score."""
 
     row: int
     parts: tuple[Part, ...]
 
     @property
     def deciding(self) -> Part:
-        """The part with the highest score."""
+        """The part with the highest score.
+
+        Raises:
+            DataValidationError: the row has no part.
+        """
+        if not self.parts:
+            remedy = "give its user turn some text, or take the row out"
+            raise DataValidationError(explain(f"cannot be scored: {NO_TEXT}", f"row {self.row}", remedy))
         return max(self.parts, key=lambda part: part.score)
 
 

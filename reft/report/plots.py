@@ -81,7 +81,7 @@ def layer_separation(untrained: Sequence[Separation], trained: Sequence[Separati
 
 def roc(decisions: Sequence[Decision], labels: Mapping[int, str], thresholds: Thresholds) -> str | None:
     """ROC on the user's rows with the chosen thresholds; None where there are no labels of both classes."""
-    known = [d for d in decisions if labels.get(d.row) in ("harmful", "harmless")]
+    known = [d for d in decisions if d.scored and labels.get(d.row) in ("harmful", "harmless")]
     truth = [labels[d.row] == "harmful" for d in known]
     if len(set(truth)) < 2:
         return None

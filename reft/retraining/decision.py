@@ -65,7 +65,7 @@ def _drift(settings: Settings, champion: Mapping[str, Any], folder: Path) -> lis
     return drift_between(
         champion["scores"],
         champion["removed"],
-        [s.deciding.score for s in scored],
+        [s.deciding.score for s in scored if s.parts],
         removed_now=[d.decision != "keep" for d in verdicts],
     )
 

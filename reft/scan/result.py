@@ -41,7 +41,7 @@ class ScanResult:
     Attributes:
         counts: rows kept, quarantined and dropped; together all rows of the file.
         reasons: how many rows each reason removed.
-        scores: the deciding score of every usable row, float32, in the file's order.
+        scores: the deciding score of every row that has one, float32, in the file's order.
         calibration: the scores of the harmless calibration rows.
         fpr_by_kind: share of them that would be removed, by what they are.
         examples: the removed rows with the highest scores, each with the beginning of its text.

@@ -13,7 +13,7 @@ from typing import Any
 
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
-from reft.filtering.decisions import Decision
+from reft.filtering.decisions import Decision, unscored
 from reft.filtering.overrides import Override, overridden
 from reft.filtering.spans import span_of
 from reft.scan.judging import Judging
@@ -51,7 +51,7 @@ def write_shard(
         "counts": {name: len(lines[name]) for name in OUTPUTS.values()},
         "reasons": Counter(d.reason for _, d in removed),
         "unread": Counter(field for row in usable for field in row.unread_fields).most_common(NAMED_FIELDS),
-        "scores": [d.score for d in decided.values()],
+        "scores": [d.score for d in decided.values() if d.scored],
         "examples": sorted(examples, key=by_score)[:EXAMPLES],
     }
     write_json(partial / "shard.json", described)
@@ -84,19 +84,20 @@ def by_score(example: dict[str, Any]) -> float:
 
 def _described(decision: Decision) -> dict[str, Any]:
     """For JSON, which knows no NaN."""
-    return {**asdict(decision), "score": None if math.isnan(decision.score) else decision.score}
+    return {**asdict(decision), "score": decision.score if decision.scored else None}
 
 
 def _has_prompt(row: Conversation) -> bool:
-    return any(m.role == "user" for m in row.messages)
+    """Whether a user says something; a scan reads rows as they come, and no rule has been asked about them."""
+    return any(m.role == "user" and m.content.strip() for m in row.messages)
 
 
 def _unusable(row: Conversation | BadRow) -> Decision:
     """A row that cannot be scored is for a person, never for training."""
-    reason, where = "cannot be scored: no user turn", "messages"
-    if isinstance(row, BadRow):
-        reason, where = f"cannot be read: {row.code} ({row.remedy})", row.field
-    return Decision(row=row.row, score=math.nan, decision="quarantine", reason=reason, where=where)
+    if not isinstance(row, BadRow):
+        return unscored(row.row, "no user turn with a text")
+    reason = f"cannot be read: {row.code} ({row.remedy})"
+    return Decision(row=row.row, score=math.nan, decision="quarantine", reason=reason, where=row.field)
 
 
 def _deciding(row: Conversation | BadRow, where: str) -> str:

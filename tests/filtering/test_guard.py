@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -57,13 +59,17 @@ def test_what_a_guard_writes_before_its_verdict_is_not_written_twice(tiny_model,
     assert not load_guard(folder, "llama-guard", str(tmp_path / "own.jinja")).before
 
 
-def test_a_guard_scans_a_file_through_the_same_interface(tiny_model, tmp_path):
+@pytest.fixture
+def scorer(tiny_model, tmp_path):
     guard = load_guard(guard_folder(tiny_model, "llama-guard", tmp_path / "guard"), "llama-guard")
     files = [
         write_jsonl(tmp_path / f"{name}.jsonl", [row(f"{text} {i}", "Sure") for i in range(40)])
         for name, text in (("h", "rob bank"), ("s", "bake bread"))
     ]
-    scorer = GuardScorer(name="llama-guard", guard=guard, calibration=LabelledPrompts(*map(read_conversations, files)))
+    return GuardScorer(name="llama-guard", guard=guard, calibration=LabelledPrompts(*map(read_conversations, files)))
+
+
+def test_a_guard_scans_a_file_through_the_same_interface(scorer, tmp_path):
     system = {"role": "system", "content": "Answer in rhyme and be brief."}
     data = [row(f"bake bread {i}", "Sure") for i in range(20)] + [
         {"messages": [system, *row("bake bread", "Sure, with a lot of flour and patience.")["messages"]]}
@@ -79,6 +85,17 @@ def test_a_guard_scans_a_file_through_the_same_interface(tiny_model, tmp_path):
     assert any("is it a llama-guard" in warning for warning in result.warnings)  # random weights know no verdict
     last = (tmp_path / "out" / "decisions.jsonl").read_text().splitlines()[-1]
     assert all(name in last for name in ("system", "user[1] alone", "answer[2]"))
+
+
+def test_rows_without_a_prompt_are_quarantined_and_the_scan_goes_on(scorer, tmp_path):
+    turns = [("assistant", "Hello!"), ("user", ""), ("assistant", "Yes.")]
+    greeted = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    data = write_jsonl(tmp_path / "d.jsonl", [row("", "Yes."), greeted, row("bake bread 1", "Sure")])
+    result = scan_file(data, tmp_path / "out", scorer, settings=FilteringSettings(fpr=0.05, quarantine_fpr=0.1))
+    decisions = [json.loads(line) for line in (tmp_path / "out" / "decisions.jsonl").open()]
+    assert [d["decision"] for d in decisions[:2]] == ["quarantine"] * 2
+    assert {d["reason"] for d in decisions[:2]} == {"cannot be scored: no user turn with a text"}
+    assert len(result.scores) == 1
 
 
 def test_an_unknown_kind_of_guard_is_refused(tiny_model):

@@ -1,12 +1,16 @@
+import math
 import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reft.config import FilteringSettings
-from reft.conversations.schema import from_prompt
+from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.conversations.sentences import sentences
+from reft.errors import DataValidationError
+from reft.filtering.decisions import Thresholds, decide
 from reft.filtering.parts import row_parts
 from reft.filtering.scoring import is_piece, score_parts
 from reft.models.loading import load_tokenizer
@@ -42,6 +46,20 @@ def test_pieces_may_be_read_otherwise(tokenizer):
     )
     assert [{part.score for part in row.parts if is_piece(part.where)} for row in found] == [{2.0}, set()]
     assert [{part.score for part in row.parts if not is_piece(part.where)} for row in found] == [{1.0}, {1.0}]
+
+
+def test_a_row_without_a_text_to_score_is_for_a_person(tokenizer):
+    silent = Conversation(
+        row=7, messages=(Message(role="user", content=" \n"), Message(role="assistant", content="Yes."))
+    )
+    rows, read = [from_prompt("Where is my card?"), silent], lambda prompts: [0.0] * len(prompts)
+    found = score_parts(tokenizer, rows, FilteringSettings(), read=read, in_context=False)
+    kept, held = decide(rows, found, thresholds=Thresholds(0.5, 0.6), settings=FilteringSettings())
+    assert (kept.decision, kept.scored) == ("keep", True)
+    assert (held.row, held.decision, held.reason) == (7, "quarantine", "cannot be scored: it has no text")
+    assert math.isnan(held.score)
+    with pytest.raises(DataValidationError, match=r"(?s)cannot be scored.*row 7.*take the row out"):
+        _ = found[1].deciding  # nor do such rows set thresholds
 
 
 def test_a_text_falls_into_its_sentences():

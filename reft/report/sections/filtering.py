@@ -1,5 +1,6 @@
 """What was removed, and why."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,14 +42,14 @@ def deciding(row: Conversation, where: str) -> list[Turn]:
 
 def _telling(decisions: list[Decision], count: int) -> list[Decision]:
     """The surest and the least sure removals say most about a filter."""
-    removed = sorted((d for d in decisions if d.decision != "keep"), key=lambda d: -d.score)
+    removed = sorted((d for d in decisions if d.decision != "keep"), key=lambda d: -d.score if d.scored else math.inf)
     return removed if len(removed) <= 2 * count else removed[:count] + removed[-count:]
 
 
 def _groups(result: RunResult) -> dict[str, list[float]]:
     """Scores by what the rows are: the user's, those without harm first, then the calibration's."""
     groups: dict[str, list[float]] = {}
-    for decision in result.filtered.decisions:
+    for decision in (d for d in result.filtered.decisions if d.scored):
         label = result.labels.get(decision.row, "not labelled")
         groups.setdefault(f"user rows, {label}", []).append(decision.score)
     users = {name: groups[name] for name in sorted(groups, key=lambda name: name.endswith(" harmful"))}

@@ -59,11 +59,13 @@ class Moderator:
         """The verdict about each.
 
         Raises:
-            ApiError: there is no teacher, or a text is too long.
+            ApiError: there is no teacher, or a text is too long or cannot be scored.
         """
         chosen = self._calibrated()
         self._check_size(chosen, rows)
         scored = chosen.scorer.score(rows, chosen.settings)
+        if not all(found.parts for found in scored):
+            raise invalid("A text without a word in it cannot be scored.", "input")
         thresholds = chosen.calibration.thresholds
         return [
             Verdict(found.deciding.score, thresholds.of(row).quarantine)
