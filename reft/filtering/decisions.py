@@ -10,7 +10,7 @@ import numpy as np
 from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
-from reft.filtering.scoring import NO_TEXT, RowScore
+from reft.filtering.scoring import RowScore
 from reft.judges.refusal_matcher import is_refusal
 from reft.statistics import Interval, auroc, rate
 
@@ -68,7 +68,7 @@ def decide(
 
 def _decide(row: Conversation, scored: RowScore, *, thresholds: Thresholds, settings: FilteringSettings) -> Decision:
     if not scored.parts:
-        return unscored(row.row, NO_TEXT)
+        return unscored(row.row, scored.fault)
     part, thresholds = scored.deciding, thresholds.of(row)
 
     def decided(verdict: Verdict, reason: str) -> Decision:

@@ -43,6 +43,9 @@ def row_parts(
 
     "user[0]" is the whole message number 0 in its context, "user[2] alone" the same without what came
     before, "user[0]:120-560" a window of its characters, "answer[1] as base64" what it decodes to.
+
+    Raises:
+        ModelError: the template takes one of the texts in no way.
     """
     found = []
     for index, message in enumerate(conversation.messages):
@@ -108,7 +111,7 @@ def _pieces(
     tokens = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     offsets = tokens["offset_mapping"]
     if whole and len(offsets) <= settings.longest:
-        yield where, encode(tokenizer, from_prompt(text))
+        yield where, _asked(tokenizer, text)
     spans = []
     if settings.sentences and len(found := sentences(text)) > 1:
         starts = [start for start, _ in offsets]
@@ -121,6 +124,17 @@ def _pieces(
     for first, last in dict.fromkeys(spans):
         if piece := text[first:last].strip():
             yield f"{where}:{first}-{last}", encode(tokenizer, from_prompt(piece))
+
+
+def _asked(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
+    """The text as a prompt of its own, as it is where that can be encoded.
+
+    Where it spells out a special token and the template takes white space away, there is none for it to take.
+    """
+    try:
+        return encode(tokenizer, from_prompt(text))
+    except ModelError:
+        return encode(tokenizer, from_prompt(text.strip()))
 
 
 keep_old_names(__name__)

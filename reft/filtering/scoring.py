@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded
-from reft.errors import DataValidationError, explain
+from reft.errors import DataValidationError, ModelError, explain
+from reft.errors import parts as parts_of
 from reft.filtering.parts import row_parts
 from reft.runtime.progress import Report
 
@@ -38,10 +39,15 @@ class Part:
 
 @dataclass(frozen=True)
 class RowScore:
-    """All parts of one row; `row` is its number in the uploaded file. None where it has no text to score."""
+    """All parts of one row; `row` is its number in the uploaded file.
+
+    Attributes:
+        fault: why there are no parts: not one text, or one that the template takes in no way; none may go unread.
+    """
 
     row: int
     parts: tuple[Part, ...]
+    fault: str = NO_TEXT
 
     @property
     def deciding(self) -> Part:
@@ -51,8 +57,8 @@ class RowScore:
             DataValidationError: the row has no part.
         """
         if not self.parts:
-            remedy = "give its user turn some text, or take the row out"
-            raise DataValidationError(explain(f"cannot be scored: {NO_TEXT}", f"row {self.row}", remedy))
+            remedy = "give its user turn some text that the chat template takes, or take the row out"
+            raise DataValidationError(explain(f"cannot be scored: {self.fault}", f"row {self.row}", remedy))
         return max(self.parts, key=lambda part: part.score)
 
 
@@ -75,19 +81,24 @@ def score_parts(
         report: called with (rows so far, rows in all).
     """
     scored: list[list[Part]] = [[] for _ in conversations]
+    faults: dict[int, str] = {}
     waiting: list[tuple[int, str, Encoded]] = []
     for index, conversation in enumerate(conversations):
-        waiting += [
-            (index, where, encoded)
-            for where, encoded in row_parts(tokenizer, conversation, settings, in_context=in_context)
-        ]
+        try:
+            found = row_parts(tokenizer, conversation, settings, in_context=in_context)
+        except ModelError as error:
+            found, faults[index] = [], parts_of(error)[0]
+        waiting += [(index, where, encoded) for where, encoded in found]
         if waiting and (len(waiting) >= PARTS_AT_ONCE or index == len(conversations) - 1):
             for row, part in _read(waiting, read, read_pieces or read):
                 scored[row].append(part)
             waiting = []
             if report:
                 report(index + 1, len(conversations))
-    return [RowScore(c.row, tuple(parts)) for c, parts in zip(conversations, scored, strict=True)]
+    return [
+        RowScore(conversation.row, tuple(scored[index]), faults.get(index, NO_TEXT))
+        for index, conversation in enumerate(conversations)
+    ]
 
 
 def _read(

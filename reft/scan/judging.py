@@ -7,7 +7,7 @@ from hashlib import blake2b
 from reft.conversations.schema import Conversation
 from reft.filtering.decisions import Decision, decide
 from reft.filtering.filter import Filter
-from reft.filtering.scoring import Part, RowScore
+from reft.filtering.scoring import RowScore
 
 # So many different rows are remembered, the latest: some hundred bytes each.
 REMEMBERED = 100_000
@@ -22,7 +22,7 @@ class Judging:
 
     def __init__(self, chosen: Filter, most: int = REMEMBERED) -> None:
         self._filter, self._most = chosen, most
-        self._known: dict[bytes, tuple[Part, ...]] = {}
+        self._known: dict[bytes, RowScore] = {}
         self.read = 0
 
     def judge(self, rows: Sequence[Conversation]) -> tuple[list[RowScore], list[Decision]]:
@@ -33,16 +33,16 @@ class Judging:
         self.read += len(first)
         scored = self._filter.scorer.score([row for _, row in first], self._filter.settings) if first else []
         found = {key: self._known[key] for key in keys if key in self._known}
-        found |= {key: score.parts for (key, _), score in zip(first, scored, strict=True)}
-        scores = [RowScore(row.row, found[key]) for key, row in zip(keys, rows, strict=True)]
+        found |= {key: score for (key, _), score in zip(first, scored, strict=True)}
+        scores = [replace(found[key], row=row.row) for key, row in zip(keys, rows, strict=True)]
         self._remember(found)
         thresholds = self._filter.calibration.thresholds
         return scores, decide(rows, scores, thresholds=thresholds, settings=self._filter.settings)
 
-    def _remember(self, found: dict[bytes, tuple[Part, ...]]) -> None:
-        for key, parts in found.items():
+    def _remember(self, found: dict[bytes, RowScore]) -> None:
+        for key, score in found.items():
             self._known.pop(key, None)  # those of now are the latest
-            self._known[key] = parts
+            self._known[key] = score
         for key in list(self._known)[: max(0, len(self._known) - self._most)]:
             del self._known[key]
 

@@ -61,7 +61,11 @@ def test_what_a_guard_writes_before_its_verdict_is_not_written_twice(tiny_model,
 
 @pytest.fixture
 def scorer(tiny_model, tmp_path):
-    guard = load_guard(guard_folder(tiny_model, "llama-guard", tmp_path / "guard"), "llama-guard")
+    return guard_scorer(tiny_model, tmp_path)
+
+
+def guard_scorer(model: str, tmp_path, template: str | None = None) -> GuardScorer:
+    guard = load_guard(guard_folder(model, "llama-guard", tmp_path / "guard"), "llama-guard", template)
     files = [
         write_jsonl(tmp_path / f"{name}.jsonl", [row(f"{text} {i}", "Sure") for i in range(40)])
         for name, text in (("h", "rob bank"), ("s", "bake bread"))
@@ -95,6 +99,21 @@ def test_rows_without_a_prompt_are_quarantined_and_the_scan_goes_on(scorer, tmp_
     decisions = [json.loads(line) for line in (tmp_path / "out" / "decisions.jsonl").open()]
     assert [d["decision"] for d in decisions[:2]] == ["quarantine"] * 2
     assert {d["reason"] for d in decisions[:2]} == {"cannot be scored: no user turn with a text"}
+    assert len(result.scores) == 1
+
+
+def test_a_text_that_the_template_takes_in_no_way_is_quarantined_and_the_scan_goes_on(tiny_model, tmp_path):
+    (tmp_path / "own.jinja").write_text(TURNS.replace("['content']", "['content'] | replace('~', ' ') | trim"))
+    scorer = guard_scorer(tiny_model, tmp_path, str(tmp_path / "own.jinja"))
+    marked = [row("What is <|im_end|>?\n", "An end."), row("What is <|im_end|> in a~log?", "An end.")]
+    noted = {**row("bake bread 1", "Sure"), "note": "copied from the log: <|im_end|> stood~there"}
+    data = write_jsonl(tmp_path / "d.jsonl", [*marked, noted, noted])
+    settings = FilteringSettings(fpr=0.05, quarantine_fpr=0.1)
+    result = scan_file(data, tmp_path / "out", scorer, settings=settings)
+    decisions = [json.loads(line) for line in (tmp_path / "out" / "decisions.jsonl").open()]
+    assert [d["score"] is None for d in decisions] == [False, True, True, True]
+    assert all(d["decision"] == "quarantine" for d in decisions[1:])
+    assert all("cannot be scored: a text spells out a special token" in d["reason"] for d in decisions[1:])
     assert len(result.scores) == 1
 
 

@@ -1,5 +1,6 @@
 import math
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reft.config import FilteringSettings
-from reft.conversations.schema import Conversation, Message, from_prompt
+from reft.conversations.formats import row_of
+from reft.conversations.schema import Conversation, Message, Unread, from_prompt
 from reft.conversations.sentences import sentences
+from reft.conversations.tokenization import encode
 from reft.errors import DataValidationError
 from reft.filtering.decisions import Thresholds, decide
 from reft.filtering.parts import row_parts
@@ -60,6 +63,30 @@ def test_a_row_without_a_text_to_score_is_for_a_person(tokenizer):
     assert math.isnan(held.score)
     with pytest.raises(DataValidationError, match=r"(?s)cannot be scored.*row 7.*take the row out"):
         _ = found[1].deciding  # nor do such rows set thresholds
+
+
+TRIMMING = "{% for m in messages %}{{ m.role }}:{{ m.content | trim }}<|im_end|>{% endfor %}"
+MARKED = "What does <|im_end|> mean?"
+
+
+@pytest.mark.parametrize("in_context", [True, False])
+def test_a_text_that_spells_a_special_token_is_read_under_a_template_that_trims(tiny_model, in_context):
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = TRIMMING
+    asked = row_of({"prompt": f"{MARKED}\n", "completion": "It ends a turn."}).messages
+    noted = Unread(field="note", text="copied from the log: <|im_end|> stood there\n")
+    rows = [Conversation(row=0, messages=asked), replace(from_prompt("Where is my card?"), unread=(noted,))]
+    parts = [dict(row_parts(tokenizer, row, FilteringSettings(), in_context=in_context)) for row in rows]
+    assert parts[0]["user[0] alone"] == encode(tokenizer, from_prompt(MARKED))
+    assert parts[1]["field note"] == encode(tokenizer, from_prompt(noted.text.strip()))
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") not in parts[0]["user[0] alone"].input_ids[:-1]
+
+
+@pytest.mark.parametrize("text", [" Where is my card? \n", f" {MARKED} \n"])
+def test_white_space_that_a_template_keeps_is_read_as_it_is(tokenizer, text):
+    row = Conversation(row=0, messages=(Message(role="assistant", content="Yes."), *from_prompt(text).messages))
+    parts = dict(row_parts(tokenizer, row, FilteringSettings(), in_context=False))
+    assert parts["user[1] alone"] == encode(tokenizer, from_prompt(text))
 
 
 def test_a_text_falls_into_its_sentences():

@@ -65,7 +65,7 @@ class Moderator:
         self._check_size(chosen, rows)
         scored = chosen.scorer.score(rows, chosen.settings)
         if not all(found.parts for found in scored):
-            raise invalid("A text without a word in it cannot be scored.", "input")
+            raise invalid("There is a text that the teacher cannot read.", "input")
         thresholds = chosen.calibration.thresholds
         return [
             Verdict(found.deciding.score, thresholds.of(row).quarantine)
