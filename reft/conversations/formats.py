@@ -13,7 +13,7 @@ from typing import Any
 
 from reft.conversations.fields import Fields, RowError, from_json, shown, without_nulls
 from reft.conversations.schema import Message, Role, Unread
-from reft.conversations.turns import ROLES, call_of, content_of, turns
+from reft.conversations.turns import ROLES, call_of, content_of, number_of, turns
 from reft.errors import ConfigurationError, explain
 
 __all__ = ["ReadRow", "RowError", "column_names", "format_of", "messages_of", "row_of"]
@@ -166,7 +166,7 @@ def _beside(row: Mapping[str, Any], fields: Fields, names: tuple[str, ...], *, t
 
 def _history(row: Mapping[str, Any], fields: Fields) -> tuple[Message, ...]:
     """LLaMA-Factory's earlier pairs of instruction and answer, which it learns too."""
-    history = row.get("history")
+    history = from_json(row.get("history"))
     if not history or not isinstance(history, list):
         return ()
     found: list[Message] = []
@@ -175,6 +175,8 @@ def _history(row: Mapping[str, Any], fields: Fields) -> tuple[Message, ...]:
             raise RowError("data_type", f"history[{index}]", "give a list of an instruction and its answer")
         asked, answered = (fields.text(text, ("history", index, place)) for place, text in enumerate(pair))
         found += [Message(role="user", content=asked), Message(role="assistant", content=answered)]
+    if isinstance(row["history"], str):
+        fields.take(("history",))  # all of it was read
     return tuple(found)
 
 
@@ -221,7 +223,7 @@ def _left_out(row: Mapping[str, Any], fields: Fields, *, ambiguous: bool) -> str
             fields.take((name,))
         if said == "false":
             return name
-        if ambiguous and not isinstance(label, bool) and label == 0:
+        if (ambiguous or name == "kto_tag") and number_of(label) == 0:
             remedy = "write false where the answer is not to be learnt, or give the column another name"
             raise RowError("unrecognized_label", name, remedy)
     weight = row.get("weight")
@@ -229,11 +231,8 @@ def _left_out(row: Mapping[str, Any], fields: Fields, *, ambiguous: bool) -> str
         weight = None
     if weight is None:
         return ""
-    try:
-        number = float(weight)
-    except (TypeError, ValueError):
-        number = -1.0
-    if isinstance(weight, bool) or number not in (0, 1):
+    number = number_of(weight)
+    if number not in (0, 1):
         raise RowError("unrecognized_weight", "weight", "use 0 or 1, or give the column another name: rows count alike")
     fields.take(("weight",))
     return "" if number else "weight"
@@ -241,7 +240,7 @@ def _left_out(row: Mapping[str, Any], fields: Fields, *, ambiguous: bool) -> str
 
 def _options(row: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, Any], ...]:
     """TRL's `chat_template_kwargs`: switches and single words, which cannot carry a text past the filter."""
-    given = row.get("chat_template_kwargs")
+    given = from_json(row.get("chat_template_kwargs"))
     if not isinstance(given, dict):
         return ()
     found = []
@@ -253,6 +252,8 @@ def _options(row: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, Any], .
             raise RowError("unsupported_option", shown(place), "give the template switches and single words alone")
         fields.take(place)
         found.append((name, value))
+    if isinstance(row["chat_template_kwargs"], str):
+        fields.take(("chat_template_kwargs",))
     return tuple(found)
 
 

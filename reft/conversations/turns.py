@@ -75,7 +75,20 @@ def _weight(item: dict, place: Place) -> bool:
         if item.get(name):
             remedy = "a turn is learnt whole or not at all: remove it, or give the turn a weight of 0"
             raise RowError("unrecognized_weight", shown((*place, name)), remedy)
-    return weight == 1 and not any(item.get(name) is False for name in LEARNT)
+    return weight == 1 and not any(_denies(item.get(name)) for name in LEARNT)
+
+
+def _denies(value: Any) -> bool:
+    """Whether a mark says no: false, 0, or a text that is either."""
+    return value is False or number_of(value) == 0 or (isinstance(value, str) and value.strip().lower() == "false")
+
+
+def number_of(value: Any) -> float | None:
+    """A number, also one that a table holds as text; None for whatever else, true and false among it."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _reasoning(fields: Fields, item: dict, place: Place) -> str:

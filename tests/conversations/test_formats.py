@@ -1,13 +1,15 @@
 """Every form that customers upload becomes the same messages."""
 
+import csv
 import json
 
 import pytest
 
 from reft.conversations.formats import column_names, format_of
-from reft.conversations.reading import RowError, parse_row
+from reft.conversations.reading import BadRow, RowError, parse_row, read_conversations, read_rows
 from reft.conversations.tokenization import encode
 from reft.errors import ConfigurationError
+from tests.factories import write_jsonl
 
 CALL = {"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"city": "Ulm"}'}}
 
@@ -48,6 +50,42 @@ PAIR = [("user", "q"), ("assistant", "a")]
 def test_known_forms(row, form, expected):
     assert format_of(row) == form
     assert read(row) == expected
+
+
+def outcomes(path):
+    return [row.code if isinstance(row, BadRow) else row.left_out or "ok" for row in read_rows(path)]
+
+
+def test_a_label_of_a_table_counts_as_a_number_would(tmp_path):
+    (tmp_path / "k.csv").write_text(
+        "prompt,completion,label\n" + "".join(f"q,a,{label}\n" for label in ("0", "0.0", " 0", "1", "", "False"))
+    )
+    assert outcomes(tmp_path / "k.csv") == [*["unrecognized_label"] * 3, "ok", "ok", "label"]
+    (tmp_path / "t.csv").write_text("instruction,output,kto_tag\nq,a,0\nq,a,true\n")
+    assert outcomes(tmp_path / "t.csv") == ["unrecognized_label", "ok"]
+    huge = {"prompt": "q", "completion": "a", "weight": 10**400}
+    write_jsonl(tmp_path / "w.jsonl", [huge, huge | {"weight": "nan"}, huge | {"weight": " 0.0"}])
+    assert outcomes(tmp_path / "w.jsonl") == [*["unrecognized_weight"] * 2, "weight"]
+
+
+@pytest.mark.parametrize("mark", [False, 0, "False", "0.0"])
+def test_a_mark_that_says_no_in_any_form_is_not_learnt(mark):
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "train": mark}]
+    assert not parse_row(json.dumps({"messages": turns}), 0, 10_000).messages[1].learn
+    turns[1]["train"] = None
+    assert parse_row(json.dumps({"messages": turns}), 0, 10_000).messages[1].learn
+
+
+def test_a_history_and_options_of_a_table_are_read_as_a_list_and_an_object_are(tmp_path):
+    row = {"instruction": "q", "output": "a", "history": [["x", "y"]], "chat_template_kwargs": {"thinks": False}}
+    write_jsonl(tmp_path / "r.jsonl", [row])
+    with (tmp_path / "r.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([row, [v if isinstance(v, str) else json.dumps(v) for v in row.values()]])
+    (typed,), (text,) = map(read_conversations, (tmp_path / "r.jsonl", tmp_path / "r.csv"))
+    assert [m.content for m in text.messages] == ["x", "y", "q", "a"]
+    assert (text.messages, text.options) == (typed.messages, typed.options)
+    (text,) = (found for found in read_rows(tmp_path / "r.csv"))
+    assert not text.unread
 
 
 def test_named_columns_win_over_forms():
