@@ -7,7 +7,7 @@ from typing import get_args
 
 from reft.errors import StorageError, explain
 from reft.filtering.decisions import Decision, Verdict
-from reft.storage.files import require_file
+from reft.storage.files import lines_of
 
 VERDICTS = get_args(Verdict)
 
@@ -29,20 +29,17 @@ def read_overrides(path: Path) -> dict[int, Override]:
         DataFormatError: no such file, or a device or pipe in its place.
         StorageError: a line is not of this shape.
     """
-    require_file(path)
     found = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise StorageError(explain("not UTF-8 text", str(path), "save the file as UTF-8")) from error
-    for number, line in enumerate(lines):
+    for where, line in lines_of(path):
         try:
             override = Override(**json.loads(line))
+            if type(override.row) is not int or override.row < 0:  # true is an int of Python's, and no row's number
+                raise ValueError("row must be a whole number from 0")
             if override.decision not in VERDICTS or not override.by or not override.reason:
                 raise ValueError("decision must be keep, quarantine or drop; by and reason must not be empty")
         except (ValueError, TypeError, RecursionError) as error:
             remedy = 'write {"row": 0, "decision": "keep", "by": "your name", "reason": "why"}'
-            raise StorageError(explain(f"not an override: {error}", f"{path}, line {number + 1}", remedy)) from error
+            raise StorageError(explain(f"not an override: {error}", where, remedy)) from error
         found[override.row] = override
     return found
 

@@ -4,10 +4,11 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reft.errors import DataFormatError, explain
+from reft.errors import DataFormatError, StorageError, explain
 from reft.storage.fingerprint import of_path
 
 KINDS = {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
@@ -45,6 +46,23 @@ def read_small(path: Path, most: int = SMALL) -> bytes:
         what = f"more than the {most:,} bytes that are read of such a file"
         raise DataFormatError(explain(what, str(path), "is it the file that was meant? else make it smaller"))
     return content
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a text file that are not blank, each behind the words that say where it stands.
+
+    Raises:
+        DataFormatError: as `require_file`.
+        StorageError: it is not UTF-8.
+    """
+    require_file(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StorageError(explain("not UTF-8 text", str(path), "save the file as UTF-8")) from error
+    for number, line in enumerate(text.split("\n"), start=1):  # `splitlines` would cut a text at U+2028 as well
+        if line.strip():
+            yield f"{path}, line {number}", line
 
 
 def local_copy(address: str, folder: Path) -> Path:

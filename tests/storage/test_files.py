@@ -64,9 +64,40 @@ def test_overrides_and_labels_are_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\xff", "not UTF-8 text"), (b"[" * 5000, "not an override: "), (b'{"row": [0]}', "not an override: ")],
+    [
+        (b"\xff", "not UTF-8 text"),
+        (b"[" * 5000, "not an override: "),
+        (b'{"row": [0]}', "not an override: "),
+        *(
+            (
+                b'\n{"row": %s, "decision": "drop", "by": "x", "reason": "y"}' % row,
+                "not an override: row must be a whole number",
+            )
+            for row in (b"true", b"null", b"[3]", b'"3"', b"-1", b"3.5", b"3.0", b"NaN")
+        ),
+    ],
 )
 def test_overrides_that_are_none_are_told(tmp_path, content, said):
     (tmp_path / "o.jsonl").write_bytes(content)
     with pytest.raises(StorageError, match=f"^{said}.*\n  where: {tmp_path / 'o.jsonl'}"):
         read_overrides(tmp_path / "o.jsonl")
+
+
+def test_a_wrong_override_is_told_by_its_line_and_blank_lines_are_none(tmp_path):
+    file, good = tmp_path / "o.jsonl", {"row": 0, "decision": "drop", "by": "x", "reason": "one\u2028two"}
+    file.write_text("\ufeff" + json.dumps(good, ensure_ascii=False) + "\n\n")
+    assert read_overrides(file)[0].reason == good["reason"]
+    file.write_text(json.dumps(good) + "\n\n" + json.dumps({**good, "row": "3"}) + "\n")
+    with pytest.raises(StorageError, match=r"o\.jsonl, line 3\n"):
+        read_overrides(file)
+
+
+@pytest.mark.parametrize("line", ["x", '{"row": 1}', '{"label": "harmful"}', "[]", "3", '{"row": 1.5, "label": "a"}'])
+def test_a_wrong_label_is_told_by_its_line_and_blank_lines_are_none(tmp_path, line):
+    file = tmp_path / "l.jsonl"
+    file.write_text('\n{"row": 1, "label": "harmful"}\n \n')
+    assert labels_of(DataSettings(user_labels=str(file))) == {1: "harmful"}
+    with file.open("a") as more:
+        more.write(line)
+    with pytest.raises(DataFormatError, match=r"(?s)not a label.*l\.jsonl, line 4\n.*harmless"):
+        labels_of(DataSettings(user_labels=str(file)))
