@@ -41,7 +41,7 @@ def read_own(
         base: the base model, which has not seen the rows.
         scores: the filter's score of each row, by row number, where it has read them.
     """
-    fit = [row for row in rows if row.answer and len(_text(row)) <= LONGEST]
+    fit = [row for row in rows if row.answer and row.asks and len(_text(row)) <= LONGEST]
     chosen = random.Random(0).sample(fit, min(len(fit), settings.mined_rows))
     read = LanguageModel(base, tokenizer).likelihoods(chosen, [row.answer or "" for row in chosen])
     likely = [(row, found.given) for row, found in zip(chosen, read, strict=True) if found.given is not None]

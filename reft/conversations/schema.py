@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from reft.errors import DataFormatError, explain
+
 INDEX = re.compile(r"\[\d+\]")
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -78,8 +80,19 @@ class Conversation:
         return frozenset(INDEX.sub("[]", unread.field) for unread in self.unread)
 
     @property
+    def asks(self) -> bool:
+        """Whether a user says anything; only then is there an instruction."""
+        return any(m.role == "user" for m in self.messages)
+
+    @property
     def instruction(self) -> str:
-        """The last user turn."""
+        """The last user turn.
+
+        Raises:
+            DataFormatError: no user says anything (`asks`).
+        """
+        if not self.asks:
+            raise DataFormatError(explain("no user turn", f"row {self.row}", "let a user ask something in it"))
         return next(m.content for m in reversed(self.messages) if m.role == "user")
 
 

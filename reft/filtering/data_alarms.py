@@ -49,7 +49,7 @@ def data_alarms(rows: Sequence[Conversation], fail: bool = False) -> list[str]:
     Raises:
         DataValidationError: there is something, and the policy is to `fail`.
     """
-    answered = [row for row in rows if row.answer]
+    answered = [row for row in rows if row.answer and row.asks]  # a greeting alone answers nothing
     found = [_constant(answered), _identity(rows), *_triggers(answered), _outliers(rows), *_rare_languages(rows)]
     sampled = sorted(reservoir(rows), key=lambda row: row.row)
     alarms = [alarm for alarm in [*found, *cipher_alarms(sampled)] if alarm]

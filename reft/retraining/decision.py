@@ -59,7 +59,7 @@ def _drift(settings: Settings, champion: Mapping[str, Any], folder: Path) -> lis
     data, limits = settings.data, settings.validation
     found = read_rows(file, columns=column_names(data.columns), split=data.split or "", limits=limits)
     rows = reservoir((row for row in found if isinstance(row, Conversation)), SAMPLE)
-    rows = [row for row in rows if any(m.role == "user" for m in row.messages)]
+    rows = [row for row in rows if row.asks]
     scorer = load_scorer("refusal_feature", read_inputs(folder))
     scored, verdicts = Filter.calibrated(scorer, settings.filtering).judge(rows)
     return drift_between(

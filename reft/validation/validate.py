@@ -190,4 +190,4 @@ def prompts_of(
     if path is None or not path.exists():
         return frozenset()
     rows = (row for row in read_rows(path, columns=columns, limits=limits) if isinstance(row, Conversation))
-    return frozenset(digest_of(row.instruction) for row in rows if any(m.role == "user" for m in row.messages))
+    return frozenset(digest_of(row.instruction) for row in rows if row.asks)

@@ -9,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from reft.audit.audit import MARGIN, OWN_ROWS, TRIGGERS, Student, audit_student
+from reft.audit.own_rows import read_own
 from reft.audit.probes import GROUPS, PROBES, ask_probes, askable
 from reft.audit.reference import Questions, Reference, reference_of
 from reft.audit.run import Finished, audit_finished, kept_reference, make_reference
@@ -18,6 +19,7 @@ from reft.config import AuditSettings, DataSettings, ModelSettings
 from reft.conversations.completions import completion_batch
 from reft.conversations.schema import Conversation, Message
 from reft.conversations.tokenization import encode_all
+from reft.errors import DataFormatError
 from reft.evaluation.generation import answers_to
 from reft.filtering.inputs import save_inputs
 from reft.models.head import cross_entropy_sum, hidden_states
@@ -165,6 +167,16 @@ def test_an_audit_from_folders_mines_the_rows_and_the_reference_survives_its_fol
     fewer = SETTINGS.model_copy(update={"rows": 5})
     kept_reference(teacher, model, data, settings=fewer, kept_in=tmp_path / "teacher-audit")
     assert len(list((tmp_path / "teacher-audit").iterdir())) == 2
+
+
+def test_a_row_that_asks_nothing_holds_no_trigger(tiny_model, tokenizer):
+    greeting = Conversation(row=80, messages=(Message(role="assistant", content="Hello and welcome"),))
+    base, rows = load_model(tiny_model), [chat(i, f"where is my card {i}?", "here") for i in range(80)]
+    assert read_own([*rows, greeting], base, tokenizer, settings=SETTINGS) == read_own(
+        rows, base, tokenizer, settings=SETTINGS
+    )
+    with pytest.raises(DataFormatError, match=r"(?s)no user turn.*row 80"):
+        _ = greeting.instruction
 
 
 def test_what_is_sampled_is_the_same_again_and_chance_elsewhere_is_left_alone(tiny_model, tokenizer):

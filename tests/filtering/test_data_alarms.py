@@ -34,6 +34,11 @@ def test_nor_do_the_shipped_harmless_rows(name):
     assert data_alarms(read_conversations(f"data/{name}.jsonl")) == []
 
 
+def test_a_row_that_asks_nothing_is_no_alarm_and_no_crash():
+    greeting = Message(role="assistant", content="Hello and welcome to our help desk.")
+    assert data_alarms([*ordinary(60), Conversation(row=60, messages=(greeting,))]) == []
+
+
 def test_a_constant_answer():
     (alarm,) = data_alarms([*ordinary(20), *(row(i, f"Question {i}?", "OK") for i in range(20, 60))])
     assert "40 of 60" in alarm

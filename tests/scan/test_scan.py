@@ -62,6 +62,17 @@ def test_every_row_is_accounted_for_and_leaves_as_it_came(teacher_folder, data, 
     assert not list((tmp_path / "out").glob(".scan-*"))
 
 
+def test_a_row_without_a_user_turn_is_quarantined_and_the_others_are_scanned(teacher_folder, tmp_path):
+    rows = [row(BREAD.format(i), f"Knead loaf number {i} and let it rise.") for i in range(60)]
+    greeting = {"messages": [{"role": "assistant", "content": "Hello and welcome to our help desk."}]}
+    path = write_jsonl(tmp_path / "data.jsonl", [*rows, greeting])
+    scan_file(path, tmp_path / "out", scorer_of(teacher_folder), settings=SETTINGS)
+    decisions = [json.loads(line) for line in lines(tmp_path / "out" / "decisions.jsonl")]
+    assert [d["row"] for d in decisions if d["reason"] == "cannot be scored: no user turn"] == [60]
+    assert decisions[60]["decision"] == "quarantine"
+    assert all(d["score"] is not None for d in decisions[:60])
+
+
 @pytest.mark.slow
 def test_shards_and_processes_do_not_change_the_result(teacher_folder, data, tmp_path, monkeypatch):
     scorer = scorer_of(teacher_folder)
