@@ -36,7 +36,7 @@ def files_of(path: Path, split: str = "") -> tuple[list[Path], str]:
     if not path.is_dir():
         require_file(path)
         return [path], ""
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and may_hold_rows(file)]
+    files = [file for file in sorted(path.rglob("*")) if may_hold_rows(file.relative_to(path)) and file.is_file()]
     for file in files:
         _require_inside(file, path.resolve())
     return of_split(files, path, split, where=str(path))
@@ -64,8 +64,13 @@ def of_split(files: Sequence[P], folder: P, split: str, *, where: str) -> tuple[
 
 
 def may_hold_rows(file: PurePath) -> bool:
-    """Whether it is no file that people and libraries put beside the rows."""
-    return not (file.name.startswith((".", "_")) or file.name in BESIDE or TEXTS.match(file.name))
+    """Whether it is no file that people and libraries put beside the rows.
+
+    Args:
+        file: relative to the folder of the rows, which may itself lie in a hidden one, as the hub's cache does.
+    """
+    hidden = any(folder.startswith(".") for folder in file.parts[:-1])  # the hub's notes, a notebook's copies
+    return not (hidden or file.name.startswith((".", "_")) or file.name in BESIDE or TEXTS.match(file.name))
 
 
 def _require_inside(file: Path, root: Path) -> None:

@@ -216,6 +216,13 @@ def test_a_line_without_end_is_named_with_its_place_and_the_rows_around_it_are_j
     assert [part.first_line for part in found.parts] == [0, 4]
 
 
+def test_hidden_folders_of_a_store_hold_no_rows(bucket):
+    store = Store(f"{bucket}/.cache/in")
+    for name in ("data/a.jsonl", "data/.ipynb_checkpoints/a-checkpoint.jsonl", ".cache/huggingface/CACHEDIR.TAG"):
+        store.write(name, b"{}\n")
+    assert [file.name for file in files_at(store, "")[0]] == ["data/a.jsonl"]
+
+
 def test_pods_take_a_gpu_each_where_there_are_some(tmp_path):
     folders = ["s3://b/in", "s3://b/out"]
     with_gpus, without = (

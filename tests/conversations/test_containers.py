@@ -119,6 +119,23 @@ def test_a_folder_of_shards_is_one_set_of_rows(tmp_path):
         recognise(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_what_lies_in_hidden_folders_is_no_row(tmp_path, kind):
+    root = tmp_path / ".cache" / "set"  # the folder itself may lie in a hidden one
+    notes, copies = root / ".cache" / "huggingface" / "download" / "data", root / "data" / ".ipynb_checkpoints"
+    for folder in (notes, copies):
+        folder.mkdir(parents=True)
+    name = f"a.{kind}"
+    write(root / "data" / name, kind, ROWS[:3])  # as `snapshot_download(local_dir=...)` leaves it
+    (notes / f"{name}.metadata").write_text("0f1e2d\n9c8b7a\n1700000000.0\n")
+    (notes / f"{name}.lock").touch()
+    (root / ".cache" / "huggingface" / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+    write(copies / f"a-checkpoint.{kind}", kind, ROWS[:3])
+    assert [(row.row, row.instruction) for row in read_rows(root)] == [
+        (number, row["instruction"]) for number, row in enumerate(ROWS[:3])
+    ]
+
+
 def test_a_link_out_of_the_folder_is_refused(tmp_path):
     (tmp_path / "rows").mkdir()
     write(tmp_path / "rows" / "a", "jsonl")
