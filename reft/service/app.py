@@ -67,8 +67,11 @@ def app_from_environment() -> FastAPI:
     return create_app(ServiceSettings.model_validate_json(os.environ[HANDED_ON]))
 
 
-def _healthy() -> dict[str, Any]:
-    """This process answers: whoever starts it again for a database that is away would help nobody."""
+async def _healthy() -> dict[str, Any]:
+    """This process answers: whoever starts it again for a database that is away would help nobody.
+
+    In the event loop, since requests that wait for that database may hold every thread.
+    """
     return {"status": "ok"}
 
 
