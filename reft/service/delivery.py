@@ -1,20 +1,30 @@
 """Sends webhooks, in a process beside the server's: signed, tried again, and never into the operator's own network.
 
-What is to be sent stands in the database. A kill between an answer and its note sends a message again, with the same
-`webhook-id`, by which its receiver knows it.
+What is to be sent stands in the database. Whoever takes a message notes an attempt that failed, before it is made: a
+kill costs that attempt, and one between an answer and its note sends the message again, with the same `webhook-id`, by
+which its receiver knows it. A receiver that takes its time holds up nobody but its own organization.
 """
 
 import ipaddress
 import logging
 import socket
 import sys
+from collections import Counter
+from collections.abc import Generator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from threading import Event as Flag
+from threading import Lock, Timer
+from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
-import urllib3
 from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 
 from reft.runtime.processes import end_with_launcher
 from reft.service.beside import keep_looking, service_of
@@ -24,9 +34,12 @@ from reft.service.service import Service
 from reft.service.tables import WebhookDelivery, WebhookEndpoint
 from reft.service.webhooks import headers_for
 
-PAUSE = 0.5  # seconds between looks at the database
-LEASE = 60.0
-WAIT = urllib3.Timeout(connect=5.0, read=10.0)
+PAUSE = 1.0  # seconds between one sender's looks at the database
+LEASE = 60  # seconds, more than any attempt takes
+CONNECT = 5.0  # seconds until there is a connection, and as many until it is encrypted
+ANSWER = 10.0  # seconds from then on until there is an answer, however it comes
+SENDERS = 8  # messages that are sent at once
+AT_ONCE = 2  # of them, one organization's; and one of an endpoint's
 # Seconds until the next attempt, after each that failed; after the last of them it is given up.
 AGAIN = (5, 30, 300, 1800, 7200, 18_000, 36_000, DAY)
 GONE = 410  # an endpoint that says so wants nothing more
@@ -82,77 +95,149 @@ def send(target: Target, body: str, headers: dict[str, str]) -> int:
     """Post a message; the status of the answer, of which nothing more is read. No redirect is followed.
 
     Raises:
-        urllib3.exceptions.HTTPError: there is no answer.
+        OSError, HTTPException, HTTPError: there is no answer, or none in time.
     """
-    host, port = target.parts.hostname, target.parts.port
     named = {**headers, "host": target.parts.netloc, "user-agent": "reft-webhooks"}
-    if target.parts.scheme == "https":
-        pool = urllib3.HTTPSConnectionPool(target.address, port or 443, server_hostname=host, assert_hostname=host)
-    else:
-        pool = urllib3.HTTPConnectionPool(target.address, port or 80)
-    with pool:
-        answer = pool.urlopen(
-            "POST", target.path, body=body.encode(), headers=named, redirect=False, retries=False, timeout=WAIT,
-            preload_content=False,
-        )  # fmt: skip
-        answer.close()
-        return answer.status
+    connection = _connection(target)
+    try:
+        connection.connect()
+        connection.timeout = ANSWER
+        with _hung_up_after(ANSWER, cast(socket.socket, connection.sock)):
+            connection.request("POST", target.path, body=body.encode(), headers=named, preload_content=False)
+            answer = connection.getresponse()
+            answer.close()
+            return answer.status
+    finally:
+        connection.close()
+
+
+def _connection(target: Target) -> HTTPConnection:
+    host, port = target.parts.hostname, target.parts.port
+    if target.parts.scheme != "https":
+        return HTTPConnection(target.address, port or 80, timeout=CONNECT)
+    return HTTPSConnection(target.address, port or 443, timeout=CONNECT, server_hostname=host, assert_hostname=host)
+
+
+@contextmanager
+def _hung_up_after(seconds: float, connected: socket.socket) -> Generator[None]:
+    """A connection's own timeout begins anew with every byte; this one ends it.
+
+    Raises:
+        TimeoutError: time was up.
+    """
+    late = Flag()
+
+    def hang_up() -> None:
+        late.set()
+        with suppress(OSError):  # it was closed just now
+            # Not the method of an encrypted one, which would take from its reader what that one reads with.
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+    timer = Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, HTTPException, HTTPError) as error:
+        if late.is_set():
+            raise TimeoutError(f"no answer within {seconds:g} seconds") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 class Sender:
-    """Sends what is due, one after the other."""
+    """Sends what is due: of one server's senders, those of the lease's holder, and all of them at once."""
 
     def __init__(self, service: Service) -> None:
         self.service, self.holder = service, this_process()
+        self._choosing = Lock()
+        self._busy: dict[str, str] = {}  # endpoints that something is being sent to, and their organizations
 
     def run(self, stop: Flag) -> None:
         """Send whatever comes, until told to stop."""
-        keep_looking(self.send_one, stop, pause=PAUSE)
+        with ThreadPoolExecutor(SENDERS) as pool:
+            senders = [pool.submit(keep_looking, self.send_one, stop, pause=PAUSE) for _ in range(SENDERS)]
+            try:
+                wait(senders, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()  # where one has failed the process ends, and is started again
+        for sender in senders:
+            sender.result()
 
     def send_one(self) -> bool:
-        """Send the message that has waited longest; whether there was one."""
+        """Send the message that has waited longest of those that may be sent now; whether there was one."""
         with self.service.database.reading() as session:  # most looks find nothing: no lock for them
-            if session.exec(_due().limit(1)).first() is None:
+            if session.exec(self._due().limit(1)).first() is None:
                 return False
-        with self.service.database.writing() as session:
-            if not take_over(session, SENDER, self.holder, seconds=LEASE):
+        with self._choosing:
+            if (taken := self._take()) is None:
                 return False
-            due = session.exec(_due().limit(1)).first()
-            if due is None:
-                return False
-            owner = (col(WebhookEndpoint.id) == due.endpoint_id, col(WebhookEndpoint.deleted_at).is_(None))
-            endpoint = session.exec(select(WebhookEndpoint).where(*owner)).first()
-        answer, good = self._answer(due, endpoint)
-        with self.service.database.writing() as session:
-            row = session.exec(select(WebhookDelivery).where(col(WebhookDelivery.id) == due.id)).one()
-            row.attempts, row.last_answer = row.attempts + 1, answer
-            if good:
-                row.delivered_at = now()
-            elif endpoint is None or answer == str(GONE) or row.attempts > len(AGAIN):
-                row.given_up_at = now()
-            else:
-                row.next_at = now() + AGAIN[row.attempts - 1]
-            session.add(row)
+            due, endpoint = taken
+            self._busy[due.endpoint_id] = due.organization_id
+        try:
+            self._note(due, endpoint, self._answer(due, endpoint))
+        finally:
+            del self._busy[due.endpoint_id]
         return True
 
-    def _answer(self, due: WebhookDelivery, endpoint: WebhookEndpoint | None) -> tuple[str, bool]:
+    def _take(self) -> tuple[WebhookDelivery, WebhookEndpoint | None] | None:
+        """A message and where it goes; in the database this attempt has failed, until its answer is known."""
+        with self.service.database.writing() as session:
+            if not take_over(session, SENDER, self.holder, seconds=LEASE):
+                return None
+            due = session.exec(self._due().limit(1)).first()
+            if due is None:
+                return None
+            due.attempts += 1
+            _wait_again(due)
+            due.next_at = max(due.next_at, now() + LEASE)  # nobody sends it while it is being sent
+            session.add(due)
+            owner = (col(WebhookEndpoint.id) == due.endpoint_id, col(WebhookEndpoint.deleted_at).is_(None))
+            return due, session.exec(select(WebhookEndpoint).where(*owner)).first()
+
+    def _answer(self, due: WebhookDelivery, endpoint: WebhookEndpoint | None) -> str:
+        """The status of the answer, or what happened instead."""
         if endpoint is None:
-            return "the endpoint was deleted", False
+            return "the endpoint was deleted"
         try:
             target = target_of(endpoint.url, private=self.service.settings.private_webhooks)
-            status = send(target, due.body, headers_for(endpoint, due.id, due.body, timestamp=now()))
-        except (Refused, OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            return f"{error}"[:500], False
-        return str(status), 200 <= status < 300
+            return str(send(target, due.body, headers_for(endpoint, due.id, due.body, timestamp=now())))
+        except (Refused, OSError, ValueError, HTTPException, HTTPError) as error:
+            return f"{error}"[:500]
+
+    def _note(self, due: WebhookDelivery, endpoint: WebhookEndpoint | None, answer: str) -> None:
+        with self.service.database.writing() as session:
+            row = session.exec(select(WebhookDelivery).where(col(WebhookDelivery.id) == due.id)).one()
+            row.last_answer = answer
+            if answer.isdecimal() and 200 <= int(answer) < 300:
+                row.delivered_at, row.given_up_at = now(), None
+            elif endpoint is None or answer == str(GONE):
+                row.given_up_at = now()
+            else:
+                _wait_again(row)
+            session.add(row)
+
+    def _due(self) -> SelectOfScalar[WebhookDelivery]:
+        """What may be sent now, in order; nothing to an endpoint, or of an organization, that has its share."""
+        busy = dict(self._busy)
+        full = [owner for owner, there in Counter(busy.values()).items() if there >= AT_ONCE]
+        return (
+            select(WebhookDelivery)
+            .where(col(WebhookDelivery.delivered_at).is_(None), col(WebhookDelivery.given_up_at).is_(None))
+            .where(col(WebhookDelivery.next_at) <= now())
+            .where(col(WebhookDelivery.endpoint_id).not_in(list(busy)))
+            .where(col(WebhookDelivery.organization_id).not_in(full))
+            .order_by(col(WebhookDelivery.next_at), col(WebhookDelivery.seq))
+        )
 
 
-def _due():
-    waits = (col(WebhookDelivery.delivered_at).is_(None), col(WebhookDelivery.given_up_at).is_(None))
-    return (
-        select(WebhookDelivery)
-        .where(*waits, col(WebhookDelivery.next_at) <= now())
-        .order_by(col(WebhookDelivery.next_at), col(WebhookDelivery.seq))
-    )
+def _wait_again(row: WebhookDelivery) -> None:
+    """When it is tried next after the attempts so far, or that it is not."""
+    if row.attempts > len(AGAIN):
+        row.given_up_at = now()
+    else:
+        row.next_at = now() + AGAIN[row.attempts - 1]
 
 
 def main() -> None:

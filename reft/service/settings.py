@@ -37,6 +37,7 @@ class Quotas(Section):
     bytes: Count = Field(50_000 * MEGABYTE, description="of all its files together")
     unfinished_jobs: Count = Field(20, description="jobs that wait or run at once")
     rows: Count = Field(1_000_000, description="usable rows of one job")
+    webhook_endpoints: Count = Field(10, description="addresses that its webhooks go to")
 
 
 class ServiceSettings(Section):

@@ -1,5 +1,7 @@
+import socketserver
 import threading
 import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -7,10 +9,10 @@ from sqlmodel import col, select
 
 from reft.service import delivery
 from reft.service.delivery import AGAIN, Refused, Sender, target_of
-from reft.service.jobs import lifecycle, states
+from reft.service.jobs import leases, lifecycle, states
 from reft.service.service import open_service
-from reft.service.tables import Job, WebhookDelivery
-from tests.service.serving import rows_file, served, settings_for
+from reft.service.tables import Job, Lease, Organization, WebhookDelivery
+from tests.service.serving import rows_file, served, settings_for, until
 
 DONE = "fine_tuning.job.succeeded"
 
@@ -141,4 +143,125 @@ def test_private_addresses_in_every_guise_are_refused(host):
 def test_an_address_of_the_open_internet_is_called_as_it_was_looked_up():
     assert target_of("https://1.1.1.1:8443?q=1", private=False).address == "1.1.1.1"
     assert target_of("https://1.1.1.1:8443?q=1", private=False).path == "/?q=1"
-    assert delivery.WAIT.read_timeout <= delivery.LEASE / 2
+    assert 2 * delivery.CONNECT + delivery.ANSWER <= delivery.LEASE / 2
+
+
+@contextmanager
+def dripping(drip: bytes):
+    """A receiver on loopback that comes to no end before it is told to; gives its address, who has called, and that."""
+    calls, ending = [], threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            calls.append(self.request.recv(65536))
+            with suppress(OSError):
+                while not ending.wait(0.1):
+                    self.request.sendall(drip)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", calls, ending
+        ending.set()
+        server.shutdown()
+        thread.join()
+
+
+def add_endpoint(server, organization, url, messages):
+    """An endpoint of an organization, and messages that are due there."""
+    endpoint = server.client(organization).webhooks.create(name="n", url=url, event_types=[DONE]).id
+    with server.service.database.writing() as session:
+        owner = session.exec(select(Organization.id).where(col(Organization.name) == organization)).one()
+        for i in range(messages):
+            session.add(
+                WebhookDelivery(
+                    id=f"{endpoint}-{i}", organization_id=owner, created_at=0, endpoint_id=endpoint, mark=str(i),
+                    event_type=DONE, body="{}", next_at=i,
+                )
+            )  # fmt: skip
+    return endpoint
+
+
+@contextmanager
+def sending(service):
+    """All senders at work until the block ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=Sender(service).run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("drip", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_receiver_that_never_ends_is_hung_up_on(tiny_model, tmp_path, monkeypatch, drip):
+    monkeypatch.setattr(delivery, "ANSWER", 1.0)
+    with (
+        dripping(drip) as (url, calls, _),
+        served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server,
+    ):
+        add_endpoint(server, "acme", url, 1)
+        started = time.monotonic()
+        assert Sender(server.service).send_one()
+        assert time.monotonic() - started < 5
+        assert len(calls) == 1
+        found = the_delivery(server)
+        assert (found.attempts, found.delivered_at, found.last_answer) == (1, None, "no answer within 1 seconds")
+        assert time.time() < found.next_at <= time.time() + AGAIN[0] + 1
+
+
+def test_an_attempt_counts_before_it_is_made_and_nobody_makes_it_meanwhile(tiny_model, tmp_path):
+    with (
+        dripping(b"H") as (url, calls, ending),
+        served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server,
+    ):
+        add_endpoint(server, "acme", url, 1)
+        first = threading.Thread(target=Sender(server.service).send_one, daemon=True)
+        first.start()
+        until(lambda: calls)
+        found = the_delivery(server)
+        assert (found.attempts, found.delivered_at) == (1, None)
+        assert found.next_at > time.time() + delivery.LEASE / 2
+        with server.service.database.writing() as session:  # as though the lease had run out
+            leases.release(session, delivery.SENDER, session.exec(select(Lease.holder)).one())
+        assert not Sender(server.service).send_one()
+        ending.set()
+        first.join()
+        assert len(calls) == 1
+
+
+def test_whoever_takes_long_holds_up_no_other_organization_and_gets_one_message_at_a_time(
+    tiny_model, tmp_path, receiver
+):
+    url, got, _ = receiver
+    with (
+        dripping(b"H") as (slow, calls, ending),
+        served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server,
+    ):
+        for _ in range(10):
+            add_endpoint(server, "slow", slow, 3)
+        add_endpoint(server, "acme", url, 5)
+        with sending(server.service):
+            until(lambda: len(got) == 5, delivery.ANSWER - 1)
+            assert len(calls) == delivery.AT_ONCE
+            with server.service.database.reading() as session:
+                tried = session.exec(select(WebhookDelivery).where(col(WebhookDelivery.attempts) > 0)).all()
+            ids = [row.endpoint_id for row in tried if row.delivered_at is None]
+            assert len(set(ids)) == len(ids) == delivery.AT_ONCE
+            ending.set()
+        assert [headers["webhook-id"][-1] for _, headers, _ in got] == list("01234")
+
+
+def test_a_sender_that_fails_ends_them_all_so_that_the_process_is_started_again(tiny_model, tmp_path, monkeypatch):
+    service = open_service(settings_for(tmp_path, tiny_model))
+
+    def fail(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Sender, "send_one", fail)
+    with pytest.raises(ZeroDivisionError):
+        Sender(service).run(threading.Event())
+    service.database.close()

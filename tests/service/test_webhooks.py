@@ -88,3 +88,16 @@ def test_addresses_that_nothing_is_sent_to(client, url):
     with pytest.raises(openai.BadRequestError) as error:
         client.webhooks.create(name="n", url=url, event_types=[DONE])
     assert error.value.param == "url"
+
+
+def test_an_organization_has_a_number_of_endpoints_and_not_more(server):
+    client, made = server.client("many"), {"name": "n", "url": "https://example.org", "event_types": [DONE]}
+    most = server.service.settings.quotas.webhook_endpoints
+    first, *_ = [client.webhooks.create(**made).id for _ in range(most)]
+    with pytest.raises(openai.RateLimitError) as refused:
+        client.webhooks.create(**made)
+    assert refused.value.code == "insufficient_quota"
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    assert server.client("few").webhooks.create(**made).id
+    client.webhooks.delete(first)
+    assert client.webhooks.create(**made).id

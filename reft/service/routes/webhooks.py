@@ -4,12 +4,14 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
 from reft.service.access import Serving, needs
 from reft.service.bodies import WebhookCreate, WebhookRotate, WebhookUpdate
 from reft.service.clock import DAY, now
-from reft.service.errors import invalid, not_found
+from reft.service.errors import invalid, not_found, over_quota
+from reft.service.files import quotas_of
 from reft.service.keys import Caller
 from reft.service.listing import After, Few, Page, list_body, rows_of
 from reft.service.names import new_id
@@ -54,6 +56,10 @@ def create(service: Serving, caller: Key, body: WebhookCreate) -> dict[str, Any]
         secret=new_secret(),
     )  # fmt: skip
     with service.database.writing() as session:
+        most = quotas_of(service, session, caller.organization_id)["webhook_endpoints"]
+        there = session.exec(select(func.count()).select_from(WebhookEndpoint).where(*_mine(caller))).one()
+        if there >= most:
+            raise over_quota(f"Your organization has {there} webhook endpoints, as many as it may have; delete some.")
         session.add(row)
     return endpoint_body(row, secret=True)
 
@@ -61,10 +67,9 @@ def create(service: Serving, caller: Key, body: WebhookCreate) -> dict[str, Any]
 @router.get("")
 def index(service: Serving, caller: Key, *, after: After = None, limit: Few = 20) -> dict[str, Any]:
     """Where events are sent."""
-    where = [col(WebhookEndpoint.organization_id) == caller.organization_id, col(WebhookEndpoint.deleted_at).is_(None)]
     with service.database.reading() as session:
         page = Page(after=after, limit=limit)
-        return list_body(*rows_of(session, WebhookEndpoint, page, where=where), endpoint_body)
+        return list_body(*rows_of(session, WebhookEndpoint, page, where=_mine(caller)), endpoint_body)
 
 
 @router.get("/{endpoint_id}")
@@ -110,12 +115,13 @@ def rotate(service: Serving, caller: Key, endpoint_id: str, *, body: WebhookRota
     return endpoint_body(row, secret=True)
 
 
+def _mine(caller: Caller) -> list[ColumnElement[bool]]:
+    """The conditions for the endpoints of the caller's organization."""
+    return [col(WebhookEndpoint.organization_id) == caller.organization_id, col(WebhookEndpoint.deleted_at).is_(None)]
+
+
 def _endpoint(session: Session, caller: Caller, endpoint_id: str) -> WebhookEndpoint:
-    where = (
-        col(WebhookEndpoint.id) == endpoint_id,
-        col(WebhookEndpoint.organization_id) == caller.organization_id,
-        col(WebhookEndpoint.deleted_at).is_(None),
-    )
+    where = (col(WebhookEndpoint.id) == endpoint_id, *_mine(caller))
     if (found := session.exec(select(WebhookEndpoint).where(*where)).first()) is None:
         raise not_found("webhook endpoint", endpoint_id)
     return found
