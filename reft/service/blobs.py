@@ -1,7 +1,6 @@
 """Files' content, in a folder or in a bucket: a `Store` whose errors say what of the service they concern."""
 
 import hashlib
-import shutil
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,10 +92,10 @@ class Blobs:
         """A copy on this machine.
 
         Raises:
-            StorageError: it is not there.
+            StorageError: it is not there, breaks off, or finds no room here.
         """
-        with self.open(key) as stream, target.open("wb") as out:
-            shutil.copyfileobj(stream, out, PIECE)
+        with self._said(key, "could not be fetched", "check service.files; free some space; else bring it back"):
+            self._store.get(key, target)
         return target
 
     def fetch_folder(self, key: str, target: Path) -> Path:

@@ -22,19 +22,20 @@ from reft.runtime.processes import LAUNCHER, end_with_launcher
 from reft.service.beside import keep_looking, service_of
 from reft.service.clock import now
 from reft.service.database import AWAY
-from reft.service.jobs import leases, states
+from reft.service.jobs import leases, states, tries
 from reft.service.jobs.child import end_job, stop_elsewhere
 from reft.service.jobs.folders import all_folders, folder_of, logs
-from reft.service.jobs.forgetting import Forgetting
+from reft.service.jobs.forgetting import Forgetting, is_spared
 from reft.service.jobs.held import lease_of
 from reft.service.jobs.holders import coming, has_gone, take_over, this_process
-from reft.service.jobs.lifecycle import rest
+from reft.service.jobs.lifecycle import give_up, rest
 from reft.service.jobs.turns import in_turn, last_turns, note_turn
 from reft.service.jobs.waiting import waits
 from reft.service.retention import sweep
 from reft.service.service import Service
 from reft.service.tables import Job
 
+LOG = logging.getLogger(__name__)
 LEADER = "leader"
 WORKER = "reft.service.jobs.worker"
 LET_GO = 10.0  # seconds in which workers that are told to let go of their jobs must have done so
@@ -117,11 +118,10 @@ class Dispatcher:
         """Whether a job that nobody works on shall be worked on; one that shall pause is marked so."""
         if job.wanted == states.PAUSE and job.stage != states.PAUSED:
             with self.service.database.writing() as session:
-                current = session.exec(select(Job).where(col(Job.id) == job.id)).one()
-                rest(session, current)
+                rest(session, _named(session, job.id))
         if job.wanted != states.RUN:
             return False
-        return not waits(job)
+        return not waits(job) and not tries.is_put_off(job)
 
     def _start(self, job_id: str) -> int:
         """Start a worker that outlives this process; how many were started."""
@@ -129,10 +129,23 @@ class Dispatcher:
         with self.service.database.writing() as session:
             if not leases.take(session, lease_of(job_id), kept_for_it, seconds=COMING):
                 return 0
-            job = session.exec(select(Job).where(col(Job.id) == job_id)).one()
+            job = _named(session, job_id)
             note_turn(job)
-            session.add(job)
-        self._launch(job_id, kept_for_it)
+            if not tries.may_start(session, job):
+                LOG.error("%s: %s workers in a row have ended without a word", job_id, tries.MOST[tries.STARTS])
+                give_up(session, job)
+                leases.release(session, lease_of(job_id), kept_for_it)
+                return 0
+        try:
+            self._launch(job_id, kept_for_it)
+        except OSError:  # a full disk, no more processes: no fault of the job's
+            LOG.exception("%s: no worker can be started; tried again", job_id)
+            with self.service.database.writing() as session:
+                job = _named(session, job_id)
+                if not tries.put_off(session, job, tries.OUTAGES):
+                    give_up(session, job)
+                leases.release(session, lease_of(job_id), kept_for_it)
+            return 0
         return 1
 
     def _launch(self, job_id: str, kept_for_it: str) -> None:
@@ -163,7 +176,8 @@ class Dispatcher:
             end_job(folder.name)
             if not self._is_stopped(folder.name, leads=leads):
                 continue
-            if job is None or job.status in states.FINISHED:
+            ended = job is not None and job.status in states.FINISHED
+            if job is None or (ended and not is_spared(job, folder_of(self.service.settings, job.id))):
                 shutil.rmtree(folder, ignore_errors=True)
         if time.monotonic() - self._swept > SWEEP:
             sweep(self.service, now())
@@ -204,6 +218,10 @@ def workers_of(file: Path) -> list[psutil.Process]:
             if WORKER in words and str(file) in words:
                 found.append(process)
     return found
+
+
+def _named(session: Session, job_id: str) -> Job:
+    return session.exec(select(Job).where(col(Job.id) == job_id)).one()
 
 
 def _unfinished():

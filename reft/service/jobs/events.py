@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from reft.service.clock import now
@@ -43,6 +44,11 @@ def say(
     )
     session.flush()
     return True
+
+
+def newest(session: Session, job_id: str) -> int:
+    """The place of the newest event: it grows with all that is new of a job; 0 before the first."""
+    return session.exec(select(func.max(Event.seq)).where(col(Event.job_id) == job_id)).one() or 0
 
 
 def newest_step(session: Session, job_id: str) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class JobFolder:
         """What a run leaves at its end."""
         return self.root / "runs" / "latest"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a run has left its result."""
+        return (self.latest / "summary.json").is_file()
+
     def screening(self, *, reviewed: bool) -> Path:
         """Where the filter leaves its decisions: the machine's, and those with what people decided."""
         return self.root / ("screening-reviewed" if reviewed else "screening")

@@ -12,7 +12,7 @@ from itertools import islice
 from sqlmodel import Session, col, select
 
 from reft.service.jobs import leases, states
-from reft.service.jobs.folders import folder_of, logs
+from reft.service.jobs.folders import JobFolder, folder_of, logs
 from reft.service.jobs.held import lease_of
 from reft.service.service import Service
 from reft.service.tables import Job
@@ -33,6 +33,15 @@ def ask_to_forget(session: Session, job: Job) -> None:
 def is_forgotten(job: Job) -> bool:
     """Whether the pipeline's stores hold nothing of it: the command has done its work, or it never ran."""
     return job.work.get(STATE) == DONE or not job.attempts
+
+
+def is_spared(job: Job, folder: JobFolder) -> bool:
+    """Whether the folder of a job that has ended stays: its model is whole, and failures of ours kept it from serving.
+
+    It goes with the rows that the model was made of: when somebody deletes those, or after their time.
+    """
+    failed = job.error is not None and job.error["code"] == states.SERVER_ERROR
+    return failed and STATE not in job.work and folder.is_whole
 
 
 class Forgetting:

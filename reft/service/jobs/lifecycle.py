@@ -8,6 +8,7 @@ from reft.service.clock import now
 from reft.service.errors import invalid
 from reft.service.jobs import states
 from reft.service.jobs.events import say
+from reft.service.jobs.tries import try_at_once
 from reft.service.tables import Job, StoredFile
 from reft.service.webhooks import announce
 
@@ -70,6 +71,12 @@ def finish(
     return True
 
 
+def give_up(session: Session, job: Job) -> None:
+    """End a job that no try has brought to an end."""
+    message = "The job could not be run here; the operator finds the reason in the server's log."
+    finish(session, job, states.FAILED, error=error_of(states.SERVER_ERROR, message))
+
+
 def cancel(session: Session, job: Job) -> None:
     """End a job on its owner's word; the runner sees `wanted` and frees the processes.
 
@@ -116,6 +123,7 @@ def resume(session: Session, job: Job) -> None:
     if job.wanted != states.PAUSE:
         raise invalid(f"{job.id} is not paused.", "id", "job_not_paused")
     job.wanted = states.RUN
+    try_at_once(job)
     if job.stage == states.PAUSED:
         job.stage = states.CHECKING if job.status == states.VALIDATING else states.WAITING
     if job.status == states.RUNNING and job.stage == states.WAITING:

@@ -30,11 +30,6 @@ NAMED = 50  # rows that an error names
 LEFT = ("report.html", "summary.json", "losses.json")
 
 
-def is_whole(folder: JobFolder) -> bool:
-    """Whether a run has left its result."""
-    return (folder.latest / "summary.json").is_file()
-
-
 def publish(held: HeldJob, folder: JobFolder) -> None:
     """Keep the model and the files of a run, and end its job; done again, it changes nothing.
 

@@ -4,6 +4,7 @@ VALIDATING, QUEUED, RUNNING = "validating_files", "queued", "running"
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 UNFINISHED = (VALIDATING, QUEUED, RUNNING)
 FINISHED = (SUCCEEDED, FAILED, CANCELLED)
+SERVER_ERROR = "server_error"  # the code of an error that is no fault of the job's
 
 # Stages (`Job.stage`); the runner sets those of a run, by the names of the pipeline's own steps.
 CHECKING, WAITING, SCREENING, TRAINING, JUDGING = "checking_files", "waiting", "screening", "training", "evaluation"

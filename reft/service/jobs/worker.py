@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 from sqlmodel import col, select
 
@@ -20,15 +21,16 @@ from reft.filtering.screening import Screening, read_screening
 from reft.service.beside import service_of
 from reft.service.clock import now
 from reft.service.database import AWAY
-from reft.service.jobs import leases, states, waiting
+from reft.service.jobs import leases, states, tries, waiting
 from reft.service.jobs.child import POLITE, Pipeline, end_job, stop_elsewhere
 from reft.service.jobs.events import say
 from reft.service.jobs.folders import folder_of
 from reft.service.jobs.following import Follower, say_screening
+from reft.service.jobs.forgetting import is_spared
 from reft.service.jobs.held import HeldJob, LostJob, lease_of
 from reft.service.jobs.holders import this_process
-from reft.service.jobs.lifecycle import error_of, finish, rest
-from reft.service.jobs.outcome import fail_as_harmful, is_whole, publish
+from reft.service.jobs.lifecycle import error_of, finish, give_up, rest
+from reft.service.jobs.outcome import fail_as_harmful, publish
 from reft.service.jobs.profile import effective, job_settings, named_as, write_profile
 from reft.service.jobs.results import keep_decisions
 from reft.service.jobs.words import failure_of, is_unexplained, was_killed
@@ -37,7 +39,7 @@ from reft.service.tables import Organization, StoredFile
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.3  # seconds between looks at the run
-MOST_KILLS, MOST_FAULTS = 10, 3  # of one job, before it is given up
+MOST_KILLS, MOST_FAULTS = 10, 3  # of one run, before it is given up
 APART = 2.0  # seconds before a run that failed for no reason is started again, so that two do not meet once more
 
 
@@ -66,11 +68,15 @@ class Worker:
         except AWAY:  # no fault of the job's: the next worker goes on
             LOG.exception("%s: the database went away", self.held.id)
             return
+        except OSError:  # nor this: files or a disk are away, or full; what is finished is kept until they are back
+            LOG.exception("%s: files cannot be read or written; tried again", self.held.id)
+            self._put_off(tries.OUTAGES)
         except Exception:
             LOG.exception("%s", self.held.id)
-            self._note_fault()
+            self._put_off(tries.FAULTS)
         # What could not be stopped keeps its folder, by which the dispatcher tries again.
-        if self.held.look().status in states.FINISHED and self._end():
+        job = self.held.look()
+        if job.status in states.FINISHED and self._end() and not is_spared(job, self.folder):
             shutil.rmtree(self.folder.root, ignore_errors=True)
 
     def _begin(self) -> bool:
@@ -95,7 +101,7 @@ class Worker:
             found = read_screening(self.folder.screening(reviewed=False)) or self._run(screen_only=True)
             if found is None or self._asks(found):
                 return
-        if is_whole(self.folder) or self._run(screen_only=False) is not None:
+        if self.folder.is_whole or self._run(screen_only=False) is not None:
             if found := read_screening(self._screening()):
                 self._screened(found)
             publish(self.held, self.folder)
@@ -229,14 +235,12 @@ class Worker:
         end_job(self.held.id)
         return stop_elsewhere(self.service.settings, self.folder.profile)
 
-    def _note_fault(self) -> None:
+    def _put_off(self, why: Literal["outages", "faults"]) -> None:
+        """Leave it to a later worker, or give it up."""
         end_job(self.held.id)
         with self.held.changing() as (session, job):
-            faults = job.work.get("faults", 0) + 1
-            job.work = {**job.work, "faults": faults}
-            if faults >= MOST_FAULTS:
-                message = "The job could not be run here; the operator finds the reason in the server's log."
-                finish(session, job, states.FAILED, error=error_of("server_error", message))
+            if not tries.put_off(session, job, why):
+                give_up(session, job)
 
 
 def hold(service: Service, job_id: str, kept_for_me: str) -> HeldJob | None:
