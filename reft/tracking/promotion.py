@@ -210,7 +210,8 @@ def _require_kept(client: MlflowClient, newest: Entry, name: str, where: str) ->
             raise
         SAY.warning(
             "entry %d of the audit log of %s cannot be held against its version %s, which is gone: if you kept the "
-            "newest digest that reft history said, compare it with %s", newest.number, name, newest.version, newest.digest,
+            "newest digest that reft history said, compare it with %s",
+            newest.number, name, newest.version, newest.digest,
         )  # fmt: skip
         return
     if tags.get(f"{LOG}{newest.number:06d}") != newest.digest:
