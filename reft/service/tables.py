@@ -256,7 +256,7 @@ class ReviewDecision(Listed, table=True):
 
 
 class Lease(Table, table=True):
-    """Who may do something (`job:ID`, `leader`, `file:ID`) until when; a higher generation has taken it over."""
+    """Who may do something (`job:ID`, `leader`, `file:ID`) until when; `generation`: so many have taken it, in turn."""
 
     name: str = Field(primary_key=True)
     holder: str

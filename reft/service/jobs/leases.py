@@ -6,9 +6,12 @@ what others still hold.
 
 from sqlalchemy import BigInteger, cast, func
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from reft.service.clock import now_ms
 from reft.service.tables import Lease
+
+NOBODY = "nobody"  # holds what is put off
 
 
 def take(session: Session, name: str, holder: str, *, seconds: float) -> int | None:
@@ -39,6 +42,21 @@ def release(session: Session, name: str, holder: str) -> None:
     if found is not None:
         found.expires_ms = 0
         session.add(found)
+
+
+def put_off(session: Session, name: str, holder: str, *, seconds: float, anew: bool) -> None:
+    """Give a lease back that nobody may take for so long, this holder included.
+
+    Args:
+        anew: who had it before counts no more in its generation.
+    """
+    if hand_over(session, name, holder, to=NOBODY, seconds=seconds) and anew:
+        session.exec(select(Lease).where(col(Lease.name) == name)).one().generation = 0
+
+
+def are_put_off(session: Session) -> SelectOfScalar[str]:
+    """A query for the names that nobody may take now."""
+    return select(Lease.name).where(col(Lease.holder) == NOBODY, col(Lease.expires_ms) > _now_ms(session))
 
 
 def is_held(session: Session, name: str) -> bool:
