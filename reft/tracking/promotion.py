@@ -72,18 +72,9 @@ def promote(
             remedy = "read its verdict (gate.json beside the model); --force with a --reason overrules it, on record"
             raise PromotionError(explain("it has not passed the gate", f"{name} version {found.version}", remedy))
         entry = _move(
-            client,
-            model,
-            found,
-            log=_log(client, model),
-            action="promote",
-            alias=to,
-            by=by,
-            reason=reason,
-            passed=passed,
-            forced=not passed,
-            still_held=still_held,
-        )
+            client, model, found, log=_log(client, model), action="promote", alias=to, by=by, reason=reason, passed=passed,
+            forced=not passed, still_held=still_held,
+        )  # fmt: skip
         return entry, str(found.version)
 
 
@@ -108,18 +99,9 @@ def rollback(name: str, by: str, reason: str = "") -> tuple[Entry, str]:
         found = _version(client, model, moves[-1].before)
         passed = found.tags.get(PASSED) == "true"
         entry = _move(
-            client,
-            model,
-            found,
-            log=log,
-            action="rollback",
-            alias=CHAMPION,
-            by=by,
-            reason=reason,
-            passed=passed,
-            forced=False,
-            still_held=still_held,
-        )
+            client, model, found, log=log, action="rollback", alias=CHAMPION, by=by, reason=reason, passed=passed,
+            forced=False, still_held=still_held,
+        )  # fmt: skip
         return entry, str(found.version)
 
 
@@ -193,11 +175,11 @@ def _log(client: MlflowClient, model: RegisteredModel) -> list[Entry]:
     where = f"registered model {model.name}"
     entries = verify([value for key, value in sorted(model.tags.items()) if key.startswith(LOG)], where)
     if entries:
-        _require_kept(client, entries[-1], model.name, where)
+        _require_kept(client, entries[-1], model.name)
     return entries
 
 
-def _require_kept(client: MlflowClient, newest: Entry, name: str, where: str) -> None:
+def _require_kept(client: MlflowClient, newest: Entry, name: str) -> None:
     """Hold an entry against its version, which people may delete in MLflow: that must not end all promotion.
 
     Raises:
@@ -215,7 +197,7 @@ def _require_kept(client: MlflowClient, newest: Entry, name: str, where: str) ->
         )  # fmt: skip
         return
     if tags.get(f"{LOG}{newest.number:06d}") != newest.digest:
-        raise tampered(newest.number, where, "its version holds another digest of it")
+        raise tampered(newest.number, f"registered model {name}", "its version holds another digest of it")
 
 
 def _model(client: MlflowClient, name: str) -> RegisteredModel:
