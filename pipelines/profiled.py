@@ -10,7 +10,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 from reft.config import Settings, read_profile
 from reft.tracking.names import refused_names
 from reft.validation.faults import require_none
-from reft.validation.profile import missing
+from reft.validation.profile import missing, wrong_options
 
 
 class ProfiledPipeline(Pipeline):
@@ -33,11 +33,12 @@ def profiled(name: str, **options: Any) -> Callable[[Callable[..., Any]], Profil
 
 
 def require_runnable(settings: Settings) -> None:
-    """Refuse, before any step runs, names that the registry refuses, and files and models that are not there.
+    """Refuse, before any step runs, what the registry or a part would refuse, and files and models that are not there.
 
     Raises:
         ConfigurationError: naming every such setting.
     """
     # On a cluster the files lie where the steps run.
     here = Client().active_stack.orchestrator.config.is_local
-    require_none([*refused_names(settings.tracking), *(missing(settings) if here else ())])
+    found = [*refused_names(settings.tracking), *wrong_options(settings)]
+    require_none([*found, *(missing(settings) if here else ())])

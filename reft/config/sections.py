@@ -28,6 +28,10 @@ class Section(BaseModel):
         return value
 
 
+class NoSettings(Section):
+    """Of a part that takes nothing."""
+
+
 def known_part(name: str, package: str, kind: str) -> str:
     """The name, if it is one of the package's parts (see `reft.plugins`)."""
     if name not in (there := plugins.names(package)):
@@ -257,6 +261,13 @@ class GateSettings(Section):
     rule_settings: dict[str, dict[str, Any]] = Field(
         {}, description="what further rules take, by the name of their file in reft/gate/rules"
     )
+
+    @field_validator("rule_settings")
+    @classmethod
+    def _are_of_rules(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in given:
+            known_part(name, "reft.gate.rules", "rule")
+        return given
 
 
 keep_old_names(__name__)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from reft.errors import ConfigurationError, explain
 from reft.wording import problems_of
 
-__all__ = ["load", "load_all", "names", "options_of"]
+__all__ = ["load", "load_all", "names", "options_of", "require_options"]
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -60,6 +60,16 @@ def options_of(section: type[Options], options: Mapping[str, Any], where: str) -
         wrong = map(str, problems_of(error, section, options))
         taken = ", ".join(section.model_fields) or "nothing"
         raise ConfigurationError(explain("; ".join(wrong), where, f"it takes {taken}")) from error
+
+
+def require_options(package: str, name: str, options: Mapping[str, Any], *, where: str) -> None:
+    """Check a part's own settings before anything runs, by its module's `SETTINGS`; a part without is not checked.
+
+    Raises:
+        ConfigurationError: there is no such part, or naming each wrong key.
+    """
+    if section := getattr(load(package, name, where), "SETTINGS", None):
+        options_of(section, options, where)
 
 
 def load_all(package: str) -> list[ModuleType]:

@@ -7,10 +7,11 @@ from typing import get_args
 from jinja2 import TemplateSyntaxError
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
+from reft import plugins
 from reft.config import DataSettings, ModelSettings, Settings
 from reft.conversations.formats import column_names
 from reft.conversations.templates import TemplateChoice
-from reft.errors import ModelError, ReftError, parts
+from reft.errors import ConfigurationError, ModelError, ReftError, parts
 from reft.models.default_model import resolve_model
 from reft.models.folders import faults_of_folder
 from reft.storage.files import is_hub_id
@@ -28,12 +29,26 @@ TRAINED_ON = ("user", "alignment_harmful", "alignment_harmless")
 
 def faults_of(settings: Settings) -> list[Fault]:
     """Every fault of settings that are right by themselves; what lies elsewhere (s3://, the hub) is not looked up."""
-    return [*missing(settings), *_leaks(settings)]
+    return [*missing(settings), *wrong_options(settings), *_leaks(settings)]
 
 
 def missing(settings: Settings) -> list[Fault]:
     """Files, models and templates that are not there or cannot be used; reads no rows."""
     return [*_files(settings.data), *_models(settings.model), *_template(settings.model)]
+
+
+def wrong_options(settings: Settings) -> Iterator[Fault]:
+    """What the chosen scorer and the gate's rules do not take: they would say so hours later, when they are loaded."""
+    chosen = settings.filtering
+    given = [("reft.filtering.scorers", chosen.scorer, chosen.scorer_settings, "filtering.scorer_settings")]
+    for rule, options in settings.gate.rule_settings.items():
+        given.append(("reft.gate.rules", rule, options, f"gate.rule_settings.{rule}"))
+    for package, name, options, where in given:
+        try:
+            plugins.require_options(package, name, options, where=where)
+        except ConfigurationError as error:
+            what, setting, remedy = parts(error)
+            yield Fault(setting, what, remedy)
 
 
 def _files(data: DataSettings) -> Iterator[Fault]:

@@ -130,6 +130,23 @@ def test_a_methods_own_settings_are_checked_with_the_profile(tmp_path):
     assert found["remedy"] == "it takes nothing"
 
 
+def test_wrong_settings_of_a_rule_and_of_a_scorer_are_checked_with_the_profile(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "parameters:\n  settings:\n    filtering:\n      scorer: guard\n      scorer_settings: {modell: x}\n"
+        "    gate:\n      rule_settings:\n        audit: {uncalibrated_block: true}\n"
+    )
+    faults = json.loads(run("check-config", str(path), "--json").stdout)["faults"]
+    scorer, rule = (fault for fault in faults if fault["setting"].startswith(("filtering", "gate")))
+    assert (scorer["setting"], scorer["line"]) == ("filtering.scorer_settings", 5)
+    assert "modell: no such setting; did you mean model?" in scorer["what"]
+    assert (rule["setting"], rule["line"]) == ("gate.rule_settings.audit", 8)
+    assert rule["what"] == "uncalibrated_block: no such setting; did you mean uncalibrated_blocks?"
+    path.write_text("parameters:\n  settings:\n    gate: {rule_settings: {adit: {}}}\n")
+    (rule,) = json.loads(run("check-config", str(path), "--json").stdout)["faults"]
+    assert (rule["setting"], rule["what"]) == ("gate.rule_settings", "there is no rule adit; did you mean audit?")
+
+
 def test_a_teacher_that_is_not_there_is_not_passed_over(tmp_path):
     error = run("retrain", "--teacher", str(tmp_path)).exception
     assert str(error).startswith(f"no teacher lies here\n  where: --teacher {tmp_path}\n")

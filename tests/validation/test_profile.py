@@ -7,8 +7,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from pipelines.profiled import require_runnable
+from reft import plugins
 from reft.cli import app
-from reft.config import Settings, parse_settings
+from reft.config import Section, Settings, parse_settings
+from reft.errors import ConfigurationError
 from reft.validation.faults import Fault
 from reft.validation.profile import faults_of
 from tests.factories import row, write_jsonl
@@ -32,6 +35,26 @@ def the_fault(**sections) -> Fault:
 
 def test_the_default_profile_has_no_fault():
     assert faults_of(Settings()) == []
+
+
+def test_what_a_scorer_or_a_rule_does_not_take_is_told_before_a_run():
+    found = the_fault(filtering={"scorer": "guard", "scorer_settings": {"modell": "x"}})
+    assert found.setting == "filtering.scorer_settings"
+    assert "modell: no such setting; did you mean model?" in found.what
+    assert the_fault(filtering={"scorer": "guard"}).what.startswith("model: is missing")
+    found = the_fault(gate={"rule_settings": {"audit": {"uncalibrated_block": True}}})
+    said = "uncalibrated_block: no such setting; did you mean uncalibrated_blocks?"
+    assert (found.setting, found.what) == ("gate.rule_settings.audit", said)
+    assert the_fault(gate={"rule_settings": {"limits": {"max": 1}}}).remedy == "it takes nothing"
+    with pytest.raises(ConfigurationError, match="there is no rule adit; did you mean audit"):
+        parse_settings({"gate": {"rule_settings": {"adit": {}}}})
+    with pytest.raises(ConfigurationError, match=r"gate\.rule_settings\.audit: .*uncalibrated_block"):
+        require_runnable(parse_settings({"gate": {"rule_settings": {"audit": {"uncalibrated_block": True}}}}))
+
+
+@pytest.mark.parametrize("package", ["reft.filtering.scorers", "reft.gate.rules"])
+def test_every_scorer_and_rule_says_what_it_takes(package):
+    assert all(issubclass(part.SETTINGS, Section) for part in plugins.load_all(package))
 
 
 @pytest.mark.parametrize("name", ["user", "user_labels", "task_test", "alignment_harmless", "evaluation_ordinary"])

@@ -1,6 +1,7 @@
 """Ways to score a row: how sure is it that its text asks for harm, or gives it?
 
-A scorer is one module here with a function `load(inputs) -> Scorer`; `filtering.scorer` names it by its file.
+A scorer is one module here with a function `load(inputs) -> Scorer`; `filtering.scorer` names it by its file. Its
+`SETTINGS`, a section, say what `filtering.scorer_settings` may hold, so that a wrong key is told before a run begins.
 Thresholds and decisions are not a scorer's: `reft.filtering.filter` sets them alike for all.
 """
 

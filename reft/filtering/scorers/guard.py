@@ -122,6 +122,9 @@ class GuardSettings(Section):
     template: str | None = Field(None, description="Jinja file with its prompt; none: its own")
 
 
+SETTINGS = GuardSettings
+
+
 @dataclass(frozen=True, kw_only=True)
 class GuardScorer:
     """A guard; rows are read text by text, since its template knows few roles. `name` is its family."""
@@ -157,7 +160,7 @@ class GuardScorer:
 
 def load(inputs: ScorerInputs) -> GuardScorer:
     """The guard that the options name, calibrated on prompts as the refusal feature is."""
-    chosen = options_of(GuardSettings, inputs.options, "filtering.scorer_settings")
+    chosen = options_of(SETTINGS, inputs.options, "filtering.scorer_settings")
     guard = load_guard(chosen.model, chosen.kind, chosen.template)
     given = inputs.calibration
     harmful, harmless = (

@@ -43,6 +43,9 @@ class ReadoutSettings(Section):
     readout: Literal["layers", "layer"] = "layers"
 
 
+SETTINGS = ReadoutSettings
+
+
 @dataclass(frozen=True, kw_only=True)
 class RefusalFeatureScorer:
     """A model and the refusal feature that it is read with; `name` is "teacher" or "untrained".
@@ -110,7 +113,7 @@ def of_piece(score: float) -> float:
 
 def load(inputs: ScorerInputs) -> RefusalFeatureScorer:
     """The trained teacher, or the untrained start model where that was asked for or separates better."""
-    options = options_of(ReadoutSettings, inputs.options, "filtering.scorer_settings")
+    options = options_of(SETTINGS, inputs.options, "filtering.scorer_settings")
     teacher, layered = inputs.teacher, None
     if teacher is not None and teacher.beats_untrained and not inputs.prefers_untrained:
         # The layers above the one that is read are never loaded.

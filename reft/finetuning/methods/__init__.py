@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reft import plugins
-from reft.config import FinetuningSettings, Section
+from reft.config import FinetuningSettings, NoSettings, Section
 from reft.errors import ConfigurationError, explain
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ __all__ = ["Method", "NoSettings", "load_method", "method_names", "require_fitti
 
 # From the names of weight matrices to what alignment changed of each.
 AlignedMinusBase = Callable[[], "Mapping[str, torch.Tensor]"]
-
-
-class NoSettings(Section):
-    """A method without settings of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from scipy.stats import binomtest
 
-from reft.config import GateSettings
+from reft.config import GateSettings, NoSettings
 from reft.evaluation.measures import MEASURES, is_fault
 from reft.gate.gate import Case
 from reft.gate.rule import Rule
 
-PLACE = 2
+PLACE, SETTINGS = 2, NoSettings
 ANEW = "`reft evaluate --version champion` judges it on today's rows, by today's code"
 
 

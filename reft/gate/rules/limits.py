@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from reft.config import GateSettings
+from reft.config import GateSettings, NoSettings
 from reft.evaluation.measures import MEASURES, is_fault
 from reft.gate.gate import Case
 from reft.gate.rule import Rule
 from reft.statistics import Interval
 
-PLACE = 1
+PLACE, SETTINGS = 1, NoSettings
 
 
 def rules(case: Case) -> Iterator[Rule]:
