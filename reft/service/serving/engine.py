@@ -37,7 +37,7 @@ class Engine:
         self.worker = Worker(self._limits.requests)
         self._moderator = Moderator(service)
         self.residents: Residents | None = None
-        self._front: Front | None = None
+        self.front: Front | None = None
 
     def answer(self, wanted: Wanted, ask: Ask) -> AsyncGenerator[Any]:
         """`Begun`, pieces of the answer, `Ended`.
@@ -47,11 +47,11 @@ class Engine:
         """
         if not self._service.settings.vllm:
             return self._news(partial(self._speak, wanted, ask), bounded=True)
-        if self._front is None:
+        if self.front is None:
             from reft.service.serving.vllm import Front
 
-            self._front = Front(self._service)
-        return self._front.answer(wanted, ask)
+            self.front = Front(self._service)
+        return self.front.answer(wanted, ask)
 
     async def verdicts(self, rows: Sequence[Conversation], *, bounded: bool = True) -> list[Verdict]:
         """What the refusal feature says of each row.
@@ -72,6 +72,8 @@ class Engine:
     def close(self) -> None:
         """Stop answering."""
         self.worker.close()
+        if self.front is not None:
+            self.front.close()
 
     async def _news(self, work: Callable[[Turn], None], *, bounded: bool) -> AsyncGenerator[Any]:
         turn = self.worker.take(work, self._limits.seconds, bounded=bounded)

@@ -66,8 +66,7 @@ class Turn:
         if self._closing.is_set():
             raise ApiError(503, "The server is going down; ask again.", code="shutting_down", headers=RETRY_AFTER)
         if self.over:
-            message = f"Not answered within the limit of {self._seconds:g} seconds: ask for fewer tokens."
-            raise ApiError(504, message, code="timeout", headers=NO_RETRY)
+            raise too_late(self._seconds)
 
     def leave(self) -> None:
         """Nobody waits any more."""
@@ -112,8 +111,7 @@ class Worker:
         turn = Turn(seconds, self._closing)
         with self._lock:
             if bounded and self._there >= self._most:
-                message = f"{self._there} requests are being answered or wait, the limit; come back later."
-                raise ApiError(429, message, code="server_busy", headers=RETRY_AFTER)
+                raise no_room(self._there)
             self._there += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="chat", daemon=True)
@@ -140,14 +138,26 @@ class Worker:
                 turn.check()
                 work(turn)
             except Exception as error:
-                turn.tell(_told(error))
+                turn.tell(told(error))
             finally:
                 with self._lock:
                     self._there -= 1
                 turn.tell(None)
 
 
-def _told(error: Exception) -> ApiError:
+def no_room(there: int) -> ApiError:
+    """All places are taken."""
+    message = f"{there} requests are being answered or wait, the limit; come back later."
+    return ApiError(429, message, code="server_busy", headers=RETRY_AFTER)
+
+
+def too_late(seconds: float) -> ApiError:
+    """Time is up."""
+    message = f"Not answered within the limit of {seconds:g} seconds: ask for fewer tokens."
+    return ApiError(504, message, code="timeout", headers=NO_RETRY)
+
+
+def told(error: Exception) -> ApiError:
     """What whoever asked is told; folders and causes are the operator's, in the log."""
     if isinstance(error, ApiError):
         return error
