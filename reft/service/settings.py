@@ -96,6 +96,11 @@ class ServiceSettings(Section):
     )
     adapters_in_memory: Count = Field(8, description="finetuned models that are held at once")
     models_in_memory: Count = Field(2, description="whole models that are held at once, base models among them")
+    copies_bytes: Count = Field(
+        20_000 * MEGABYTE,
+        description="copies on this machine of models that lie in a bucket; beyond it those go that were used least "
+        "recently",
+    )
     teacher: Path | None = Field(
         None,
         description="folder of the teacher that moderates; none: the last job's, or runs/latest/teacher in the "

@@ -10,7 +10,7 @@ from reft.service.jobs import lifecycle, states
 from reft.service.keys import create_key
 from reft.service.retention import DAY, YOUNG, sweep
 from reft.service.service import open_service
-from reft.service.serving.folders import folder_of
+from reft.service.serving.folders import IN_USE, folder_of
 from reft.service.tables import Event, Job, ServedModel, StoredFile
 from tests.service.serving import settings_for
 
@@ -171,6 +171,34 @@ def test_copies_of_models_go_with_the_models_and_halves_of_copies_with_time(tiny
         assert sorted(path.name for path in stays.parent.iterdir()) == ["ftjob-stays", halves[0].name]
         assert (stays / "adapter").read_bytes() == b"x"
         assert not gone.exists()
+    finally:
+        service.blobs.fs.rm(service.blobs.root, recursive=True)
+        service.database.close()
+
+
+def test_copies_of_models_stay_within_their_room_and_what_was_used_least_recently_goes(tiny_model, tmp_path):
+    service = open_service(settings_for(tmp_path, tiny_model, files="memory://room", copies_bytes=2000))
+    try:
+        names = ("ftjob-a", "ftjob-b", "ftjob-c")
+        for name in names:
+            a_job(service, name)
+            service.blobs.write(f"models/{name}/deep/weights", [b"x" * 900])
+            there = folder_of(service, f"models/{name}").parent
+        long = 2 * IN_USE
+
+        def left(**unused):
+            for letter, seconds in unused.items():
+                os.utime(there / f"ftjob-{letter}", (time.time() - seconds,) * 2)
+            sweep(service, now())
+            return {path.name[-1] for path in there.iterdir()}
+
+        assert left() == {"a", "b", "c"}  # whoever was given one may be reading it
+        os.utime(there / "ftjob-a", (0, 0))
+        folder_of(service, "models/ftjob-a")
+        assert left(b=long + 1, c=long) == {"a", "c"}
+        assert left(a=long, c=long) == {"a", "c"}  # there is room for two
+        assert (folder_of(service, "models/ftjob-b") / "deep" / "weights").read_bytes() == b"x" * 900
+        assert left(a=long, c=long + 1) == {"a", "b"}
     finally:
         service.blobs.fs.rm(service.blobs.root, recursive=True)
         service.database.close()
