@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reft.conversations.fields import from_json
+from reft.conversations.fields import from_json, is_unicode
 
 Decode = Callable[[Any], Any]
 
@@ -21,7 +21,13 @@ def json_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
     for batch in batches:
         rows = batch.to_pylist()
         decode = decode or _decoder(batch, rows)
-        yield from (json.dumps(decode(row), ensure_ascii=False, default=_plain) for row in rows)
+        yield from (_line(decode(row)) for row in rows)
+
+
+def _line(row: dict[str, Any]) -> str:
+    text = json.dumps(row, ensure_ascii=False, default=_plain)
+    # JSON in a cell may spell half a character, which is no UTF-8 and must stay spelt.
+    return text if is_unicode(text) else json.dumps(row, default=_plain)
 
 
 def _plain(value: Any) -> str:

@@ -122,6 +122,7 @@ def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.Rec
     try:
         for batch in _batches(file, container):
             meter.count(batch.nbytes, file)
+            batch.validate(full=True)  # text that is no UTF-8 is told here, not by whoever makes objects of it
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise DataFormatError(explain(f"damaged: {error}", str(file), "write or fetch the file again")) from error

@@ -14,9 +14,14 @@ WORDS_OF_A_NAME = 4
 
 
 class RowError(ValueError):
-    """Raised while parsing one row; carries what becomes a `BadRow`."""
+    """Raised while parsing one row; carries what becomes a `BadRow`.
+
+    Fields are often named by the row itself: halves of characters in a name become question marks, so that it can be
+    written down.
+    """
 
     def __init__(self, code: str, field: str, remedy: str) -> None:
+        field, remedy = (text.encode("utf-8", "replace").decode() for text in (field, remedy))
         super().__init__(f"{code} at {field}: {remedy}")
         self.code, self.field, self.remedy = code, field, remedy
 
@@ -36,21 +41,20 @@ class Fields:
         if not isinstance(value, str):
             found = "null" if value is None else type(value).__name__
             raise RowError("data_type", shown(place), f"give text, not {found}")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            remedy = "save the file as UTF-8, without halves of characters"
-            raise RowError("encoding", shown(place), remedy) from error
         self.take(place)
-        return value
+        return _whole(value, place)
 
     def take(self, place: Place) -> None:
         """Everything at this place was read."""
         self._read.add(place)
 
     def unread(self, row: Mapping[str, Any]) -> tuple[Unread, ...]:
-        """Every text of the row that nothing took, in the row's order, keys that are sentences among them."""
-        return tuple(Unread(field=shown(place), text=text) for place, text in self._texts(row))
+        """Every text of the row that nothing took, in the row's order, keys that are sentences among them.
+
+        Raises:
+            RowError: one, or any key, is not UTF-8.
+        """
+        return tuple(Unread(field=shown(place), text=_whole(text, place)) for place, text in self._texts(row))
 
     def _texts(self, row: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
         waiting: list[tuple[Place, Any]] = [((), row)]  # a list, not recursion: a row may be nested deeply
@@ -62,10 +66,33 @@ class Fields:
                 if value.strip():
                     yield place, value
             elif isinstance(value, Mapping):
-                yield from (((*place, key), key) for key in value if len(key.split()) > WORDS_OF_A_NAME)
+                keys = (key for key in value if len(key.split()) > WORDS_OF_A_NAME or not is_unicode(key))
+                yield from (((*place, key), key) for key in keys)
                 waiting += [((*place, key), item) for key, item in reversed(value.items())]
             elif isinstance(value, list):
                 waiting += [((*place, index), item) for index, item in reversed(list(enumerate(value)))]
+
+
+def is_unicode(text: str) -> bool:
+    """Whether there are no halves of characters in it: bytes that were no UTF-8, or one of a pair of escapes."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _whole(text: str, place: Place) -> str:
+    """The text.
+
+    Raises:
+        RowError: it is not UTF-8; no tokenizer takes it, and no report could be written.
+    """
+    if not is_unicode(text):
+        raise RowError("encoding", shown(place), "save the file as UTF-8, without halves of characters")
+    return text
 
 
 def shown(place: Place) -> str:

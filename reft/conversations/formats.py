@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reft.conversations.fields import Fields, RowError, from_json, shown, without_nulls
+from reft.conversations.fields import Fields, RowError, from_json, is_unicode, shown, without_nulls
 from reft.conversations.schema import Message, Role, Unread
 from reft.conversations.turns import ROLES, call_of, content_of, number_of, turns
 from reft.errors import ConfigurationError, explain
@@ -124,21 +124,10 @@ def _plain(row: Mapping[str, Any]) -> ReadRow | None:
             said.append((ROLES[role], turn["content"]))
     elif len(row) == 2 and (keys := FORMATS.get(format_of(row), ())) and keys[-1] != "answers" and len(keys) == 2:
         said = [("user", row[keys[0]]), ("assistant", row[keys[1]])]
-    if not said or not all(isinstance(text, str) and _is_unicode(text) for _, text in said):
+    if not said or not all(isinstance(text, str) and is_unicode(text) for _, text in said):
         return None
     found = tuple(Message(role=role, content=text) for role, text in said)
     return ReadRow(messages=found, unread=(), left_out="", options=())
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether there are no halves of characters in it."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _pair(row: Mapping[str, Any], fields: Fields, names: tuple[str, ...]) -> tuple[Message, ...]:

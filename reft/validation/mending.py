@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from reft.conversations.fields import is_unicode
 from reft.conversations.reading import CONTROL
 
 STRING = r'"(?:[^"\\]|\\.)*"'
@@ -41,7 +42,9 @@ def mended(line: str, *, merge_system: bool = False) -> tuple[str, list[str]]:
     changed = _roles(value) + (_system(value) if merge_system else [])
     value, removed = _without_control(value)
     changed += [f"{removed} control characters removed"] if removed else []
-    return (json.dumps(value, ensure_ascii=False), done + changed) if changed else (text, done)
+    if not changed or not is_unicode(better := json.dumps(value, ensure_ascii=False)):
+        return text, done  # halves of characters make a bad row of it whatever is mended: it leaves as it came
+    return better, done + changed
 
 
 def _parsed(text: str) -> dict | None:

@@ -110,6 +110,22 @@ def test_tables_keep_their_types(tmp_path):
     assert pq.read_table(empty).schema == table.schema
 
 
+def test_half_a_character_in_a_typed_column_is_a_bad_row_and_text_that_is_none_a_damaged_file(tmp_path):
+    # As `datasets` keeps values of several kinds: each cell is JSON, which may spell what is no UTF-8.
+    rows = pa.table({"prompt": ["a", "b"], "completion": ["c", "d"], "more": ['"fine"', r'"half: \ud800"']})
+    pq.write_table(rows, tmp_path / "rows")
+    good, bad = read_rows(tmp_path / "rows")
+    assert [unread.text for unread in good.unread] == ["fine"]
+    assert (bad.code, bad.field) == ("encoding", "more")
+    assert stage(recognise(tmp_path / "rows"), tmp_path / "staged").files[0].read_text().isascii()
+
+    offsets, content = pa.array([b"caf\xe9", b"tea"], pa.binary()).buffers()[1:]
+    latin = pa.StringArray.from_buffers(2, offsets, content)
+    pq.write_table(pa.table({"prompt": latin, "completion": ["c", "d"]}), tmp_path / "latin")
+    with pytest.raises(DataFormatError, match=r"(?s)damaged.*UTF8.*latin.*remedy"):
+        list(read_rows(tmp_path / "latin"))
+
+
 def test_a_folder_of_shards_is_one_set_of_rows(tmp_path):
     for number in (2, 1):
         write(tmp_path / f"part-{number}", "jsonl", ROWS[3 * (number - 1) : 3 * number])

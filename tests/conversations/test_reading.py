@@ -41,6 +41,25 @@ def test_a_bad_line_is_named_and_the_others_are_read(tmp_path, line, code):
     assert found[1].remedy
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "field"),
+    [
+        ('{"prompt": "a", "completion": "b", "caf\u00e9": "x"}', "encoding", "caf?"),
+        ('{"prompt": "a", "completion": "b", "caf\u00e9": 1}', "encoding", "caf?"),
+        ('{"prompt": "a", "completion": "b", "note": "caf\u00e9 au lait please today"}', "encoding", "note"),
+        ('{"prompt": "a", "completion": "b", "nested": [{"\\ud83d": {"x": null}}]}', "encoding", "nested[0].?"),
+        ('{"prompt": "a", "completion": "b", "k\u00e9": 1, "k\u00e9": 2}', "duplicate_key", "k?"),
+    ],
+)
+def test_what_is_no_utf8_is_a_bad_row_in_a_field_that_nothing_reads_too(tmp_path, line, code, field):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{GOOD}\n{line}\n{GOOD}\n", encoding="latin-1")
+    good, bad, _ = read_rows(path)
+    assert isinstance(bad, BadRow)
+    assert (bad.code, bad.field) == (code, field)
+    assert not isinstance(good, BadRow)
+
+
 def test_prompt_completion_and_chat_rows_mean_the_same(tmp_path):
     rows = [row("hello", "hi"), {"prompt": "hello", "completion": "hi"}]
     rows.append({"prompt": rows[0]["messages"][:1], "completion": rows[0]["messages"][1:]})

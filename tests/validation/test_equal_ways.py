@@ -62,7 +62,8 @@ def test_the_fast_way_finds_what_the_plain_one_finds(tmp_path, tokenizer, monkey
     small_shards(monkeypatch)
     changes = {name: value for name, value in way.items() if name != "fix"}
     settings, fix = ValidationSettings(**{"max_bad_share": 0.9, **changes}), way.get("fix", False)
-    path = write(tmp_path / "rows.jsonl", hostile_rows.lines(seed, 250))
+    begins = json.dumps(row("hello", "hi"))  # by which the file's kind is told
+    path = write(tmp_path / "rows.jsonl", [begins, *hostile_rows.lines(seed, 250)])
     groups, findings, counted = row_by_row.validate(path, tokenizer, settings, 60, fix)
     found = validate_file(path, tmp_path / "out", tokenizer, settings=settings, max_length=60, fix=fix, processes=1)
     for name, lines in groups.items():
