@@ -92,8 +92,8 @@ def _system(value: dict) -> list[str]:
                 turns[1][what] = "\n\n".join(filter(None, (text.strip() for text in texts)))
                 del turns[0]
                 return ["system turn merged into the user's"]
-    system = next((key for key in ("system", "system_prompt") if isinstance(value.get(key), str)), None)
-    if not system or not value[system].strip():
+    columns = (key for key in ("system", "system_prompt") if isinstance(value.get(key), str) and value[key].strip())
+    if not (system := next(columns, None)):
         return []
     prompt = next(
         (key for key in ("instruction", "prompt", "question", "query") if isinstance(value.get(key), str)), ""
@@ -102,7 +102,8 @@ def _system(value: dict) -> list[str]:
     holder, key = (value, prompt) if prompt else (turn, "value" if turn and "value" in turn else "content")
     if holder is None or not isinstance(holder.get(key), str):
         return []
-    holder[key] = f"{value.pop(system).strip()}\n\n{holder[key]}"
+    holder[key] = f"{value[system].strip()}\n\n{holder[key]}"
+    value[system] = ""  # not taken out: a table's row has a cell for each column; empty, it says nothing
     return ["system turn merged into the user's"]
 
 

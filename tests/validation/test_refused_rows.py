@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reft.config import ValidationSettings
+from reft.conversations.reading import read_rows
 from reft.errors import ModelError
 from reft.validation.file import validate_file
 from tests.factories import row, write_jsonl
@@ -32,6 +33,25 @@ def test_a_row_that_the_template_refuses_is_quarantined_alone(tmp_path, tokenize
     fixed = validate_file(file, tmp_path / "fixed", tokenizer, fix=True, **options)
     assert fixed.usable == len(rows)
     assert fixed.fixes == {"system turn merged into the user's": 1}
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("others", [(), ("system",)])
+def test_a_merged_system_column_leaves_rows_as_wide_as_their_header(tmp_path, tokenizer, monkeypatch, kind, others):
+    monkeypatch.setattr(tokenizer, "chat_template", NO_SYSTEM)
+    header, rows = ["system_prompt", "prompt", "completion"], [["Be kind.", "q one", "a one"], ["", "q two", "a two"]]
+    header, rows = [*others, *header], [[*("" for _ in others), *cells] for cells in rows]
+    by = "\t" if kind == "tsv" else ","
+    file = tmp_path / "rows"
+    file.write_text("".join(by.join(cells) + "\n" for cells in (header, *rows)))
+    if kind == "jsonl":
+        write_jsonl(file, [dict(zip(header, cells, strict=True)) for cells in rows])
+    options = {"settings": ValidationSettings(), "max_length": 200}
+    found = validate_file(file, tmp_path / "out", tokenizer, fix=True, **options)
+    assert (found.usable, found.fixes) == (2, {"system turn merged into the user's": 1})
+    again = list(read_rows(tmp_path / "out" / f"usable.{kind}"))
+    assert [row.prompt[0].content for row in again] == ["Be kind.\n\nq one", "q two"]
+    assert [(row.answer, len(row.messages)) for row in again] == [("a one", 2), ("a two", 2)]
 
 
 def test_a_broken_template_fails_once_and_leaves_nothing(tmp_path, tokenizer, monkeypatch):
