@@ -5,6 +5,7 @@ import io
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import IO, Any
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -27,20 +28,26 @@ def header_of(line: str) -> tuple[str, tuple[str, ...]]:
         except csv.Error:
             continue
         names = [name.strip() for name in columns if name.strip()]
-        most_named = len(columns) - len(names) <= 1  # pandas writes its index under no name
+        # pandas writes its index under no name; spreadsheets write empty columns, beside names that tell a header.
+        most_named = len(columns) - len(names) <= 1 or len(KNOWN & {name.lower() for name in names}) > 1
         if len(columns) > max(1, len(found[1])) and most_named and len(set(names)) == len(names):
             found = delimiter, tuple(columns)
     return found
 
 
 def keys_of(columns: Sequence[str]) -> list[str]:
-    """The columns as keys of rows: without blanks around them, known names in small letters."""
+    """The columns as keys of rows, each another: without blanks around them, known names in small letters.
+
+    A column without a name is `index`, or where that is a column's name, `index_2` and so on: keys that met would lose
+    a cell.
+    """
     names = [name.strip() for name in columns]
     plain = [name.lower().replace(" ", "_") for name in names]
     known = [
         small if small in KNOWN and plain.count(small) == 1 else name for name, small in zip(names, plain, strict=True)
     ]
-    return [name or "index" for name in known]
+    free = (name for number in count(1) if (name := f"index_{number}" if number > 1 else "index") not in known)
+    return [name or next(free) for name in known]
 
 
 class LineTooLongError(ValueError):

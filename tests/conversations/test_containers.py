@@ -99,6 +99,25 @@ def test_no_header_makes_rows_into_lines_that_could_not_be_read(tmp_path, header
     assert [row.code for row in read_rows(tmp_path / "rows.csv")][-1] == "broken_table_row"
 
 
+@pytest.mark.parametrize(
+    ("header", "keys"),
+    [
+        (",index,prompt,completion", ["index_2", "index", "prompt", "completion"]),  # pandas: reset_index().to_csv()
+        ("index_2,index, ,Prompt,completion", ["index_2", "index", "index_3", "prompt", "completion"]),
+        (",prompt,completion,,", ["index", "prompt", "completion", "index_2", "index_3"]),
+    ],
+)
+def test_columns_without_a_name_lose_no_cell(tmp_path, header, keys):
+    text = header + "\n" + "".join(",".join(f"{n} {key}" for key in keys) + "\n" for n in range(2))
+    (tmp_path / "rows.csv").write_text(text)
+    found, out = recognise(tmp_path / "rows.csv"), tmp_path / "out"
+    assert [json.loads(line) for line in lines(found)] == [{key: f"{n} {key}" for key in keys} for n in range(2)]
+    assert [row.instruction for row in read_rows(tmp_path / "rows.csv")] == ["0 prompt", "1 prompt"]
+    os.replace(stage(found, out).files[0], out / "kept.jsonl")
+    (written,) = give_back(found, out, ("kept",), group_of=np.zeros(2, np.uint8))
+    assert written.read_text() == text
+
+
 def test_tables_keep_their_types(tmp_path):
     table = pa.table({"prompt": ["a", "b"], "completion": ["c", "d"], "weight": pa.array([1, None], pa.int8()),
                       "when": pa.array([0, 1], pa.timestamp("ms"))})  # fmt: skip
