@@ -7,8 +7,9 @@ from typing import Any
 from reft.conversations.fields import is_unicode
 from reft.conversations.reading import CONTROL
 
-STRING = r'"(?:[^"\\]|\\.)*"'
-TRAILING_COMMA = re.compile(rf"({STRING})|,(\s*[}}\]])")
+# One that nothing closes holds all the rest: else every quote within it would be tried as a beginning.
+STRING = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
+TRAILING_COMMA = re.compile(rf"({STRING})|,(\s*[}}\]])", re.DOTALL)
 SYNONYMS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "ai": "assistant",
             "model": "assistant"}  # fmt: skip
 # The same for turns that say who speaks in `from`.
@@ -40,9 +41,13 @@ def mended(line: str, *, merge_system: bool = False) -> tuple[str, list[str]]:
         text = shorter
         done.append("trailing comma removed")
     changed = _roles(value) + (_system(value) if merge_system else [])
-    value, removed = _without_control(value)
-    changed += [f"{removed} control characters removed"] if removed else []
-    if not changed or not is_unicode(better := json.dumps(value, ensure_ascii=False)):
+    try:
+        value, removed = _without_control(value)
+        changed += [f"{removed} control characters removed"] if removed else []
+        better = json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # it can be read, but not taken apart
+        return line, []
+    if not changed or not is_unicode(better):
         return text, done  # halves of characters make a bad row of it whatever is mended: it leaves as it came
     return better, done + changed
 

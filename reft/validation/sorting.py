@@ -55,9 +55,11 @@ class Rules:
         return not takes_system(self.judge.tokenizer)
 
     def read(self, line: str, number: int) -> tuple[Conversation | BadRow, list[str]]:
-        """The row, and what was mended before."""
-        line, done = mended(line, merge_system=self.merges_system) if self.fix else (line, [])
-        return read_row(line, number, self.judge.settings.max_row_characters, columns=self.columns), done
+        """The row, and what was mended before; a line too long for a row is not mended."""
+        done, most = list[str](), self.judge.settings.max_row_characters
+        if self.fix and len(line) <= most:
+            line, done = mended(line, merge_system=self.merges_system)
+        return read_row(line, number, most, columns=self.columns), done
 
 
 def shards_of(file: Path, limits: ValidationSettings) -> list[Shard]:

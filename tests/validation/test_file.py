@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -115,10 +116,33 @@ def test_what_leaks_and_what_repeats_warns(tmp_path, tokenizer):
         ),
         ("not json,", None, []),
         ('{"a": 1, "a": 2,}', None, []),
+        ('{"a": "one, ] \\\\", "b": [1,], }', '{"a": "one, ] \\\\", "b": [1] }', ["trailing comma removed"]),
+        ('{"a": [1,], "b": "cut, ]', None, []),
+        ('{"a": [1,], "b": "cut\\', None, []),
     ],
 )
 def test_mending_without_guessing(line, expected, done):
     assert mended(line) == (line if expected is None else expected, done)
+
+
+def test_a_row_cut_off_within_a_text_of_many_quotes_takes_no_time():
+    line = '{"prompt": "a", "completion": "' + 'say \\"hello there\\" ' * 7000
+    started = time.monotonic()
+    assert mended(line) == (line, [])
+    assert time.monotonic() - started < 5  # seconds; where every quote is tried as a beginning, more than a minute
+
+
+def test_a_line_nested_too_deeply_to_be_mended_is_left_alone():
+    line = '{"prompt": "a\\u0000", "x": ' + "[" * 900 + "]" * 900 + "}"
+    assert mended(line) == (line, [])
+
+
+def test_a_line_too_long_for_a_row_is_not_mended(tmp_path, tokenizer):
+    path = tmp_path / "rows.jsonl"
+    broken = json.dumps(row("q" * 300, "a")).removesuffix("}") + ",}"
+    path.write_text("".join(json.dumps(r) + "\n" for r in GOOD) + broken + "\n")
+    found = check(tmp_path, tokenizer, path, fix=True, max_row_characters=300, max_bad_share=0.2)
+    assert (found.rules, found.fixes) == ({"row_too_long": 1}, {})
 
 
 def test_fixed_rows_leave_mended_and_logged(tmp_path, tokenizer):
