@@ -2,32 +2,58 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from reft.conversations.fields import from_json, is_unicode
+from reft.errors import DataFormatError, explain
 
 Decode = Callable[[Any], Any]
+# What a cell that neither Python nor JSON can hold raises: a time of the year 10000, a zone that nobody knows, bytes
+# that are no text in a column of text, a map whose keys are none, lists within lists without end.
+UNTOLD = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, pa.ArrowException)
 
 
-def json_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
-    """Every row as one object.
+def json_rows(batches: Iterator[pa.RecordBatch], file: Path) -> Iterator[str]:
+    """Every row of the file as one object.
 
     The `datasets` library keeps values whose kind differs from row to row as JSON text, told by the Arrow type, by
     its own note in the schema, or, where both are gone, by every value of the column being such text.
+
+    Raises:
+        DataFormatError: a cell has a value that no row of JSON can hold.
     """
     decode: Decode | None = None
     for batch in batches:
-        rows = batch.to_pylist()
-        decode = decode or _decoder(batch, rows)
-        yield from (_line(decode(row)) for row in rows)
+        try:
+            rows = batch.to_pylist()
+            decode = decode or _decoder(batch, rows)
+            yield from _lines(rows, decode)
+        except UNTOLD as error:
+            where = ", column ".join(filter(None, (str(file), _untold_column(batch))))
+            remedy = "cast the column to text, or leave it out"
+            raise DataFormatError(explain(f"a value that cannot be read: {str(error)[:200]}", where, remedy)) from error
 
 
-def _line(row: dict[str, Any]) -> str:
-    text = json.dumps(row, ensure_ascii=False, default=_plain)
-    # JSON in a cell may spell half a character, which is no UTF-8 and must stay spelt.
-    return text if is_unicode(text) else json.dumps(row, default=_plain)
+def _lines(rows: list[dict[str, Any]], decode: Decode) -> Iterator[str]:
+    for row in rows:
+        text = json.dumps(decode(row), ensure_ascii=False, default=_plain)
+        # JSON in a cell may spell half a character, which is no UTF-8 and must stay spelt.
+        yield text if is_unicode(text) else json.dumps(decode(row), default=_plain)
+
+
+def _untold_column(batch: pa.RecordBatch) -> str:
+    """The first column that holds such a value by itself."""
+    for index, name in enumerate(batch.schema.names):
+        column = batch.select([index])
+        try:
+            rows = column.to_pylist()
+            list(_lines(rows, _decoder(column, rows)))
+        except UNTOLD:
+            return name
+    return ""
 
 
 def _plain(value: Any) -> str:
@@ -41,13 +67,20 @@ def _plain(value: Any) -> str:
 
 
 def _decoder(batch: pa.RecordBatch, rows: list[dict[str, Any]]) -> Decode:
-    noted = json.loads((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = (noted.get("info") or {}).get("features") or {}
+    features = _features(batch.schema)
     columns = {
         field.name: _of_type(field.type, features.get(field.name), [row[field.name] for row in rows])
         for field in batch.schema
     }
     return lambda row: {name: columns[name](value) for name, value in row.items()}
+
+
+def _features(schema: pa.Schema) -> Mapping[str, Any]:
+    """What the `datasets` library noted of each column; nothing where the note is none of its own."""
+    found = from_json((schema.metadata or {}).get(b"huggingface", b"").decode("utf-8", "replace"))
+    for name in ("info", "features"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _of_type(kind: pa.DataType, feature: Any, values: list[Any]) -> Decode:
@@ -57,7 +90,8 @@ def _of_type(kind: pa.DataType, feature: Any, values: list[Any]) -> Decode:
     if pa.types.is_map(kind):
         return lambda value: dict(value) if value and len(dict(value)) == len(value) else value
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        inner = feature.get("feature") if isinstance(feature, Mapping) else (feature or [None])[0]
+        inner = feature.get("feature") if isinstance(feature, Mapping) else None
+        inner = feature[0] if isinstance(feature, list) and feature else inner
         item = _of_type(kind.value_type, inner, [item for value in values for item in value or ()])
         return lambda value: None if value is None else [item(part) for part in value]
     if pa.types.is_struct(kind):

@@ -98,7 +98,7 @@ def lines(container: Container) -> Iterator[str]:
     meter = Meter(container.limits)
     for file in container.files:
         if container.kind in ("parquet", "arrow"):
-            yield from json_rows(batches(file, container, meter))
+            yield from json_rows(batches(file, container, meter), file)
             continue
         with opened(file, container.compression, meter) as stream:
             if container.kind == "jsonl":
@@ -266,7 +266,7 @@ def _array(stream: IO[bytes], file: Path, limits: ValidationSettings) -> Iterato
         if buffer.startswith("]") and not (buffer[1:] + text.read(BLOCK)).strip():
             return
         try:
-            value, end = decoder.raw_decode(buffer)
+            _, end = decoder.raw_decode(buffer)
             if end == len(buffer) and not ended:
                 raise ValueError("perhaps a number that goes on")
         except (ValueError, RecursionError):
@@ -281,7 +281,7 @@ def _array(stream: IO[bytes], file: Path, limits: ValidationSettings) -> Iterato
                 return
             buffer += more
             continue
-        yield buffer[:end].replace("\n", " ").replace("\r", " ") if isinstance(value, dict) else json.dumps(value)
+        yield buffer[:end].replace("\n", " ").replace("\r", " ")
         buffer = buffer[end:].lstrip(" \t\r\n").removeprefix(",")
 
 

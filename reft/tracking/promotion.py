@@ -72,8 +72,8 @@ def promote(
             remedy = "read its verdict (gate.json beside the model); --force with a --reason overrules it, on record"
             raise PromotionError(explain("it has not passed the gate", f"{name} version {found.version}", remedy))
         entry = _move(
-            client, model, found, log=_log(client, model), action="promote", alias=to, by=by, reason=reason, passed=passed,
-            forced=not passed, still_held=still_held,
+            client, model, found, log=_log(client, model), action="promote", alias=to, by=by, reason=reason,
+            passed=passed, forced=not passed, still_held=still_held,
         )  # fmt: skip
         return entry, str(found.version)
 

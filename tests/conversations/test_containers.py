@@ -274,3 +274,42 @@ def test_no_bytes_crash_or_lose_a_row(tmp_path_factory, content):
     except DataFormatError:
         return
     assert [row.row for row in found] == rows
+
+
+NO_TEXT = pa.Array.from_buffers(
+    pa.string(), 1, [None, pa.py_buffer(bytes([0, 0, 0, 0, 2, 0, 0, 0])), pa.py_buffer(b"\xff\xfe")]
+)
+UNTOLD = {
+    "year": pa.array([253402300800000], pa.timestamp("ms")),
+    "days": pa.array([2**31 - 1], pa.date32()),
+    "zone": pa.array([0], pa.timestamp("us", "No/Where")),
+    "map": pa.array([[(b"k", 1)]], pa.map_(pa.binary(), pa.int64())),
+    "text": NO_TEXT,
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("name", UNTOLD)
+def test_a_cell_that_cannot_be_told_is_explained_by_its_column(tmp_path, name, kind):
+    table, file = pa.table({"prompt": ["a"], "completion": ["b"], name: UNTOLD[name]}), tmp_path / f"rows.{kind}"
+    with pq.ParquetWriter(file, table.schema) if kind == "parquet" else pa.ipc.new_file(str(file), table.schema) as out:
+        out.write_table(table)
+    with pytest.raises(DataFormatError, match=rf"(?s)cannot be read.*rows\.{kind}, column {name}\n.*cast the column"):
+        list(read_rows(file))
+
+
+@pytest.mark.parametrize("note", [b"{", b"[]", b"\xff", b'{"info": 3}', b'{"info": {"features": {"turns": 3}}}'])
+def test_a_note_that_the_datasets_library_did_not_write_is_none(tmp_path, note):
+    table = pa.table({"prompt": ["a"], "completion": ["b"], "turns": [["c"]]})
+    pq.write_table(table.replace_schema_metadata({b"huggingface": note}), tmp_path / "rows.parquet")
+    assert [json.loads(line)["turns"] for line in lines(recognise(tmp_path / "rows.parquet"))] == [["c"]]
+
+
+def test_an_item_of_a_list_that_is_nested_without_end_is_a_bad_row(tmp_path):
+    good, file = '{"prompt": "a", "completion": "b"}', tmp_path / "rows.json"
+    for depth in range(850, 1000):  # the depth that Python still reads, but does not write, depends on who calls
+        file.write_text(f"[{good}, {'[' * depth}{']' * depth}, {good}]")
+        found = list(read_rows(file))
+        assert [isinstance(row, BadRow) for row in found] in ([False, True, False], [False, True])
+    file.write_text(f'[{good}, [1,\r\n2], "two", {good}]')
+    assert [isinstance(row, BadRow) for row in read_rows(file)] == [False, True, True, False]
