@@ -197,6 +197,10 @@ def _prepared(job: FinetuneJob, folder: Path, steps: int, *, hardware: Hardware,
         model_parameters=[p for p in student.parameters() if p.requires_grad],  # ty: ignore[invalid-argument-type]
         config=config,
     )
+    scheduler: Any = engine.lr_scheduler
+    if getattr(scheduler, "last_batch_iteration", 0) < 0:
+        # DeepSpeed's schedules stand before their first rate (a cosine at 0, so that the step does nothing).
+        scheduler.step()
     return student, engine, config["gradient_accumulation_steps"]
 
 

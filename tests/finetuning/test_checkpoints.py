@@ -3,10 +3,12 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from reft.errors import TrainingError
@@ -32,7 +34,31 @@ def test_a_checkpoint_holds_what_trains_alone_and_each_step_logs_its_own_rate(ti
     assert all("lora_" in name for name in names)
     run_finetune(job, tmp_path / "job", seen.append)
     assert [m["step"] for m in seen] == list(range(1, 37))
-    # DeepSpeed's schedule gives the first two steps its lowest rate, and rises from there.
-    rising = [0.1 + 0.9 * max(0, step - 2) / 18 for step in range(1, 21)]
+    rising = [0.1 + 0.9 * (step - 1) / 18 for step in range(1, 19)]
     rates = [m["learning_rate"] / job.settings.learning_rate for m in seen]
-    np.testing.assert_allclose(rates, rising + [1.0] * 16, rtol=1e-6)
+    np.testing.assert_allclose(rates, rising + [1.0] * 18, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_only_step_of_a_short_job_moves_the_weights(job, tmp_path):
+    """With the default schedule, of which DeepSpeed's first rate is 0."""
+    seen = []
+    short = change(replace(job, user=job.user[:4], row_numbers=job.row_numbers[:4]), epochs=1)
+    output = run_finetune(short, tmp_path / "job", seen.append)
+    assert [m["step"] for m in seen] == [1]
+    assert 0 < seen[0]["learning_rate"] <= job.settings.learning_rate
+    weights = load_file(output / "adapter_model.safetensors")
+    assert all(weight.abs().max() > 0 for name, weight in weights.items() if ".lora_B." in name)
+
+
+@pytest.mark.slow
+def test_a_resumed_cosine_goes_on_where_it_was(job, tmp_path):
+    """Where another number of processes takes the checkpoint up."""
+    whole, seen = [], []
+    long = change(job, epochs=8, checkpoint_every=0, processes=2)  # 24 steps: the signal may arrive some steps late
+    run_finetune(long, tmp_path / "whole", whole.append)
+    with pytest.raises(TrainingError, match="stopped by SIGTERM and saved"):
+        run_finetune(long, tmp_path / "job", lambda m: m["step"] == 3 and os.kill(os.getpid(), signal.SIGTERM))
+    run_finetune(change(long, processes=1), tmp_path / "job", seen.append)
+    np.testing.assert_allclose([m["learning_rate"] for m in seen], [m["learning_rate"] for m in whole], rtol=1e-6)
+    assert seen[-1]["learning_rate"] == pytest.approx(0.01 * job.settings.learning_rate)
