@@ -1,6 +1,7 @@
 """The settings of the three trainings: the teacher, its soft labels, the student."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +123,11 @@ class FinetuningSettings(Section):
     work_folder: str = Field(".reft/jobs", description="running trainings and their checkpoints")
     stalled_minutes: float = Field(30, gt=0, description="a training without a step for so long is ended as hung")
     timeout_minutes: Count = Field(240, description="a training that takes longer is stopped")
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes of each process in an optimizer step."""
+        return math.ceil(self.batch_size // self.processes / self.micro_batch_size)
 
     def may_start_as(self, teacher: LoraSettings | None, model: ModelSettings) -> bool:
         """Whether the student begins as a teacher with such an adapter, made from such a model."""

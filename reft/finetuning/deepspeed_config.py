@@ -32,8 +32,7 @@ def deepspeed_config(settings: FinetuningSettings, steps: int, dtype: str, *, on
 
 
 def _derived(settings: FinetuningSettings, steps: int, dtype: str, *, on_cpu: bool) -> dict[str, Any]:
-    per_process = settings.batch_size // settings.processes
-    accumulation = math.ceil(per_process / settings.micro_batch_size)
+    per_process, accumulation = settings.batch_size // settings.processes, settings.accumulation
     zero: dict[str, Any] = {"stage": settings.zero_stage}
     if settings.optimizer_offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": not on_cpu}

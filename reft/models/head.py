@@ -5,6 +5,7 @@ Only completion tokens carry a loss, so only their hidden states are projected, 
 logits are made again in the backward pass instead of being kept.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from reft.models.layers import decoder_of, output_head
+
+# Of whose logits the memory is taken at once.
+TOKENS_PER_CHUNK = 512
 
 
 def hidden_states(
@@ -50,7 +54,7 @@ def sum_over_chunks(
     hidden: torch.Tensor,
     loss: Callable[[torch.Tensor, slice], torch.Tensor],
     *,
-    tokens_per_chunk: int = 512,
+    least_chunks: int = 0,
 ) -> torch.Tensor:
     """Sum `loss(logits, which)` over chunks of tokens; at most one chunk's logits are alive at a time.
 
@@ -58,6 +62,7 @@ def sum_over_chunks(
         hidden: [tokens, hidden] of the positions that carry a loss.
         loss: takes logits [chunk, vocabulary], at least float32, and the slice of tokens they belong to, and
             returns the sum of those tokens' losses.
+        least_chunks: how often the head is called at least, for want of tokens with none (`chunks_of`).
     """
     head = output_head(model)
 
@@ -66,19 +71,30 @@ def sum_over_chunks(
 
     precise = torch.promote_types(hidden.dtype, torch.float32)
     total = hidden.new_zeros((), dtype=precise)
-    for start in range(0, len(hidden), tokens_per_chunk):
-        part = hidden[start : start + tokens_per_chunk]
-        if torch.is_grad_enabled() and len(hidden) > tokens_per_chunk:
+    chunks = max(least_chunks, chunks_of(len(hidden)))
+    for start in range(0, chunks * TOKENS_PER_CHUNK, TOKENS_PER_CHUNK):
+        part = hidden[start : start + TOKENS_PER_CHUNK]
+        if torch.is_grad_enabled() and chunks > 1:
             total = total + checkpoint(of_chunk, part, start, use_reentrant=False)
         else:
             total = total + of_chunk(part, start)
     return total
 
 
-def cross_entropy_sum(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def chunks_of(tokens: int) -> int:
+    """How many chunks so many tokens make."""
+    return math.ceil(tokens / TOKENS_PER_CHUNK)
+
+
+def cross_entropy_sum(
+    model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, *, least_chunks: int = 0
+) -> torch.Tensor:
     """Summed cross-entropy of `targets` [tokens] given `hidden` [tokens, hidden]."""
     return sum_over_chunks(
-        model, hidden, lambda logits, which: F.cross_entropy(logits, targets[which], reduction="sum")
+        model,
+        hidden,
+        lambda logits, which: F.cross_entropy(logits, targets[which], reduction="sum"),
+        least_chunks=least_chunks,
     )
 
 

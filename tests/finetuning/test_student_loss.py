@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from reft.config import LoraSettings
+from reft.conversations.tokenization import encode_all
+from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import TeacherWeights, online_teacher
 from reft.finetuning.schedule import MicroBatch, share_of
 from reft.finetuning.student_loss import StudentLoss
 from reft.models.adapters import wrap_lora
+from reft.models.layers import decoder_of, output_head
 from reft.models.loading import load_model, load_tokenizer
 from reft.soft_labels.labels import compute_soft_labels
-from tests.factories import build_model, change, make_job
+from tests.factories import build_model, change, chats, make_job
 
 STEP = MicroBatch((0, 5, 9, 11), (1, 3, 4))
 VOCABULARY = 100_000  # more than there are tokens
@@ -113,6 +116,42 @@ def test_pieces_of_a_step_make_the_whole_gradient(job, processes, accumulation):
         found.append({name: p.grad for name, p in student.named_parameters()})
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["reft", "online", "sft", "joint_sft", "constrained_sft"])
+def test_every_piece_of_a_step_calls_the_same_modules(tiny_model, tmp_path, monkeypatch, method):
+    """ZeRO 3 gathers weights on all ranks at once: a rank without rows, or with fewer chunks, calls the head as often.
+
+    The pieces still make the whole.
+    """
+    monkeypatch.setattr("reft.models.head.TOKENS_PER_CHUNK", 3)
+    job = change(make_job(tiny_model), processes=2, micro_batch_size=1, method=method.replace("online", "reft"))
+    long = encode_all(load_tokenizer(tiny_model), chats("where is my card", "card delivery, card delivery", 1))
+    job = replace(job, user=(*long, *job.user[1:]))
+    student, teacher = wrap_lora(load_model(tiny_model), LoraSettings(rank=4)), None
+    student.save_pretrained(tmp_path)
+    perturbed(student, 1)
+    if method == "online":
+        source = TeacherWeights(tmp_path, True, tiny_model, 1.5)
+        teacher = online_teacher(source, tiny_model, student, dtype=torch.float32, trust_remote_code=False)
+        job = replace(job, soft_labels=None, teacher=source)
+    loss, called = StudentLoss(student, job, pad_id=0, teacher=teacher), []
+    for module in (decoder_of(student), output_head(student)):
+        module.register_forward_hook(lambda module, *_: called.append(type(module).__name__))
+    for step in (MicroBatch((0, 5, 9, 11), (1, 3, 4)), MicroBatch((0,), (2,)), MicroBatch((), (1, 2))):
+        step = replace(step, alignment=step.alignment if load_method(job.settings.method).alignment else ())
+        if not step.user and not step.alignment:
+            continue
+        sequences, total = [], 0.0
+        for rank in range(2):
+            for piece in share_of(step, rank, 2, accumulation=2):
+                called.clear()
+                found = loss(piece, step)["loss"]
+                sequences.append(tuple(called))
+                found.backward()
+                total += found.item()
+        assert len(set(sequences)) == 1
+        assert total == pytest.approx(loss(step, step)["loss"].item(), rel=1e-4, abs=1e-6)
 
 
 def test_an_online_teacher_says_what_all_soft_labels_say(tiny_model, tmp_path):

@@ -18,6 +18,7 @@ from reft.finetuning.online_teacher import TeacherWeights
 from reft.finetuning.schedule import MicroBatch
 from reft.finetuning.student_loss import StudentLoss
 from reft.judges.refusal_matcher import is_refusal
+from reft.models.head import TOKENS_PER_CHUNK
 from reft.models.loading import load_model, load_tokenizer
 from reft.soft_labels.labels import compute_soft_labels
 from tests.factories import change, chats
@@ -55,6 +56,22 @@ def test_stage_three_offloaded_online_and_packed_is_the_same_training(job, tmp_p
         assert AutoTokenizer.from_pretrained(folder).chat_template
         GenerationConfig.from_pretrained(folder)
     assert not list(merged.glob("adapter*"))
+
+
+@pytest.mark.slow
+def test_stage_three_on_two_ranks_where_one_has_fewer_rows_or_chunks(job, tmp_path):
+    """Thirteen rows leave one for the last step, and one answer's logits take two chunks."""
+    rows = [*chats("where is my card", "card delivery", 12), *chats("say it", "é日本" * 200, 1)]
+    user = encode_all(load_tokenizer(job.model.name), rows)
+    assert user[-1].learnt_tokens > TOKENS_PER_CHUNK
+    # Without this the tiny head is one of those small weights that are whole on every rank.
+    whole = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+    uneven = replace(change(job, epochs=1), user=tuple(user), row_numbers=tuple(range(13)))
+    _, expected = losses(uneven, tmp_path / "one")
+    saving = change(uneven, processes=2, zero_stage=3, deepspeed=whole, stalled_minutes=1)
+    _, found = losses(saving, tmp_path / "two")
+    assert len(found) == 4
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from reft.conversations.tokenization import Encoded
 from reft.finetuning.job import FinetuneJob
 from reft.finetuning.online_teacher import OnlineTeacher
 from reft.finetuning.schedule import MicroBatch
-from reft.models.head import cross_entropy_sum, hidden_states
+from reft.models.head import chunks_of, cross_entropy_sum, hidden_states
 from reft.models.layers import output_head
 
 Losses = dict[str, torch.Tensor]
@@ -58,9 +58,19 @@ class Training:
     def cross_entropy(self, rows: list[Encoded], whole: list[Encoded], step: MicroBatch) -> torch.Tensor:
         """The part that these rows have in the mean over the step's completion tokens, those of `whole`."""
         batch, hidden = self.completions(rows or self.any_row(step))
-        if not rows:
-            return 0.0 * hidden.float().sum()
-        return cross_entropy_sum(self.model, hidden, batch.targets) / max(1, completion_tokens(whole))
+        learnt = slice(completion_tokens(rows))  # nothing of a row that only stands in
+        ce = cross_entropy_sum(self.model, hidden[learnt], batch.targets[learnt], least_chunks=self.chunks(whole))
+        return ce / max(1, completion_tokens(whole))
+
+    def chunks(self, whole: list[Encoded]) -> int:
+        """How many chunks every piece of a step makes of these rows, as many as the piece with the most tokens.
+
+        ZeRO 3 gathers the head's weights anew for each: a rank that called it less often would wait for others that
+        wait for it.
+        """
+        settings = self.job.settings
+        pieces = settings.processes * settings.accumulation
+        return max(1, *(chunks_of(completion_tokens(whole[piece::pieces])) for piece in range(pieces)))
 
 
 class StepLoss:

@@ -22,16 +22,28 @@ class Distillation(StepLoss):
         """Both terms from one forward pass over user and alignment rows together."""
         training, job = self.training, self.training.job
         user, alignment = training.user(piece), training.alignment(piece)
+        whole_user, whole_alignment = training.user(step), training.alignment(step)
         batch, hidden = training.completions(user + alignment or training.any_row(step))
         user_tokens, alignment_tokens = completion_tokens(user), completion_tokens(alignment)
-        ce = cross_entropy_sum(training.model, hidden[:user_tokens], batch.targets[:user_tokens])
-        kl = self._distillation(hidden[user_tokens : user_tokens + alignment_tokens], piece, rows=alignment)
-        ce = ce / max(1, completion_tokens(training.user(step)))
-        kl = kl / max(1, completion_tokens(training.alignment(step)))
-        loss = ce + job.settings.alpha * job.temperature**2 * kl + 0.0 * hidden.sum()
-        return losses(loss, ce, kl)
+        ce = cross_entropy_sum(
+            training.model,
+            hidden[:user_tokens],
+            batch.targets[:user_tokens],
+            least_chunks=training.chunks(whole_user),
+        )
+        kl = self._distillation(
+            hidden[user_tokens : user_tokens + alignment_tokens],
+            piece,
+            rows=alignment,
+            chunks=training.chunks(whole_alignment),
+        )
+        ce = ce / max(1, completion_tokens(whole_user))
+        kl = kl / max(1, completion_tokens(whole_alignment))
+        return losses(ce + job.settings.alpha * job.temperature**2 * kl, ce, kl)
 
-    def _distillation(self, hidden: torch.Tensor, piece: MicroBatch, *, rows: list[Encoded]) -> torch.Tensor:
+    def _distillation(
+        self, hidden: torch.Tensor, piece: MicroBatch, *, rows: list[Encoded], chunks: int
+    ) -> torch.Tensor:
         job, model, teacher = self.training.job, self.training.model, self.training.teacher
         labels, temperature = job.soft_labels, job.temperature
         if teacher is not None:
@@ -39,21 +51,23 @@ class Distillation(StepLoss):
             some = rows or [job.alignment[0]]
             states = teacher.states(
                 completion_batch(some, self.training.pad_id, hidden.device, packed=job.settings.packing)
-            )
+            )[: len(hidden)]
             return sum_over_chunks(
                 model,
                 hidden,
                 lambda logits, which: full_kl_sum(logits, teacher.logits(states[which]), temperature),
+                least_chunks=chunks,
             )
-        if labels is None or not rows:
+        if labels is None:
             return hidden.new_zeros(())
-        parts = [labels.of_row(i) for i in piece.alignment]
+        parts = [(labels.log_probs[:0], labels.indices[:0]), *(labels.of_row(i) for i in piece.alignment)]
         log_probs = torch.cat([p for p, _ in parts]).to(hidden.device)
         indices = torch.cat([i for _, i in parts]).to(hidden.device)
         return sum_over_chunks(
             model,
             hidden,
             lambda logits, which: sparse_kl_sum(logits, log_probs[which], indices[which], temperature=temperature),
+            least_chunks=chunks,
         )
 
 
