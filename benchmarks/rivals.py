@@ -14,7 +14,7 @@ from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts
 from reft.models.head import hidden_states
-from reft.models.layers import output_head
+from reft.models.logits import logits_of
 from reft.refusal_feature.extraction import LabelledPrompts
 
 Rival = Callable[[Sequence[Conversation]], list[float]]
@@ -73,7 +73,7 @@ def _surprise(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: 
     encoded, found = encode_prompts(tokenizer, rows), [0.0] * len(rows)
     for batch in length_batches([len(row) for row in encoded], 1024):
         inputs = pad([encoded[i] for i in batch], tokenizer.pad_token_id, model.device)
-        logits = output_head(model)(hidden_states(model, **inputs))[:, :-1].float()
+        logits = logits_of(model, hidden_states(model, **inputs))[:, :-1]
         targets, mask = inputs["input_ids"][:, 1:], inputs["attention_mask"][:, 1:]
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none") * mask
         for index, loss in zip(batch, (losses.sum(1) / mask.sum(1)).tolist(), strict=True):

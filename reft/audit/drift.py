@@ -16,7 +16,7 @@ from reft.conversations.tokenization import Encoded, encode, encode_prompts
 from reft.finetuning.kl import sparse_kl_sum
 from reft.models.hardware import tokens_at_once
 from reft.models.head import hidden_states
-from reft.models.layers import output_head
+from reft.models.logits import logits_of
 from reft.refusal_feature.feature import RefusalFeature
 from reft.refusal_feature.features import collect_features
 from reft.soft_labels.labels import SoftLabels
@@ -45,10 +45,10 @@ def opening_rows(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], ans
 @torch.inference_mode()
 def kl_from(labels: SoftLabels, model: Any, rows: Sequence[Encoded], *, pad_id: int) -> float:
     """Mean KL over all learnt tokens of the rows, in nats; `labels` are the teacher's, of these rows in this order."""
-    total, head = 0.0, output_head(model)
+    total = 0.0
     for batch in length_batches([len(row) for row in rows], tokens_at_once(model.device)):
         inputs = completion_batch([rows[i] for i in batch], pad_id, model.device)
-        logits = head(inputs.pick(hidden_states(model, inputs.input_ids, inputs.attention_mask))).float()
+        logits = logits_of(model, inputs.pick(hidden_states(model, inputs.input_ids, inputs.attention_mask)))
         known = [labels.of_row(i) for i in batch]
         likely, which = (torch.cat([pair[side] for pair in known]).to(model.device) for side in (0, 1))
         total += sparse_kl_sum(logits, likely, which, temperature=labels.temperature).item()

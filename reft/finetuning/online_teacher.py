@@ -10,8 +10,8 @@ from torch import nn
 from reft.conversations.completions import CompletionBatch
 from reft.models.adapters import speaking_as
 from reft.models.head import hidden_states
-from reft.models.layers import output_head
 from reft.models.loading import load_trained
+from reft.models.logits import logits_of
 
 ADAPTER = "teacher"
 
@@ -63,7 +63,7 @@ class OnlineTeacher:
     @torch.no_grad()
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """[n, hidden] -> [n, vocabulary], at least float32."""
-        return output_head(self._model)(states).to(torch.promote_types(states.dtype, torch.float32))
+        return logits_of(self._model, states)
 
 
 def online_teacher(

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from reft.models.layers import decoder_of, output_head
+from reft.models.logits import logits_of
 
 # Of whose logits the memory is taken at once.
 TOKENS_PER_CHUNK = 512
@@ -64,10 +65,9 @@ def sum_over_chunks(
             returns the sum of those tokens' losses.
         least_chunks: how often the head is called at least, for want of tokens with none (`chunks_of`).
     """
-    head = output_head(model)
 
     def of_chunk(part: torch.Tensor, start: int) -> torch.Tensor:
-        return loss(head(part).to(precise), slice(start, start + len(part)))
+        return loss(logits_of(model, part), slice(start, start + len(part)))
 
     precise = torch.promote_types(hidden.dtype, torch.float32)
     total = hidden.new_zeros((), dtype=precise)
@@ -103,6 +103,5 @@ def log_likelihoods(
     model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, *, tokens_per_chunk: int = 512
 ) -> torch.Tensor:
     """Log-probability of each of `targets` [tokens] given `hidden` [tokens, hidden], float32."""
-    head = output_head(model)
     chunks = zip(hidden.split(tokens_per_chunk), targets.split(tokens_per_chunk), strict=True)
-    return torch.cat([-F.cross_entropy(head(part).float(), wanted, reduction="none") for part, wanted in chunks])
+    return torch.cat([-F.cross_entropy(logits_of(model, part), wanted, reduction="none") for part, wanted in chunks])

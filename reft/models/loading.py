@@ -16,6 +16,7 @@ from reft.errors import ConfigurationError, ModelError, explain
 from reft.models.folders import base_of, faults_of_folder
 from reft.models.hardware import choose_hardware
 from reft.models.head import copy_views
+from reft.models.logits import require_known_logits
 from reft.models.tokenizers import first_line, require_folder_or_hub_id
 from reft.models.tokenizers import load_tokenizer as load_tokenizer
 from reft.storage.tensors import not_finite
@@ -46,7 +47,7 @@ def load_model(
     Raises:
         ConfigurationError: quantized, and bitsandbytes is not installed.
         ModelError: the model or adapter cannot be loaded, its weights are not safetensors, cut off, not all there, or
-            hold NaN or an infinity.
+            hold NaN or an infinity; or its logits are made in a way that is not known.
     """
     folder = Path(name).expanduser()
     require_folder_or_hub_id(name)
@@ -61,7 +62,10 @@ def load_model(
     if adapter is not None:
         model = _with_adapter(model, Path(adapter), layers is not None)
     copy_views(model)
-    return model.eval() if quantized else model.to(device, dtype).eval()
+    model = model.eval() if quantized else model.to(device, dtype).eval()
+    if layers is None:
+        require_known_logits(model, name)
+    return model
 
 
 def _read(

@@ -13,7 +13,7 @@ from reft.conversations.completions import completion_batch
 from reft.conversations.tokenization import Encoded
 from reft.models.hardware import tokens_at_once
 from reft.models.head import hidden_states
-from reft.models.layers import output_head
+from reft.models.logits import logits_of
 from reft.models.memory import return_freed_memory
 from reft.storage.artifacts import read_json, write_json
 from reft.storage.tensors import read_tensors
@@ -74,14 +74,13 @@ def compute_soft_labels(
     report: Callable[[int, int], None] | None = None,
 ) -> SoftLabels:
     """Run the frozen teacher over the rows and keep the k likeliest tokens at each completion position."""
-    head = output_head(teacher)
     device = next(teacher.parameters()).device
     kept: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.empty(0), torch.empty(0))] * len(rows)
     done = 0
     for batch in length_batches([len(row) for row in rows], tokens_at_once(device)):
         inputs = completion_batch([rows[i] for i in batch], pad_id, device)
         hidden = inputs.pick(hidden_states(teacher, inputs.input_ids, inputs.attention_mask))
-        log_probs = torch.log_softmax(head(hidden).float() / temperature, dim=-1)
+        log_probs = torch.log_softmax(logits_of(teacher, hidden) / temperature, dim=-1)
         top = log_probs.topk(min(top_k, log_probs.shape[-1]), dim=-1)
         sizes = [rows[i].learnt_tokens for i in batch]
         values, indices = top.values.cpu().split(sizes), top.indices.int().cpu().split(sizes)

@@ -14,7 +14,7 @@ from reft.finetuning.job import FinetuneJob
 from reft.finetuning.online_teacher import OnlineTeacher
 from reft.finetuning.schedule import MicroBatch
 from reft.models.head import chunks_of, cross_entropy_sum, hidden_states
-from reft.models.layers import output_head
+from reft.models.logits import logits_of
 
 Losses = dict[str, torch.Tensor]
 
@@ -101,4 +101,4 @@ def completion_tokens(rows: Sequence[Encoded]) -> int:
 
 def token_log_probs(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """log p of each target, [tokens], given hidden states [tokens, hidden]."""
-    return -F.cross_entropy(output_head(model)(hidden).float(), targets, reduction="none")
+    return -F.cross_entropy(logits_of(model, hidden), targets, reduction="none")
