@@ -1,5 +1,6 @@
 """The key of every stage of a run: what its result depends on, part by part, so that a change can be named."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ EVALUATION = ("evaluation_harmful", "evaluation_lookalikes", "evaluation_ordinar
 AUDIT = ("evaluation_harmful", "evaluation_ordinary", "calibration_harmful")
 PROVIDER = (*ALIGNMENT, *CALIBRATION)
 IDENTITIES = "alignment_identities"
+SCORER = "filtering.scorer_settings"
 COUNTS = ("alignment_harmful_rows", "alignment_harmless_rows", "lookalike_share")
 
 
@@ -29,6 +31,7 @@ class Stage:
         settings: sections, or `section.key`.
         files: fields of the data settings that name files.
         models: "base", or "start", the model that the teacher starts from.
+        options: sections of a part's own settings, whose values may name files or folders.
         after: stages whose results it takes.
         parts: modules that are found by name, of which the settings choose these.
     """
@@ -37,6 +40,7 @@ class Stage:
     settings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     parts: Callable[[Settings], tuple[str, ...]] = lambda _: ()
 
@@ -71,19 +75,20 @@ STAGES: dict[str, Stage] = {
     ),
     "calibration": Stage(
         entry="steps.calibration", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
-        files=(*CALIBRATION, *EVALUATION, "evaluation_fields"), models=("start",), after=("teacher",),
+        files=(*CALIBRATION, *EVALUATION, "evaluation_fields"), models=("start",), options=(SCORER,),
+        after=("teacher",),
         parts=lambda settings: scorer_parts(settings.filtering),
     ),
     "filtering": Stage(
         entry="steps.filtering", settings=("model", "filtering", "evaluation", "data.lookalike_share"),
-        files=(*CALIBRATION, "task_test", "user_labels", "overrides"), models=("start",),
+        files=(*CALIBRATION, "task_test", "user_labels", "overrides"), models=("start",), options=(SCORER,),
         after=("validation", "teacher", "calibration"),
         parts=lambda settings: scorer_parts(settings.filtering),
     ),
     "finetuning": Stage(
         entry="steps.finetuning",
         settings=("model", "finetuning", "seed", "cluster", *(f"data.{name}" for name in COUNTS)),
-        files=ALIGNMENT, models=("base",), after=("filtering", "soft_labels"),
+        files=ALIGNMENT, models=("base",), options=("finetuning.method_settings",), after=("filtering", "soft_labels"),
         parts=lambda settings: (method_part(settings.finetuning.method),),
     ),
     "sft": Stage(
@@ -151,6 +156,16 @@ def code_key(stage: str) -> str:
     return code_of(STAGES[stage].entry).digest
 
 
+def named_files(settings: Settings, options: str) -> dict[str, str]:
+    """The files and folders that a part's own settings name, by their keys: the part alone knows which of them do."""
+    found = _value(settings, options)
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, str) and os.path.exists(os.path.expanduser(value))
+    }
+
+
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
     """What differs between two keys as `as_dict` gives them: one `part.name: old -> new` a difference."""
     found = []
@@ -191,6 +206,8 @@ def _key(stage: Stage, settings: Settings, digest: Any) -> StageKey:
     }
     files |= {f"model ({name})": digest(resolve_model(models[name])) for name in stage.models}
     files |= {"chat_template": digest(settings.model.chat_template)}
+    for options in stage.options:
+        files |= {f"{options}.{key}": digest(path) for key, path in named_files(settings, options).items()}
     return StageKey(
         settings={name: _value(settings, name) for name in stage.settings},
         files=files,

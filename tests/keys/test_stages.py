@@ -52,6 +52,21 @@ def test_a_changed_file_reaches_what_reads_it_and_all_after(tmp_path, tiny_model
     assert again(before, keys(settings(tmp_path, tiny_model))) == stages
 
 
+def test_new_files_under_old_names_reach_the_stages_whose_scorer_they_are(tmp_path, tiny_model):
+    guard, template = tmp_path / "guard", tmp_path / "g.j2"
+    guard.mkdir()
+    options = {"model": str(guard), "template": str(template), "kind": "llama-guard"}
+    run = settings(tmp_path, tiny_model, filtering={"scorer": "guard", "scorer_settings": options})
+    for file in (guard / "model.safetensors", template):
+        file.write_text("before")
+        before = keys(run)
+        file.write_text("after")
+        assert again(before, keys(run)) == {"calibration", "filtering", "finetuning", "evaluation", "audit"}
+    assert [name for name in before["filtering"]["files"] if "scorer" in name] == [
+        "filtering.scorer_settings.model", "filtering.scorer_settings.template",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("sections", "stages"),
     [

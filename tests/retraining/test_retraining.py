@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 import typer
@@ -40,6 +41,42 @@ def test_a_digest_for_each_thing_that_decides(tmp_path, tiny_model):
     write_jsonl(tmp_path / "calibration_harmless.jsonl", [row("other", "a")])
     assert changed(before, lineage(settings(tmp_path, tiny_model)))[1:] == [WORDS["alignment_data"]]
     assert set(changed({}, before)) == set(WORDS.values())
+
+
+def test_a_named_files_content_decides_and_not_where_it_lies(tmp_path, tiny_model):
+    guard, template, overrides = tmp_path / "guard.bin", tmp_path / "t.j2", tmp_path / "overrides.jsonl"
+    for file in (guard, template, overrides):
+        file.write_text("before")
+    run = settings(
+        tmp_path, tiny_model, filtering={"scorer": "guard", "scorer_settings": {"model": str(guard)}}
+    )  # fmt: skip
+    run = run.model_copy(update={
+        "data": run.data.model_copy(update={"overrides": str(overrides)}),
+        "model": run.model.model_copy(update={"chat_template": str(template)}),
+    })  # fmt: skip
+    for file in (guard, template, overrides):
+        before = lineage(run)
+        file.write_text("after")
+        assert changed(before, lineage(run)) == [WORDS["configuration"]], file
+    before = lineage(run)
+    moved = Path(run.data.user).rename(tmp_path / "moved.jsonl")
+    assert (
+        changed(before, lineage(run.model_copy(update={"data": run.data.model_copy(update={"user": str(moved)})})))
+        == []
+    )
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"audit": {"enabled": True, "rows": 4}},
+        {"cluster": {"nodes": 2}},
+        {"finetuning": {"timeout_minutes": 1, "stalled_minutes": 1, "work_folder": "x", "checkpoint_every": 7}},
+    ],
+)
+def test_how_a_run_is_carried_out_and_judged_asks_for_no_other_student(tmp_path, tiny_model, sections):
+    before = lineage(settings(tmp_path, tiny_model))
+    assert changed(before, lineage(settings(tmp_path, tiny_model, **sections))) == []
 
 
 def test_it_is_decided_with_reasons(tmp_path, tiny_model):
