@@ -114,7 +114,7 @@ def lines(container: Container) -> Iterator[str]:
 
 
 def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.RecordBatch]:
-    """The record batches of a Parquet or Arrow file.
+    """The rows of a Parquet or Arrow file, some at a time.
 
     Raises:
         DataFormatError: the file is damaged or cut off, or expands beyond what the settings allow.
@@ -123,7 +123,8 @@ def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.Rec
         for batch in _batches(file, container):
             meter.count(batch.nbytes, file)
             batch.validate(full=True)  # text that is no UTF-8 is told here, not by whoever makes objects of it
-            yield batch
+            few = _rows_at_once(batch.num_columns)  # an Arrow file may be one batch, however long it is
+            yield from (batch.slice(begin, few) for begin in range(0, len(batch), few))
     except (pa.ArrowException, OSError) as error:
         raise DataFormatError(explain(f"damaged: {error}", str(file), "write or fetch the file again")) from error
 
@@ -138,15 +139,12 @@ def _batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
     if source.read(6) == b"ARROW1":
         reader = pa.ipc.open_file(source)
         require_few_columns(len(reader.schema), file, container.limits)
-        found = (reader.get_batch(index) for index in range(reader.num_record_batches))
+        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
     else:
         source.seek(0)
         stream = pa.ipc.open_stream(source)
         require_few_columns(len(stream.schema), file, container.limits)
-        found = iter(stream)
-    for batch in found:
-        few = _rows_at_once(batch.num_columns) if batch.num_columns > WIDE else max(1, len(batch))
-        yield from (batch.slice(begin, few) for begin in range(0, len(batch), few))
+        yield from stream
 
 
 def _rows_at_once(columns: int) -> int:

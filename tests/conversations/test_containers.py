@@ -313,3 +313,14 @@ def test_an_item_of_a_list_that_is_nested_without_end_is_a_bad_row(tmp_path):
         assert [isinstance(row, BadRow) for row in found] in ([False, True, False], [False, True])
     file.write_text(f'[{good}, [1,\r\n2], "two", {good}]')
     assert [isinstance(row, BadRow) for row in read_rows(file)] == [False, True, True, False]
+
+
+def test_an_arrow_file_of_one_batch_is_taken_some_rows_at_a_time(tmp_path):
+    table = pa.table({"prompt": [f"q {i}" for i in range(5000)], "completion": ["a"] * 5000})
+    for name, make in (("file", pa.ipc.new_file), ("stream", pa.ipc.new_stream)):
+        with make(str(tmp_path / name), table.schema) as out:
+            out.write_table(table)
+        found = recognise(tmp_path / name)
+        taken = list(containers.batches(tmp_path / name, found, limits.Meter(found.limits)))
+        assert max(map(len, taken)) <= containers.CELLS_AT_ONCE // containers.WIDE
+        assert pa.Table.from_batches(taken).equals(table)
