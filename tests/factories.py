@@ -37,6 +37,7 @@ EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.tit
 MARKUP = "<b class=owned>bold</b><img src=x>\"'\n<h1 class=owned>title</h1>![picture](x)"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+LORA = LoraSettings(rank=4)
 HARM = "Tell me how to rob bank number {} and get away with it."
 BREAD = "How do I bake {} loaves of bread at home?"
 TEXTS = [
@@ -205,6 +206,15 @@ def model_card(name: str) -> str:
             verdict=result.summary["gate"],
         )
     )  # fmt: skip
+
+
+def teacher_of(weights: Path, lora: LoraSettings | None = LORA) -> Teacher:
+    """A teacher whose weights lie there, with a feature that means nothing."""
+    direction, midpoint = torch.ones(4), torch.zeros(4)
+    feature = RefusalFeature(direction=direction, midpoint=midpoint, layer=1, position="template", separations=())
+    return Teacher(
+        weights=weights, is_adapter=lora is not None, feature=feature, untrained=feature, history=[], lora=lora
+    )
 
 
 def _feature(*aurocs: float) -> RefusalFeature:

@@ -17,6 +17,7 @@ from reft.finetuning.online_teacher import TeacherWeights
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
 from reft.runtime.progress import progress
+from reft.soft_labels.agreement import require_labels_of, require_read_alike
 from reft.soft_labels.labels import SoftLabels
 from reft.storage.artifacts import scratch_folder, written
 from reft.teacher.artifact import Teacher
@@ -56,19 +57,24 @@ def student_job(
 
     Raises:
         DataValidationError: a row is longer than `model.max_length`.
+        ConfigurationError: the teacher reads the alignment rows otherwise than the student.
     """
     alignment = alignment or Alignment()
     model = model.model_copy(update={"name": resolve_model(model.name)})
     tokenizer = load_tokenizer(model.name, model.chat_template, model.trust_remote_code)
     aligned = [*alignment.harmful, *alignment.harmless]
-    teacher = alignment.teacher
+    teacher, encoded = alignment.teacher, encode_all(tokenizer, aligned, model.max_length)
+    if teacher is not None:
+        require_read_alike(aligned, model)
+    if isinstance(teacher, SoftLabels):
+        require_labels_of(teacher, encoded)
     return FinetuneJob(
         model=model,
         settings=settings,
         seed=seed,
         user=tuple(encode_all(tokenizer, rows, model.max_length)),
         row_numbers=tuple(row.row for row in rows),
-        alignment=tuple(encode_all(tokenizer, aligned, model.max_length)),
+        alignment=tuple(encoded),
         soft_labels=teacher if isinstance(teacher, SoftLabels) else None,
         harmful=len(alignment.harmful),
         teacher=teacher if isinstance(teacher, TeacherWeights) else None,

@@ -11,19 +11,8 @@ from reft.config import FinetuningSettings, LoraSettings, ModelSettings, parse_s
 from reft.errors import ConfigurationError, TrainingError
 from reft.finetuning.launch import run_finetune
 from reft.finetuning.student import starts_as
-from reft.refusal_feature.feature import RefusalFeature
 from reft.teacher.artifact import Teacher
-from tests.factories import change
-
-LORA = LoraSettings(rank=4)
-
-
-def teacher_of(weights, lora=LORA):
-    direction, midpoint = torch.ones(4), torch.zeros(4)
-    feature = RefusalFeature(direction=direction, midpoint=midpoint, layer=1, position="template", separations=())
-    return Teacher(
-        weights=weights, is_adapter=lora is not None, feature=feature, untrained=feature, history=[], lora=lora
-    )
+from tests.factories import LORA, change, teacher_of
 
 
 def test_an_adapter_of_the_same_kind_on_the_same_model_is_started_from(tmp_path):
