@@ -20,6 +20,7 @@ from reft.conversations.arrow import json_rows
 from reft.conversations.folders import files_of
 from reft.conversations.limits import Meter as Meter
 from reft.conversations.limits import require_few_columns, too_long
+from reft.conversations.schemas import fitted, schema_of_all
 from reft.conversations.tables import LineTooLongError, header_of, table_rows
 from reft.errors import DataFormatError, explain
 from reft.moved import keep_old_names
@@ -51,6 +52,7 @@ class Container:
         columns, delimiter: of CSV and TSV, the header and what stands between fields.
         note: what of a folder was left aside; a person should hear of it.
         limits: how far compressed files may expand.
+        schema: of typed files whose own schemas differ, the one that holds the rows of all.
     """
 
     files: tuple[Path, ...]
@@ -60,6 +62,7 @@ class Container:
     delimiter: str = ""
     note: str = ""
     limits: ValidationSettings = field(default_factory=ValidationSettings)
+    schema: pa.Schema | None = None
 
     @property
     def suffix(self) -> str:
@@ -80,7 +83,8 @@ def recognise(path: Path, split: str = "", limits: ValidationSettings | None = N
         split: which split of a folder; none: `train` where the folder has splits.
 
     Raises:
-        DataFormatError: nothing is there, it is empty, of no known kind, or a folder of several kinds.
+        DataFormatError: nothing is there, it is empty, of no known kind, or a folder of several kinds, or of files
+            whose columns have types that do not go together.
     """
     files, note = files_of(path, split)
     found = [_recognise_file(file) for file in files]
@@ -90,7 +94,9 @@ def recognise(path: Path, split: str = "", limits: ValidationSettings | None = N
         raise DataFormatError(explain(f"files of several kinds ({names})", str(path), "scan each kind on its own"))
     limits = limits or ValidationSettings()
     require_few_columns(len(found[0].columns), files[0], limits)
-    return replace(found[0], files=tuple(files), note=note, limits=limits)
+    several_typed = len(files) > 1 and found[0].kind in TYPED  # of one file, perhaps the beginning alone is here
+    schema = schema_of_all(files, found[0].kind) if several_typed else None
+    return replace(found[0], files=tuple(files), note=note, limits=limits, schema=schema)
 
 
 def lines(container: Container) -> Iterator[str]:
@@ -114,17 +120,19 @@ def lines(container: Container) -> Iterator[str]:
 
 
 def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.RecordBatch]:
-    """The rows of a Parquet or Arrow file, some at a time.
+    """The rows of a Parquet or Arrow file, some at a time, in the schema that it shares with the container's other files.
 
     Raises:
-        DataFormatError: the file is damaged or cut off, or expands beyond what the settings allow.
+        DataFormatError: the file is damaged or cut off, expands beyond what the settings allow, or does not go with
+            the others.
     """
     try:
         for batch in _batches(file, container):
             meter.count(batch.nbytes, file)
             batch.validate(full=True)  # text that is no UTF-8 is told here, not by whoever makes objects of it
             few = _rows_at_once(batch.num_columns)  # an Arrow file may be one batch, however long it is
-            yield from (batch.slice(begin, few) for begin in range(0, len(batch), few))
+            for begin in range(0, len(batch), few):
+                yield from fitted(batch.slice(begin, few), container.schema, file)
     except (pa.ArrowException, OSError) as error:
         raise DataFormatError(explain(f"damaged: {error}", str(file), "write or fetch the file again")) from error
 

@@ -72,7 +72,9 @@ def column_names(given: str | None) -> tuple[str, str] | None:
 
 def format_of(row: Mapping[str, Any]) -> str:
     """The name of the row's form; empty where it has none that is known."""
-    return next((name for name, keys in FORMATS.items() if all(key in row for key in keys)), "")
+    # A table of rows of several forms has every form's columns; those of the others are null.
+    given = next((name for name, keys in FORMATS.items() if all(row.get(key) is not None for key in keys)), "")
+    return given or next((name for name, keys in FORMATS.items() if all(key in row for key in keys)), "")
 
 
 def messages_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> tuple[Message, ...]:

@@ -175,7 +175,8 @@ def _split_tables(container: Container, folder: Path, groups: Sequence[str], *, 
         for file in container.files:
             for batch in batches(file, container, meter):
                 if not writers:
-                    writers = [stack.enter_context(_writer(container, target, batch.schema)) for target in targets]
+                    schema = batch.schema if container.schema is None else container.schema
+                    writers = [stack.enter_context(_writer(container, target, schema)) for target in targets]
                 which = group_of[start : start + len(batch)]
                 start += len(batch)
                 for index, writer in enumerate(writers):

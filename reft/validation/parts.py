@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from reft.config import ValidationSettings
 from reft.conversations.containers import TYPED, Container, recognise
 from reft.conversations.folders import files_of, may_hold_rows, of_split
@@ -127,11 +129,13 @@ def kind_of(container: Container) -> dict[str, Any]:
     }
 
 
-def of_kind(kind: Mapping[str, Any], files: tuple[Path, ...], limits: ValidationSettings) -> Container:
-    """Files that have in common what `kind_of` gave."""
+def of_kind(
+    kind: Mapping[str, Any], files: tuple[Path, ...], limits: ValidationSettings, *, schema: pa.Schema | None
+) -> Container:
+    """Files that have in common what `kind_of` gave, and the schema that they have together."""
     return Container(
         files=files, kind=kind["kind"], compression=kind["compression"], columns=tuple(kind["columns"]),
-        delimiter=kind["delimiter"], limits=limits,
+        delimiter=kind["delimiter"], limits=limits, schema=schema,
     )  # fmt: skip
 
 

@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reft.conversations.containers import Container
+import pyarrow as pa
+
+from reft.conversations.containers import TYPED, Container
 from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import require_rows
+from reft.conversations.schemas import Together
 from reft.conversations.writer import give_back, stage
 from reft.errors import ConfigurationError, DataFormatError, explain, parts
 from reft.runtime.progress import Report
@@ -86,12 +89,12 @@ def validate_part(shared: Shared, number: int, most_bad: int | None = None) -> N
     with scratch("part") as scratched:
         whole = scratched / "whole"
         whole.mkdir()
-        read, faults = _read(shared, number, scratched)
+        read, faults, schema = _read(shared, number, scratched)
         tally = Tally(Columns(shared.rules.judge.tokenizer, shared.rules.held_out), named=sys.maxsize)
         lines = sum(shard.lines for _, shards in read.values() for shard in shards)
         _sort(shared, read, tally, whole=whole, most_bad=sys.maxsize if most_bad is None else most_bad)
         files = tuple(file for container, _ in read.values() for file in container.files)
-        kind = of_kind(shared.job.kind, files, shared.job.settings)
+        kind = of_kind(shared.job.kind, files, shared.job.settings, schema=schema)
         give_back(kind, whole, GROUPS, group_of=tally.groups_with(lines - tally.seen), for_people=GROUPS[1:])
         mark = {"lines": lines, "rows": len(tally.noted), "suffix": kind.suffix, "faults": faults}
         shared.finish(number, whole, mark)
@@ -99,14 +102,18 @@ def validate_part(shared: Shared, number: int, most_bad: int | None = None) -> N
 
 def _read(
     shared: Shared, number: int, scratched: Path
-) -> tuple[dict[Path, tuple[Container, list[Shard]]], list[dict[str, Any]]]:
-    """The pieces of a part as files of lines, each with its shards; and which of them cannot be read, and why."""
-    found, faults, data = {}, [], Store(shared.job.data)
+) -> tuple[dict[Path, tuple[Container, list[Shard]]], list[dict[str, Any]], pa.Schema | None]:
+    """The pieces of a part as files of lines, each with its shards; which of them cannot be read, and why; and the
+    schema that the others have together.
+    """
+    found, faults, data, together = {}, [], Store(shared.job.data), Together()
     before = 0
     for place, piece in enumerate(shared.job.parts[number]):
         folder = scratched / f"{place:06d}"
         try:
             container = fetched(data, piece, shared.job.kind, limits=shared.job.settings, into=folder)
+            if container.kind in TYPED:
+                together.add(container.files[0], container.kind)
             staged = stage(container, folder / "staged")
             shards = shards_of(staged.files[0], shared.job.settings)
         except DataFormatError as error:
@@ -119,7 +126,7 @@ def _read(
             container, [replace(shard, first_line=before + shard.first_line) for shard in shards],
         )  # fmt: skip
         before += sum(shard.lines for shard in shards)
-    return found, faults
+    return found, faults, together.schema
 
 
 def _sort(

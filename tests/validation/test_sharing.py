@@ -106,6 +106,21 @@ def test_data_that_is_lost_ends_at_the_same_row(tmp_path, tokenizer):
     same(tmp_path / "shared", tmp_path / "whole")
 
 
+def test_tables_whose_types_differ_share_a_part_and_one_that_does_not_go_with_them_is_named(tmp_path, tokenizer):
+    (data := tmp_path / "rows").mkdir()
+    for name, system in {"a": ["be kind"], "b": [None], "c": [7]}.items():
+        table = pa.table({"system": system, "prompt": [f"question {name}"], "completion": ["yes"]})
+        pq.write_table(table, data / f"{name}.parquet")
+    shared, found = together(data, tmp_path / "shared", rules_for(tokenizer), 1 << 20)
+    assert len(shared.job.parts) == 1
+    (fault,) = found.unread_parts
+    assert fault["key"].endswith("c.parquet")
+    assert "'system' is string in a.parquet and int64 in c.parquet" in fault["what"]
+    (given,) = (tmp_path / "shared" / "usable").iterdir()
+    assert pq.read_table(given).column("system").to_pylist() == ["be kind", None]
+    assert found.usable == 2
+
+
 def table_rows(count):
     return [{"prompt": f"question {i}", "completion": "yes" if i % 7 else "", "label": i % 5 > 0} for i in range(count)]
 
