@@ -120,7 +120,7 @@ def lines(container: Container) -> Iterator[str]:
 
 
 def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.RecordBatch]:
-    """The rows of a Parquet or Arrow file, some at a time, in the schema that it shares with the container's other files.
+    """The rows of a Parquet or Arrow file, some at a time, in the schema that it shares with the container's others.
 
     Raises:
         DataFormatError: the file is damaged or cut off, expands beyond what the settings allow, or does not go with
