@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--version", help="none: the one a step below")
     parser.add_argument("--by", default="")
     parser.add_argument("--reason", default="")
-    parser.add_argument("--force", action="store_true", help="overrule a gate that was not passed; needs a reason")
+    parser.add_argument("--force", action="store_true", help="overrule the gate; needs a reason")
     promotion(**vars(parser.parse_args()))
 
 

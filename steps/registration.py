@@ -44,7 +44,10 @@ def registration(
     shutil.copytree(student.weights, folder, dirs_exist_ok=True)
     write_text(folder / "README.md", card)
     write_json(folder / GATE, verdict)
-    version = register_candidate(folder, name, tags, description=card, passed=verdict["passed"], max_length=max_length)
+    version = register_candidate(
+        folder, name, tags, description=card, passed=verdict["passed"], judged_against=verdict["champion"],
+        max_length=max_length,
+    )  # fmt: skip
     mirror(name, version.version, version.run_id, tags=tags)
     return {
         "registered_name": version.name,

@@ -30,7 +30,7 @@ def promote(
     *,
     by: Annotated[str, WHO] = "",
     reason: Annotated[str, WHY] = "",
-    force: Annotated[bool, typer.Option("--force", help="overrule a gate that was not passed; needs a reason")] = False,
+    force: Annotated[bool, typer.Option("--force", help="overrule the gate; needs a reason")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Let an alias point to a version that has passed its gate and whose files are those that were registered."""

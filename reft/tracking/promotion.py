@@ -25,7 +25,9 @@ from reft.tracking.version_files import require_files
 CANDIDATE, CHALLENGER, CHAMPION = ALIASES = ("candidate", "challenger", "champion")
 LOG = "reft.audit."
 SAY = logging.getLogger(__name__)
-FILES, PASSED = "reft.storage.files", "reft.gate_passed"
+FILES, PASSED, JUDGED = "reft.storage.files", "reft.gate_passed", "reft.judged_against"
+NOBODY = "none"  # of JUDGED, where nothing served
+Reason = tuple[str, str]  # what stands against a promotion, and the remedy
 
 
 def digest_of_files(folder: Path) -> str:
@@ -47,11 +49,11 @@ def promote(
     Args:
         to: "challenger" or "champion".
         version: which one; None: the one that the alias a step below points to.
-        force: overrule a gate that was not passed; needs a reason.
+        force: overrule a gate that was not passed, or not against what serves now; needs a reason.
 
     Raises:
-        PromotionError: no such model or version, the gate was not passed, the files are gone or not those that were
-            registered, or somebody else is promoting.
+        PromotionError: no such model or version, the gate was not passed or knew another champion, the files are gone
+            or not those that were registered, or somebody else is promoting.
         RegistryError: the server does not answer, or does not allow it.
         StorageError: the audit log was tampered with.
     """
@@ -67,15 +69,36 @@ def promote(
         found = _version(client, model, version or _below(model, to))
         if str(model.aliases.get(to, "")) == str(found.version):
             return None, str(found.version)
-        passed = found.tags.get(PASSED) == "true"
-        if not passed and not (force and reason.strip()):
-            remedy = "read its verdict (gate.json beside the model); --force with a --reason overrules it, on record"
-            raise PromotionError(explain("it has not passed the gate", f"{name} version {found.version}", remedy))
+        log, passed = _log(client, model), found.tags.get(PASSED) == "true"
+        against = _against(found, log, to=to, serving=str(model.aliases.get(CHAMPION, "")))
+        if against and not (force and reason.strip()):
+            what, remedy = against
+            raise PromotionError(explain(what, f"{name} version {found.version}", remedy))
         entry = _move(
-            client, model, found, log=_log(client, model), action="promote", alias=to, by=by, reason=reason,
-            passed=passed, forced=not passed, still_held=still_held,
+            client, model, found, log=log, action="promote", alias=to, by=by, reason=reason, passed=passed,
+            forced=against is not None, still_held=still_held,
         )  # fmt: skip
         return entry, str(found.version)
+
+
+def _against(version: ModelVersion, log: Sequence[Entry], *, to: str, serving: str) -> Reason | None:
+    """What stands against a promotion: the gate, or that it knew nothing of the version that serves by now.
+
+    What served before may serve again, and versions of earlier releases do not say whom they were held against.
+    """
+    if version.tags.get(PASSED) != "true":
+        remedy = "read its verdict (gate.json beside the model); --force with a --reason overrules it, on record"
+        return "it has not passed the gate", remedy
+    judged = version.tags.get(JUDGED, serving)
+    served = any(entry.alias == CHAMPION and entry.before == str(version.version) for entry in log)
+    if to != CHAMPION or not serving or judged == serving or served:
+        return None
+    whom = "no champion" if judged == NOBODY else f"version {judged}"
+    remedy = (
+        "run the pipeline again (only the gate is done anew) and promote what it registers; --force with a --reason "
+        "overrules it, on record"
+    )
+    return f"its gate held it against {whom}, and version {serving} serves now", remedy
 
 
 @asking("rollback")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from requests import RequestException
 
 from reft.storage.artifacts import scratch
-from reft.tracking.promotion import CANDIDATE, CHAMPION, FILES, PASSED, digest_of_files
+from reft.tracking.promotion import CANDIDATE, CHAMPION, FILES, JUDGED, NOBODY, PASSED, digest_of_files
 from reft.tracking.server import MISSING, TAKEN, asking
 from reft.tracking.serving import make_servable
 from reft.tracking.version_files import require_files
@@ -40,6 +40,7 @@ def register_candidate(
     *,
     description: str = "",
     passed: bool = False,
+    judged_against: str | None = None,
     max_length: int | None = None,
 ) -> RegisteredModel:
     """Upload the student's files, make a version of them and point `candidate` at it; the active run is its source.
@@ -51,6 +52,7 @@ def register_candidate(
     Args:
         description: what the version's page shows.
         passed: whether the gate was passed.
+        judged_against: the version that served then; "": none did; None: it is not known.
         max_length: tokens of the longest row that it was trained on.
 
     Raises:
@@ -59,18 +61,17 @@ def register_candidate(
     """
     make_servable(folder, max_length)
     tags = {**tags, FILES: digest_of_files(folder), PASSED: str(passed).lower()}
-    run = mlflow.active_run()
-    if run is None:
-        with mlflow.start_run(run_name="register"):
-            return register_candidate(folder, name, tags, description=description, passed=passed, max_length=max_length)
-    run_id, client = run.info.run_id, MlflowClient()
-    files = _uploaded(client, folder, run)
-    tags[LOGGED] = files.model_id
-    with _registered_model(client, name):
-        version = client.create_model_version(
-            name, files.artifact_location, run_id, tags, description=description[:5000], model_id=files.model_id
-        ).version
-    client.set_registered_model_alias(name, CANDIDATE, version)
+    if judged_against is not None:
+        tags[JUDGED] = judged_against or NOBODY
+    active, client = mlflow.active_run(), MlflowClient()
+    with nullcontext(active) if active else mlflow.start_run(run_name="register") as run:
+        files, run_id = _uploaded(client, folder, run), run.info.run_id
+        tags[LOGGED] = files.model_id
+        with _registered_model(client, name):
+            version = client.create_model_version(
+                name, files.artifact_location, run_id, tags, description=description[:5000], model_id=files.model_id
+            ).version
+        client.set_registered_model_alias(name, CANDIDATE, version)
     return RegisteredModel(name, str(version), run_id)
 
 

@@ -24,13 +24,13 @@ from reft.tracking.registry import champion_version, gate_of, register_candidate
 def student(store, tmp_path):  # noqa: ARG001
     """A function that registers a version."""
 
-    def register(content="x", passed=True):
+    def register(content="x", passed=True, **judged):
 
         folder = tmp_path / f"student-{content}"
         folder.mkdir(exist_ok=True)
         (folder / "adapter_model.safetensors").write_text(content)
         (folder / "gate.json").write_text(json.dumps({"passed": passed, "rows": "r", "outcomes": {"accuracy": [True]}}))
-        return register_candidate(folder, "s", {}, description="a card", passed=passed).version
+        return register_candidate(folder, "s", {}, description="a card", passed=passed, **judged).version
 
     return register
 
@@ -65,6 +65,22 @@ def test_a_gate_that_was_not_passed_holds_unless_somebody_answers_for_it(student
             promote("s", "champion", "me", reason=reason, version=version, force=force)
     entry, _ = promote("s", "champion", "me", reason="a fire", version=version, force=True)
     assert (entry.passed, entry.forced, entry.reason) == (False, True, "a fire")
+
+
+def test_a_verdict_against_an_earlier_champion_counts_no_longer_unless_somebody_answers_for_it(student):
+    first, second = (student(content, judged_against="") for content in "ab")
+    promote("s", "champion", "me", version=first)
+    promote("s", "challenger", "me", version=second)  # it serves nobody
+    with pytest.raises(PromotionError, match=r"(?s)against no champion, and version 1 serves now.*run the pipeline"):
+        promote("s", "champion", "me", version=second)
+    entry, _ = promote("s", "champion", "me", reason="a fire", version=second, force=True)
+    assert (entry.passed, entry.forced) == (True, True)
+    promote("s", "champion", "me", version=first)  # it served before
+    third = student("c", judged_against=first)
+    assert promote("s", "champion", "me", version=third)[0].forced is False
+    late = student("d", judged_against=first)
+    with pytest.raises(PromotionError, match="held it against version 1, and version 3 serves now"):
+        promote("s", "champion", "me", version=late)
 
 
 def test_files_that_changed_since_do_not_serve(student, tmp_path):
