@@ -96,5 +96,5 @@ def _plan_memory(
         typer.echo(f"{need.stage:<28}{shown}{need.host / GIB:>11.1f}{fits}")
     fitting = zero_stages_that_fit(needs, int(gpu_memory * GIB))
     typer.echo(f"\n{'fits: ' + ', '.join(fitting) if fitting else 'no ZeRO stage fits'}")
-    if len(fitting) < 4:
+    if len(fitting) < sum(need.stage.startswith("finetune") for need in needs):
         typer.echo("less memory: finetuning.gradient_checkpointing, micro_batch_size 1, quantized_base, offload")

@@ -12,12 +12,9 @@ import transformers
 from reft.conversations.batching import length_batches, pad
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import Encoded, encode_prompts, stop_tokens
+from reft.models.hardware import TOKENS_PER_BATCH
 from reft.models.memory import return_freed_memory
 from reft.runtime.progress import Report
-
-# Prompt and answer tokens that are in flight together: every step of a batch reads all the weights once, whatever the
-# batch, and a batch holds as many rows as fit in some hundred megabytes of keys, values and logits.
-TOKENS_PER_BATCH = 8192
 
 
 def generate(

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+# Prompt and answer tokens of what is generated at once: every step of a batch reads all the weights once, whatever the
+# batch, and a batch holds as many rows as fit in some hundred megabytes of keys, values and logits.
+TOKENS_PER_BATCH = 8192
 
 
 class Hardware(NamedTuple):

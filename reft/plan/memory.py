@@ -4,14 +4,14 @@ Weights, gradients and optimizer states are counted as DeepSpeed's own estimator
 keeps is traced (`reft.plan.trace`); the working memory of a kernel in flight is a rule of thumb, said below.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from reft.config import Settings
 from reft.errors import ConfigurationError, ReftError, explain
-from reft.models.hardware import tokens_at_once
+from reft.models.hardware import TOKENS_PER_BATCH, tokens_at_once
 from reft.plan.trace import Traced, trace
 
 GIB = 2**30
@@ -19,6 +19,8 @@ GIB = 2**30
 OVERHEAD = 2 * GIB
 # DeepSpeed's defaults: gradients in flight (ZeRO 1 and 2), and gathered weights that stay (ZeRO 3), in numbers.
 BUCKET, LIVE = 500_000_000, 1_000_000_000
+# Bytes of a weight in 4 bits: a scale of 8 bits for 64 weights, and one of 32 for 256 of those scales.
+FOUR_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
 CHUNK = 512  # tokens whose logits are alive at once in a training step
 
 
@@ -92,33 +94,53 @@ def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, token
     passing = _passing(text, at_once) + OVERHEAD
     labelled = at_once * answer // tokens * text.vocab_size * 10
     cache = 2 * text.num_hidden_layers * text.num_key_value_heads * _head(text) * 2
-    written = 64 * (tokens + settings.evaluation.max_new_tokens)
+    written = max(TOKENS_PER_BATCH, tokens + settings.evaluation.max_new_tokens)
+    stored = finetuning.distillation == "stored"
     needs = [
         Need(stage="refusal_feature", states=weights, working=passing),
         Need(
             stage="teacher", states=2 * here.frozen + 16 * here.trainable, activations=here.saved,
             working=_stepping(text, teacher.batch_size * tokens) + OVERHEAD,
         ),
-        Need(stage="soft_labels", states=weights, working=passing + labelled),
+        *([Need(stage="soft_labels", states=weights, working=passing + labelled)] if stored else []),
         Need(stage="filtering", states=weights, working=passing),
     ]  # fmt: skip
+    beside = 0 if stored else _teacher_beside(here, settings)
+    needs += _finetunes(config, settings, gpus=gpus, nodes=nodes, tokens=tokens, answer=answer, beside=beside)
+    working = OVERHEAD + _passing(text, written)
+    needs.append(Need(stage="evaluation", states=weights, activations=written * cache, working=working))
+    return needs
+
+
+def _teacher_beside(teacher: Traced, settings: Settings) -> int:
+    """Bytes of a teacher in memory while the student trains: a second adapter of the same base, or a whole model."""
+    model = settings.model
+    both = settings.teacher.lora is not None and settings.finetuning.lora is not None
+    shared = both and model.aligned in (None, model.name)
+    return 2 * (teacher.trainable + (0 if shared else teacher.frozen))
+
+
+def _finetunes(
+    config: Any, settings: Settings, *, gpus: int, nodes: int, tokens: int, answer: int, beside: int
+) -> list[Need]:
+    """The finetune at every ZeRO stage that it can run at; a base in 4 bits cannot be shared out."""
+    finetuning, text = settings.finetuning, config.get_text_config()
     ratio, _ = finetuning.alignment_rows(as_teacher=settings.starts_as_teacher)
     rows = finetuning.micro_batch_size + round(finetuning.micro_batch_size * ratio)
     student = trace(
         config, finetuning.lora, rows, tokens=tokens, learnt=answer, checkpointing=finetuning.gradient_checkpointing
     )
+    again = 0
     if finetuning.gradient_checkpointing:
         whole = trace(config, finetuning.lora, rows, tokens=tokens, learnt=answer)
         again = (whole.saved - student.saved) // student.layers  # one layer is run again at a time
-    else:
-        again = 0
-    for stage in range(4):
-        needs.append(
-            _finetune(student, settings, stage, gpus=gpus, nodes=nodes, working=again + _stepping(text, rows * tokens))
-        )
-    working = OVERHEAD + _passing(text, 64 * tokens)
-    needs.append(Need(stage="evaluation", states=weights, activations=written * cache, working=working))
-    return needs
+    if finetuning.quantized_base:  # counted as so many weights of 16 bits
+        student = replace(student, frozen=student.frozen - round(student.linear * (1 - FOUR_BITS / 2)))
+    working = again + _stepping(text, rows * tokens)
+    return [
+        _finetune(student, settings, stage, gpus=gpus, nodes=nodes, working=working, beside=beside)
+        for stage in range(3 if finetuning.quantized_base else 4)
+    ]
 
 
 def _teaching(config: Any, settings: Settings, tokens: int, *, answer: int) -> Traced:
@@ -134,7 +156,9 @@ def _teaching(config: Any, settings: Settings, tokens: int, *, answer: int) -> T
         raise ConfigurationError(explain(what, "its config.json", remedy)) from error
 
 
-def _finetune(student: Traced, settings: Settings, stage: int, *, gpus: int, nodes: int, working: int) -> Need:
+def _finetune(
+    student: Traced, settings: Settings, stage: int, *, gpus: int, nodes: int, working: int, beside: int
+) -> Need:
     chosen = settings.finetuning
     held, host = states(
         student.frozen, student.trainable, student.largest, stage=stage, gpus=gpus, nodes=nodes,
@@ -146,10 +170,14 @@ def _finetune(student: Traced, settings: Settings, stage: int, *, gpus: int, nod
     elif stage:
         working += 4 * min(student.trainable, BUCKET)
     need = Need(
-        stage=f"finetune, ZeRO {stage}", states=held, activations=student.saved, working=working + OVERHEAD, host=host
+        stage=f"finetune, ZeRO {stage}",
+        states=held + beside,
+        activations=student.saved,
+        working=working + OVERHEAD,
+        host=host,
     )
     # Every rank first loads the whole model, which is shared out afterwards.
-    loading = 2 * (student.frozen + student.trainable) + OVERHEAD
+    loading = 2 * (student.frozen + student.trainable) + beside + OVERHEAD
     return (
         need
         if need.gpu >= loading

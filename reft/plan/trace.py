@@ -23,6 +23,7 @@ class Traced:
 
     Attributes:
         frozen, trainable: how many weights of each.
+        linear: frozen weights that a base in 4 bits quantises: of linear modules but the output head.
         largest: weights of the largest module that ZeRO 3 gathers at once: a matrix, or a leaf of several.
         saved: bytes kept from the forward pass for the backward pass, weights aside.
         layers: how many decoder layers.
@@ -30,6 +31,7 @@ class Traced:
 
     frozen: int
     trainable: int
+    linear: int
     largest: int
     saved: int
     layers: int
@@ -69,10 +71,17 @@ def trace(
         return Traced(
             frozen=sum(w.numel() for w in weights.values() if not w.requires_grad),
             trainable=sum(w.numel() for w in weights.values() if w.requires_grad),
+            linear=_frozen_linear(model),
             largest=max(sum(w.numel() for w in module.parameters(recurse=False)) for module in model.modules()),
             saved=saved_bytes(model, ids, learnt),
             layers=config.get_text_config().num_hidden_layers,
         )
+
+
+def _frozen_linear(model: Any) -> int:
+    head = model.get_output_embeddings()
+    linear = (module.weight for module in model.modules() if isinstance(module, nn.Linear) and module is not head)
+    return sum(weight.numel() for weight in linear if not weight.requires_grad)
 
 
 def _pretend_to_be_there(model: nn.Module) -> None:

@@ -112,6 +112,47 @@ def test_what_fits_and_how_to_need_less():
     assert kept[1] < kept[0] / 3
 
 
+def planned(tokens=32, config=SMALL, **sections):
+    needs = plan_memory(config, parse_settings(sections), 1, nodes=1, tokens=tokens, answer=8)
+    return {need.stage.removesuffix(" (loading)"): need for need in needs}
+
+
+def test_a_base_in_four_bits_holds_less_and_has_no_stage_3():
+    plain, quantized = planned(), planned(finetuning={"quantized_base": True})
+    assert "finetune, ZeRO 3" in plain
+    assert "finetune, ZeRO 3" not in quantized
+    layer = 64 * (64 + 2 * 32 + 64 + 3 * 128)  # queries, keys and values, output, MLP
+    spared = plain["finetune, ZeRO 0"].states - quantized["finetune, ZeRO 0"].states
+    assert spared == pytest.approx(4 * layer * (2 - 0.516), rel=0.001)
+    options = ["plan", "--model-size", "135m", "--tokens", "64", "--gpu-memory", "0.1"]
+    assert "quantized_base" in CliRunner().invoke(app, options).output
+
+
+@pytest.mark.parametrize(
+    ("sections", "whole"),
+    [
+        ({"teacher": {"lora": None}}, True),
+        ({"finetuning": {"lora": None}}, True),
+        ({"model": {"name": "a/b", "aligned": "a/c"}}, True),
+        ({}, False),
+    ],
+)
+def test_a_teacher_in_memory_is_counted_unless_it_is_an_adapter_of_the_same_base(sections, whole):
+    online = sections | {"finetuning": {**sections.get("finetuning", {}), "distillation": "online"}}
+    stored, beside = planned(**sections), planned(**online)
+    weights = sum(p.numel() for p in AutoModelForCausalLM.from_config(SMALL).parameters())
+    for stage in range(4):
+        more = beside[f"finetune, ZeRO {stage}"].states - stored[f"finetune, ZeRO {stage}"].states
+        assert more >= 2 * weights if whole else more < weights
+    assert "soft_labels" in stored
+    assert "soft_labels" not in beside
+
+
+def test_evaluation_holds_a_batch_of_so_many_tokens_whatever_the_length_of_a_row():
+    short, long, longest = (planned(tokens=tokens)["evaluation"].gpu for tokens in (64, 2048, 10_000))
+    assert short == long < longest
+
+
 def test_the_command_prints_every_stage_or_json():
     options = ["plan", "--model-size", "135m", "--tokens", "64"]
     said = CliRunner().invoke(app, options)
