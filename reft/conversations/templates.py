@@ -26,17 +26,20 @@ PLAIN = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
 )
+CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
 TemplateChoice = Literal["auto", "own", "chatml"]
 
 
 def set_chat_template(tokenizer: PreTrainedTokenizerBase, choice: str = "auto") -> str:
     """Give the tokenizer the template that `choice` names, and return its name.
 
-    `choice` is "own" (the model's, required), "chatml", "auto" (the model's own where there is one, else ChatML where
-    the tokenizer has its tokens, else plain turns that end with the end-of-text token) or the path of a Jinja file.
+    `choice` is "own" (the model's, required), "chatml" (whose tokens are required), "auto" (the model's own where there
+    is one, else ChatML where the tokenizer has its tokens, else plain turns that end with the end-of-text token) or the
+    path of a Jinja file. ChatML and plain turns begin as the tokenizer begins every text of its own accord.
 
     Raises:
-        ModelError: "own" was asked for and the tokenizer has none, or the named file is missing.
+        ModelError: "own" was asked for and the tokenizer has none, "chatml" and it lacks the tokens, or the named file
+            is missing.
     """
     if choice in ("own", "auto") and tokenizer.chat_template:
         return "own"
@@ -44,18 +47,32 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, choice: str = "auto") 
         remedy = "set model.chat_template to 'auto', 'chatml' or the path of a Jinja template"
         where = f"{tokenizer.name_or_path} (model.chat_template: own)"
         raise ModelError(explain("the tokenizer has no chat template", where, remedy))
-    if choice == "auto" and not {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.get_vocab()):
-        tokenizer.chat_template = PLAIN
-        return "plain"
+    lacking = [token for token in CHATML_TOKENS if token not in _added(tokenizer)]
+    if choice == "chatml" and lacking:
+        # As ordinary text an answer would end in letters, and a user's text could write the same marks.
+        what = f"the tokenizer has no {' and no '.join(lacking)}, which ChatML's turns are marked by"
+        where = f"{tokenizer.name_or_path} (model.chat_template: chatml)"
+        raise ModelError(explain(what, where, "set model.chat_template to 'auto', or to 'own' for the model's own"))
     if choice in ("auto", "chatml"):
-        tokenizer.chat_template = CHATML
-        return "chatml"
+        template = PLAIN if lacking else CHATML
+        tokenizer.chat_template = "{{ bos_token }}" + template if _begins_texts(tokenizer) else template
+        return "plain" if lacking else "chatml"
     path = Path(choice)
     if not path.is_file():
         remedy = "name 'auto', 'own', 'chatml' or an existing Jinja file"
         raise ModelError(explain("no such chat template", choice, remedy))
     tokenizer.chat_template = path.read_text(encoding="utf-8")
     return path.name
+
+
+def _added(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """The tokens that are found whole in a text, before it is split."""
+    return {str(token) for token in tokenizer.added_tokens_decoder.values()}
+
+
+def _begins_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer puts its beginning-of-text token before every text, as the model then learnt it."""
+    return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase) -> None:

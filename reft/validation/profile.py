@@ -14,6 +14,7 @@ from reft.conversations.templates import TemplateChoice
 from reft.errors import ConfigurationError, ModelError, ReftError, parts
 from reft.models.default_model import resolve_model
 from reft.models.folders import faults_of_folder
+from reft.models.tokenizers import load_tokenizer
 from reft.storage.files import is_hub_id
 from reft.validation.faults import Fault
 from reft.validation.validate import prompts_of
@@ -81,6 +82,7 @@ def _models(model: ModelSettings) -> Iterator[Fault]:
 def _template(model: ModelSettings) -> Iterator[Fault]:
     choice = model.chat_template
     if choice in get_args(TemplateChoice):
+        yield from _tokenizers(model)
         return
     if not Path(choice).is_file():
         remedy = f"name {', '.join(get_args(TemplateChoice))} or an existing Jinja file"
@@ -95,6 +97,23 @@ def _template(model: ModelSettings) -> Iterator[Fault]:
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         yield Fault("model.chat_template", f"{choice} cannot be read: {why}", "write it as UTF-8 text")
+
+
+def _tokenizers(model: ModelSettings) -> Iterator[Fault]:
+    """Of models that lie here: whether they can be spoken to by the named template."""
+    for setting, name in (("model.name", model.name), ("model.aligned", model.aligned)):
+        try:
+            folder = resolve_model(name) if name else None
+        except ModelError:
+            continue  # the default model, not fetched: said already
+        if folder is None or not (Path(folder).expanduser() / "tokenizer.json").is_file():
+            continue
+        try:
+            load_tokenizer(folder, model.chat_template, model.trust_remote_code)
+        except ModelError as error:
+            what, where, remedy = parts(error)
+            blamed = "model.chat_template" if "model.chat_template" in where else setting
+            yield Fault(blamed, f"{what} ({folder})", remedy)
 
 
 def _leaks(settings: Settings) -> Iterator[Fault]:

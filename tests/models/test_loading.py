@@ -1,10 +1,12 @@
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 from reft.config import LoraSettings
-from reft.conversations.schema import from_prompt
-from reft.conversations.templates import CHATML
-from reft.conversations.tokenization import encode_prompts
+from reft.conversations.schema import Conversation, Message, from_prompt
+from reft.conversations.templates import CHATML, PLAIN
+from reft.conversations.tokenization import encode, encode_prompts
 from reft.errors import ModelError
 from reft.models import hardware
 from reft.models.adapters import wrap_lora
@@ -49,6 +51,38 @@ def test_chat_templates_by_choice(tmp_path):
         load_tokenizer(folder, str(tmp_path / "missing.jinja"))
     (tmp_path / "mine.jinja").write_text("mine")
     assert load_tokenizer(folder, str(tmp_path / "mine.jinja")).chat_template == "mine"
+
+
+def without_marks(folder, *, bos=False):
+    """A model's folder whose tokenizer is of Llama's kind: no tokens of ChatML; with `bos`, one before every text."""
+    built = Tokenizer(models.BPE())
+    built.pre_tokenizer, built.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    built.train_from_iterator(
+        ["im_start im_end user"] * 9, trainers.BpeTrainer(special_tokens=["<s>", "</s>"], initial_alphabet=alphabet)
+    )
+    if bos:
+        built.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    PreTrainedTokenizerFast(tokenizer_object=built, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    return str(folder)
+
+
+def test_chatml_is_refused_where_its_marks_would_be_ordinary_text(tmp_path, tiny_model):
+    folder = without_marks(tmp_path)
+    with pytest.raises(ModelError, match=r"(?s)no <\|im_start\|> and no <\|im_end\|>.*'auto'"):
+        load_tokenizer(folder, "chatml")
+    assert load_tokenizer(folder, "auto").chat_template == PLAIN
+    assert load_tokenizer(tiny_model, "chatml").chat_template == CHATML
+
+
+def test_turns_begin_as_the_tokenizer_begins_every_text(tmp_path):
+    """Once, and not where the tokenizer knows such a token without using it."""
+    row = Conversation(row=0, messages=(Message(role="user", content="a"), Message(role="assistant", content="b</s>")))
+    begins = [
+        encode(load_tokenizer(without_marks(tmp_path / str(bos), bos=bos)), row).input_ids for bos in (False, True)
+    ]
+    assert begins[1] == (0, *begins[0])
+    assert 0 not in begins[0]
 
 
 def test_layers_are_found_and_run_as_far_as_asked(any_model):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from pipelines.profiled import require_runnable
@@ -78,6 +80,20 @@ def test_an_adapter_is_no_model(tmp_path, setting):
     assert "PEFT adapter" in found.what
     assert "owner/base" in found.remedy
     assert "finetuning.merged" in found.remedy
+
+
+@pytest.mark.parametrize("setting", ["name", "aligned"])
+def test_chatml_for_a_tokenizer_without_its_marks(tmp_path, setting):
+    built = Tokenizer(models.WordLevel({"</s>": 0}, unk_token="</s>"))
+    PreTrainedTokenizerFast(tokenizer_object=built, eos_token="</s>").save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    found = the_fault(model={setting: str(tmp_path)})
+    assert found.setting == "model.chat_template"
+    assert "<|im_end|>" in found.what
+    assert str(tmp_path) in found.what
+    assert "'auto'" in found.remedy
+    assert faults_of(parse_settings({"model": {setting: str(tmp_path), "chat_template": "auto"}})) == []
 
 
 @pytest.mark.parametrize("config", ["[]", "{", "{}"])
