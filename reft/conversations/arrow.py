@@ -32,9 +32,25 @@ def json_rows(batches: Iterator[pa.RecordBatch], file: Path) -> Iterator[str]:
             decode = decode or _decoder(batch, rows)
             yield from _lines(rows, decode)
         except UNTOLD as error:
-            where = ", column ".join(filter(None, (str(file), _untold_column(batch))))
-            remedy = "cast the column to text, or leave it out"
-            raise DataFormatError(explain(f"a value that cannot be read: {str(error)[:200]}", where, remedy)) from error
+            raise _untold(error, file, _untold_column(batch)) from error
+
+
+def require_sound(batch: pa.RecordBatch, file: Path) -> None:
+    """See that every column is what it says: text that is UTF-8, offsets within the content.
+
+    Raises:
+        DataFormatError: one is not.
+    """
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowException as error:
+            raise _untold(error, file, name) from error
+
+
+def _untold(error: Exception, file: Path, column: str) -> DataFormatError:
+    where, remedy = ", column ".join(filter(None, (str(file), column))), "cast the column to text, or leave it out"
+    return DataFormatError(explain(f"a value that cannot be read: {str(error)[:200]}", where, remedy))
 
 
 def _lines(rows: list[dict[str, Any]], decode: Decode) -> Iterator[str]:

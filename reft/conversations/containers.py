@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reft.config import ValidationSettings
-from reft.conversations.arrow import json_rows
+from reft.conversations.arrow import json_rows, require_sound
 from reft.conversations.folders import files_of
 from reft.conversations.limits import Meter as Meter
 from reft.conversations.limits import require_few_columns, too_long
@@ -129,7 +129,7 @@ def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.Rec
     try:
         for batch in _batches(file, container):
             meter.count(batch.nbytes, file)
-            batch.validate(full=True)  # text that is no UTF-8 is told here, not by whoever makes objects of it
+            require_sound(batch, file)
             few = _rows_at_once(batch.num_columns)  # an Arrow file may be one batch, however long it is
             for begin in range(0, len(batch), few):
                 yield from fitted(batch.slice(begin, few), container.schema, file)

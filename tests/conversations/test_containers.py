@@ -129,7 +129,7 @@ def test_tables_keep_their_types(tmp_path):
     assert pq.read_table(empty).schema == table.schema
 
 
-def test_half_a_character_in_a_typed_column_is_a_bad_row_and_text_that_is_none_a_damaged_file(tmp_path):
+def test_half_a_character_in_a_typed_column_is_a_bad_row_and_text_that_is_none_is_told_by_its_column(tmp_path):
     # As `datasets` keeps values of several kinds: each cell is JSON, which may spell what is no UTF-8.
     rows = pa.table({"prompt": ["a", "b"], "completion": ["c", "d"], "more": ['"fine"', r'"half: \ud800"']})
     pq.write_table(rows, tmp_path / "rows")
@@ -141,7 +141,7 @@ def test_half_a_character_in_a_typed_column_is_a_bad_row_and_text_that_is_none_a
     offsets, content = pa.array([b"caf\xe9", b"tea"], pa.binary()).buffers()[1:]
     latin = pa.StringArray.from_buffers(2, offsets, content)
     pq.write_table(pa.table({"prompt": latin, "completion": ["c", "d"]}), tmp_path / "latin")
-    with pytest.raises(DataFormatError, match=r"(?s)damaged.*UTF8.*latin.*remedy"):
+    with pytest.raises(DataFormatError, match=r"(?s)cannot be read.*UTF8.*latin, column prompt.*remedy"):
         list(read_rows(tmp_path / "latin"))
 
 

@@ -68,7 +68,7 @@ def test_a_row_without_a_user_turn_is_quarantined_and_the_others_are_scanned(tea
     path = write_jsonl(tmp_path / "data.jsonl", [*rows, greeting])
     scan_file(path, tmp_path / "out", scorer_of(teacher_folder), settings=SETTINGS)
     decisions = [json.loads(line) for line in lines(tmp_path / "out" / "decisions.jsonl")]
-    assert [d["row"] for d in decisions if d["reason"] == "cannot be scored: no user turn"] == [60]
+    assert [d["row"] for d in decisions if d["reason"] == "cannot be scored: no user turn with a text"] == [60]
     assert decisions[60]["decision"] == "quarantine"
     assert all(d["score"] is not None for d in decisions[:60])
 
