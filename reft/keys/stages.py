@@ -158,12 +158,8 @@ def code_key(stage: str) -> str:
 
 def named_files(settings: Settings, options: str) -> dict[str, str]:
     """The files and folders that a part's own settings name, by their keys: the part alone knows which of them do."""
-    found = _value(settings, options)
-    return {
-        key: value
-        for key, value in found.items()
-        if isinstance(value, str) and os.path.exists(os.path.expanduser(value))
-    }
+    found = {key: value for key, value in _value(settings, options).items() if isinstance(value, str)}
+    return {key: path for key, path in found.items() if os.path.exists(os.path.expanduser(path))}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:

@@ -47,9 +47,7 @@ def test_a_named_files_content_decides_and_not_where_it_lies(tmp_path, tiny_mode
     guard, template, overrides = tmp_path / "guard.bin", tmp_path / "t.j2", tmp_path / "overrides.jsonl"
     for file in (guard, template, overrides):
         file.write_text("before")
-    run = settings(
-        tmp_path, tiny_model, filtering={"scorer": "guard", "scorer_settings": {"model": str(guard)}}
-    )  # fmt: skip
+    run = settings(tmp_path, tiny_model, filtering={"scorer": "guard", "scorer_settings": {"model": str(guard)}})
     run = run.model_copy(update={
         "data": run.data.model_copy(update={"overrides": str(overrides)}),
         "model": run.model.model_copy(update={"chat_template": str(template)}),
@@ -60,10 +58,8 @@ def test_a_named_files_content_decides_and_not_where_it_lies(tmp_path, tiny_mode
         assert changed(before, lineage(run)) == [WORDS["configuration"]], file
     before = lineage(run)
     moved = Path(run.data.user).rename(tmp_path / "moved.jsonl")
-    assert (
-        changed(before, lineage(run.model_copy(update={"data": run.data.model_copy(update={"user": str(moved)})})))
-        == []
-    )
+    run = run.model_copy(update={"data": run.data.model_copy(update={"user": str(moved)})})
+    assert changed(before, lineage(run)) == []
 
 
 @pytest.mark.parametrize(
