@@ -63,7 +63,7 @@ def load_model(
         model = _with_adapter(model, Path(adapter), layers is not None)
     copy_views(model)
     model = model.eval() if quantized else model.to(device, dtype).eval()
-    if layers is None:
+    if layers is None and not quantized:  # 4-bit inference packs the weights anew, which training cannot use
         require_known_logits(model, name)
     return model
 
