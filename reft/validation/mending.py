@@ -44,7 +44,7 @@ def mended(line: str, *, merge_system: bool = False) -> tuple[str, list[str]]:
     try:
         value, removed = _without_control(value)
         changed += [f"{removed} control characters removed"] if removed else []
-        better = json.dumps(value, ensure_ascii=False)
+        better = json.dumps(value, ensure_ascii=False) if changed else text
     except RecursionError:  # it can be read, but not taken apart
         return line, []
     if not changed or not is_unicode(better):

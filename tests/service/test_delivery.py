@@ -12,6 +12,7 @@ from reft.service.delivery import AGAIN, Refused, Sender, target_of
 from reft.service.jobs import leases, lifecycle, states
 from reft.service.service import open_service
 from reft.service.tables import Job, Lease, Organization, WebhookDelivery
+from tests.background import answering
 from tests.service.serving import rows_file, served, settings_for, until
 
 DONE = "fine_tuning.job.succeeded"
@@ -33,13 +34,8 @@ def receiver():
         def log_message(self, *_):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", got, answers
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(HTTPServer(("127.0.0.1", 0), Handler)) as address:
+        yield address, got, answers
 
 
 def announced(server, url, tmp_path):
@@ -158,14 +154,11 @@ def dripping(drip: bytes):
                 while not ending.wait(0.1):
                     self.request.sendall(drip)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", calls, ending
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    with answering(server) as address:
+        yield address, calls, ending
         ending.set()
-        server.shutdown()
-        thread.join()
 
 
 def add_endpoint(server, organization, url, messages):

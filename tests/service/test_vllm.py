@@ -15,6 +15,7 @@ from reft.conversations.schema import from_prompt
 from reft.conversations.tokenization import encode
 from reft.models.loading import load_tokenizer
 from reft.service.blobs import Blobs
+from tests.background import answering
 from tests.service.chatting import (
     ASK,
     joined,
@@ -100,15 +101,11 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def backend():
     made = Backend()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.go_on.set()
-        made.shutdown()
-        made.server_close()
-        thread.join()
+    with answering(made):
+        try:
+            yield made
+        finally:
+            made.go_on.set()
 
 
 @contextmanager
