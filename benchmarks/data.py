@@ -1,6 +1,7 @@
 """Validating a million rows: time, memory, where the time goes: `python -m benchmarks.data` (about ten minutes).
 
-`--before FOLDER` measures an older build on the same rows, too. Beside `reft validate`: a plain pass of `datasets` over
+`--before FOLDER` measures an older build on the same rows, too. Of several numbers of rows it also says how the seconds
+grow with them (1: a line). Beside `reft validate`: a plain pass of `datasets` over
 the same file, and the tokenisation alone. Memory is the peak of a process of its own. Each appends a line to
 `results/data.jsonl` when it is done.
 """
@@ -15,8 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.development import append
 from reft.config import Settings
@@ -112,22 +116,39 @@ def main() -> None:
     if options.way:
         WAYS[options.way](options.file)
         return
+    taken: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rows.jsonl"
             write(path, rows)
-            if options.before:
-                shutil.copy(__file__, options.before / "benchmarks" / "data.py")
             for way, build in [(way, Path.cwd()) for way in options.ways] + [
                 ("validate", before.resolve()) for before in [options.before] if before
             ]:
-                command = [sys.executable, "-m", "benchmarks.data", "--way", way, "--file", str(path)]
-                started, used = time.monotonic(), _cpu()
-                with measured(way) as cost:
-                    subprocess.run(command, check=True, cwd=build, env={**os.environ, "PYTHONPATH": str(build)})
-                taken = {"seconds": time.monotonic() - started, "cpu_seconds": _cpu() - used}
+                found = _measured(way, path, build)
                 which = {} if build == Path.cwd() else {"build": build.name}
-                append("data", {"rows": rows, "way": way, **which, **taken, "peak_mb": cost.peak_rss_mb})
+                append("data", {"rows": rows, "way": way, **which, **found})
+                taken[way, which.get("build", "")][rows] = found["seconds"]
+    for (way, build), seconds in taken.items():
+        if len(seconds) > 1:
+            which = {"build": build} if build else {}
+            append("data", {"way": way, **which, "sizes": list(seconds), "exponent": exponent(seconds)})
+
+
+def _measured(way: str, path: Path, build: Path) -> dict[str, float | None]:
+    """Seconds, processor seconds and peak memory of one way in a process of its own, with the code of a build."""
+    if build != Path.cwd():
+        shutil.copy(__file__, build / "benchmarks" / "data.py")
+    command = [sys.executable, "-m", "benchmarks.data", "--way", way, "--file", str(path)]
+    started, used = time.monotonic(), _cpu()
+    with measured(way) as cost:
+        subprocess.run(command, check=True, cwd=build, env={**os.environ, "PYTHONPATH": str(build)})
+    seconds = {"seconds": time.monotonic() - started, "cpu_seconds": _cpu() - used}
+    return {**seconds, "peak_mb": cost.peak_rss_mb}
+
+
+def exponent(seconds: Mapping[int, float]) -> float:
+    """The x of seconds ~ rows ** x, by least squares of the logarithms; `seconds` by number of rows, two or more."""
+    return float(np.polyfit(np.log(list(seconds)), np.log(list(seconds.values())), 1)[0])
 
 
 if __name__ == "__main__":

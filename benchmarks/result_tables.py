@@ -128,13 +128,24 @@ def _scan_memory(path: Path) -> str:
     return comparison_tables.markdown(("rows", "seconds", "peak memory, MB", "measured"), rows)
 
 
+def _of(way: str, build: str) -> str:
+    return f"{way} ({build})" if build else way
+
+
 def _data(path: Path) -> str:
-    latest = {(x["rows"], x["way"], x.get("build", "")): x for x in records(path)}
+    found = records(path)
+    latest = {(x["rows"], x["way"], x.get("build", "")): x for x in found if "rows" in x}
     rows = [
-        (f"{n:,}", way + (f" ({build})" if build else ""), f"{x['seconds']:.1f}", f"{x['peak_mb']:.0f}", x["date"][:10])
+        (f"{n:,}", _of(way, build), f"{x['seconds']:.1f}", f"{x['peak_mb']:.0f}", x["date"][:10])
         for (n, way, build), x in sorted(latest.items())
     ]
-    return comparison_tables.markdown(("rows", "way", "seconds", "peak memory, MB", "measured"), rows)
+    growth = [
+        f"From {min(x['sizes']):,} to {max(x['sizes']):,} rows the seconds of `{_of(way, build)}` grew as the rows to "
+        f"the power of {x['exponent']:.2f} ({x['date'][:10]})."
+        for (way, build), x in {(x["way"], x.get("build", "")): x for x in found if "exponent" in x}.items()
+    ]
+    table = comparison_tables.markdown(("rows", "way", "seconds", "peak memory, MB", "measured"), rows)
+    return "\n\n".join([table, *growth])
 
 
 def _ciphers(path: Path) -> str:
