@@ -1,4 +1,9 @@
-"""Rows of Parquet and Arrow as lines of JSON, without what those formats put around or in place of a value."""
+"""Rows of Parquet and Arrow as lines of JSON, without what those formats put around or in place of a value.
+
+A struct has every key that any row of the column has, and null where a row has no such key. Those nulls are left out
+here, where the type still tells them; whoever means a null that is learnt writes JSON text, or a map. In rows of JSON
+every null was written by somebody, and stays.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -7,10 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from reft.conversations.fields import from_json, is_unicode
+from reft.conversations.fields import RowError, from_json, is_unicode
 from reft.errors import DataFormatError, explain
 
 Decode = Callable[[Any], Any]
+LISTS = (
+    pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)  # fmt: skip
 # What a cell that neither Python nor JSON can hold raises: a time of the year 10000, a zone that nobody knows, bytes
 # that are no text in a column of text, a map whose keys are none, lists within lists without end.
 UNTOLD = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, pa.ArrowException)
@@ -93,7 +102,7 @@ def _decoder(batch: pa.RecordBatch, rows: list[dict[str, Any]]) -> Decode:
 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:
     """What the `datasets` library noted of each column; nothing where the note is none of its own."""
-    found = from_json((schema.metadata or {}).get(b"huggingface", b"").decode("utf-8", "replace"))
+    found = _cell((schema.metadata or {}).get(b"huggingface", b"").decode("utf-8", "replace"))
     for name in ("info", "features"):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
@@ -102,10 +111,11 @@ def _features(schema: pa.Schema) -> Mapping[str, Any]:
 def _of_type(kind: pa.DataType, feature: Any, values: list[Any]) -> Decode:
     """What undoes the storage of a column, given the values of its first batch."""
     if _is_json(kind, feature) or (_is_text(kind) and _all_json(values)):
-        return from_json
+        return _cell
     if pa.types.is_map(kind):
-        return lambda value: dict(value) if value and len(dict(value)) == len(value) else value
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        part = _of_type(kind.item_type, None, [item for value in values for _, item in value or ()])
+        return lambda value: None if value is None else _of_pairs([(key, part(item)) for key, item in value])
+    if any(is_list(kind) for is_list in LISTS):
         inner = feature.get("feature") if isinstance(feature, Mapping) else None
         inner = feature[0] if isinstance(feature, list) and feature else inner
         item = _of_type(kind.value_type, inner, [item for value in values for item in value or ()])
@@ -115,8 +125,25 @@ def _of_type(kind: pa.DataType, feature: Any, values: list[Any]) -> Decode:
         parts = {
             f.name: _of_type(f.type, fields.get(f.name), [value[f.name] for value in values if value]) for f in kind
         }
-        return lambda value: None if value is None else {name: parts[name](part) for name, part in value.items()}
+        return lambda value: None if value is None else _of_struct(value, parts)
     return lambda value: value
+
+
+def _of_struct(value: Mapping[str, Any], parts: Mapping[str, Decode]) -> dict[str, Any]:
+    return {name: parts[name](part) for name, part in value.items() if part is not None}
+
+
+def _of_pairs(pairs: list[tuple[Any, Any]]) -> Any:
+    """A map, as an object; as it is where a key stands twice."""
+    return found if len(found := dict(pairs)) == len(pairs) else pairs
+
+
+def _cell(value: Any) -> Any:
+    """What a cell holds as JSON; one in which a key stands twice stays text, of which reading makes a bad row."""
+    try:
+        return from_json(value)
+    except RowError:
+        return value
 
 
 def _is_json(kind: pa.DataType, feature: Any) -> bool:
@@ -132,7 +159,7 @@ def _all_json(values: list[Any]) -> bool:
     texts = [value for value in values if value is not None]
     if not texts or not all(value[:1] in ('"', "[") for value in texts):
         return False
-    found = [from_json(value) for value in texts]
+    found = [_cell(value) for value in texts]
     parts = all(
         isinstance(item, list) and item and all(isinstance(p, dict) and "type" in p for p in item)
         for item, text in zip(found, texts, strict=True)

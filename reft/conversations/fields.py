@@ -102,15 +102,44 @@ def shown(place: Place) -> str:
 
 
 def from_json(value: Any) -> Any:
-    """What a text holds as JSON; the value itself where it is no text, or no JSON."""
+    """What a text holds as JSON; the value itself where it is no text, or no JSON.
+
+    Raises:
+        RowError: a key stands twice in an object.
+    """
     try:
-        return json.loads(value) if isinstance(value, str) else value
+        return DECODER.decode(value) if isinstance(value, str) else value
+    except RowError:
+        raise
     except (ValueError, RecursionError):
         return value
 
 
-def without_nulls(value: Any) -> Any:
-    """The value without null entries of its objects: columns of structs hold one for each key that other rows have."""
-    if isinstance(value, Mapping):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+def as_json(value: Any, place: Place) -> str:
+    """The value as the text that the model reads, null where the row says null.
+
+    Raises:
+        RowError: it holds an infinity, which JSON has no word for.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise RowError("data_type", shown(place), "give numbers that JSON can hold, no infinity") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RowError("duplicate_key", str(twice)[:60], "give each key once: readers differ on which one counts")
+    return found
+
+
+def _constant(name: str) -> float | None:
+    """NaN, which is no JSON, is what pandas writes for nothing; an infinity stays one, and no field takes it."""
+    return None if name == "NaN" else float(name)
+
+
+# Of whole rows and of JSON text within them.
+DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_unique_keys)

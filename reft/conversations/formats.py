@@ -6,12 +6,11 @@ and tools beside it, where the row has them. What is read here is what is learnt
 the row comes out as unread (`reft.conversations.fields`).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reft.conversations.fields import Fields, RowError, from_json, is_unicode, shown, without_nulls
+from reft.conversations.fields import Fields, RowError, as_json, from_json, is_unicode, shown
 from reft.conversations.schema import Message, Role, Unread
 from reft.conversations.turns import ROLES, call_of, content_of, number_of, turns
 from reft.errors import ConfigurationError, explain
@@ -198,7 +197,7 @@ def _with_tools(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ..
     if not tools:
         fields.take((name,))  # an empty list, as text perhaps
         return found
-    described = tools if isinstance(tools, str) else json.dumps(without_nulls(tools), ensure_ascii=False)
+    described = tools if isinstance(tools, str) else as_json(tools, (name,))
     described = fields.text(described, (name,))
     if found[0].role == "system":
         return (found[0].model_copy(update={"content": f"{found[0].content}\n{described}"}), *found[1:])
@@ -235,7 +234,9 @@ def _options(row: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, Any], .
     if not isinstance(given, dict):
         return ()
     found = []
-    for name, value in sorted(without_nulls(given).items()):
+    for name, value in sorted(given.items()):
+        if value is None:  # nothing is set
+            continue
         plain = isinstance(value, bool | int | float)
         word = isinstance(value, str) and len(value) <= OPTION_LENGTH and value.replace("-", "").isalnum()
         place = ("chat_template_kwargs", name)

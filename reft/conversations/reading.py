@@ -9,7 +9,7 @@ from typing import Any
 
 from reft.config import ValidationSettings
 from reft.conversations.containers import lines, recognise
-from reft.conversations.fields import RowError
+from reft.conversations.fields import DECODER, RowError
 from reft.conversations.formats import row_of
 from reft.conversations.schema import Conversation
 from reft.conversations.tables import unreadable
@@ -191,20 +191,3 @@ def _rows_between(text: str) -> bool:
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RowError("duplicate_key", str(twice)[:60], "give each key once: readers differ on which one counts")
-    return found
-
-
-def _constant(name: str) -> float | None:
-    """NaN, which is no JSON, is what pandas writes for nothing; an infinity stays one, and no field takes it."""
-    return None if name == "NaN" else float(name)
-
-
-DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_unique_keys)

@@ -1,9 +1,8 @@
 """One turn of a dialogue, as OpenAI, ShareGPT and those who follow them write it."""
 
-import json
 from typing import Any
 
-from reft.conversations.fields import Fields, Place, RowError, from_json, shown, without_nulls
+from reft.conversations.fields import DECODER, Fields, Place, RowError, as_json, from_json, shown
 from reft.conversations.schema import Message, Role
 
 # The roles of this house by the names that others give them.
@@ -124,14 +123,15 @@ def call_of(fields: Fields, call: Any, place: Place) -> str:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments or "{}")
-        except ValueError as error:
+            arguments = DECODER.decode(arguments or "{}")
+        except RowError:
+            raise
+        except (ValueError, RecursionError) as error:
             field = shown((*where, "arguments"))
             raise RowError("data_type", field, "write the arguments as JSON") from error
-    else:
-        arguments = without_nulls(arguments or {})
     for key in ("name", "arguments"):
         fields.take((*where, key))
     if isinstance(call, dict) and call.get("type") == "function":
         fields.take((*place, "type"))
-    return fields.text(json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False), (*place, ""))
+    written = as_json({"name": function["name"], "arguments": arguments or {}}, (*where, "arguments"))
+    return fields.text(written, (*place, ""))

@@ -163,7 +163,7 @@ def test_a_broken_row_names_its_rule_and_place(row, code, field):
     [
         ('{"prompt": "a", "prompt": "b", "completion": "c"}', "duplicate_key"),
         ('{"prompt": "a", "completion": NaN}', "data_type"),
-        ('{"prompt": "a", "completion": "b", "tools": ' + "[" * 900 + "]" * 900 + "}", "not_json"),
+        ('{"prompt": "a", "completion": "b", "tools": ' + "[" * 40_000 + "]" * 40_000 + "}", "not_json"),
         ('{"prompt": "a", "completion": ' + "[" * 50_000, "not_json"),
         ('{"prompt": "\\ud800", "completion": "c"}', "encoding"),
     ],
