@@ -19,8 +19,8 @@ from reft.config import ValidationSettings
 from reft.conversations.arrow import json_rows, require_sound
 from reft.conversations.folders import files_of
 from reft.conversations.limits import Meter as Meter
-from reft.conversations.limits import require_few_columns, too_long
-from reft.conversations.schemas import fitted, schema_of_all
+from reft.conversations.limits import require_few_columns, require_named_apart, too_long
+from reft.conversations.schemas import fitted, require_distinct, schema_of_all
 from reft.conversations.tables import LineTooLongError, header_of, table_rows
 from reft.errors import DataFormatError, explain
 from reft.moved import keep_old_names
@@ -141,17 +141,20 @@ def _batches(file: Path, container: Container) -> Iterator[pa.RecordBatch]:
     if container.kind == "parquet":
         table = pq.ParquetFile(file)
         require_few_columns(table.metadata.num_columns, file, container.limits)
+        require_distinct(table.schema_arrow, file)
         yield from table.iter_batches(batch_size=_rows_at_once(table.metadata.num_columns))
         return
     source = pa.OSFile(str(file), "rb")
     if source.read(6) == b"ARROW1":
         reader = pa.ipc.open_file(source)
         require_few_columns(len(reader.schema), file, container.limits)
+        require_distinct(reader.schema, file)
         yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
     else:
         source.seek(0)
         stream = pa.ipc.open_stream(source)
         require_few_columns(len(stream.schema), file, container.limits)
+        require_distinct(stream.schema, file)
         yield from stream
 
 
@@ -253,6 +256,7 @@ def _recognise_text(file: Path, head: bytes, packed: Compression | None) -> Cont
         return Container(files=(file,), kind="jsonl", compression=packed)
     delimiter, columns = header_of(first)
     if columns:
+        require_named_apart([name.strip() for name in columns if name.strip()], file)
         kind: Kind = "tsv" if delimiter == "\t" else "csv"
         return Container(files=(file,), kind=kind, compression=packed, columns=columns, delimiter=delimiter)
     return Container(files=(file,), kind="jsonl", compression=packed)  # each line is then told what is wrong with it

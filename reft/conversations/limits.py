@@ -1,5 +1,6 @@
 """How much a file may hold: each refusal names the setting that it comes from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from reft.config import ValidationSettings
@@ -69,3 +70,16 @@ def require_few_columns(columns: int, file: Path, limits: ValidationSettings) ->
         what = f"a table of {columns:,} columns: more than {limits.max_columns:,}"
         remedy = "keep the columns that hold the rows' text, or raise validation.max_columns"
         raise DataFormatError(explain(what, str(file), remedy))
+
+
+def require_named_apart(names: Sequence[str], file: Path, within: str = "") -> None:
+    """See that no two columns, or parts of the column `within`, have one name: a row would lose the value of one.
+
+    Raises:
+        DataFormatError: two do.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        what = f"{names.count(twice)} {'parts' if within else 'columns'} of the name {twice[:60]!r}"
+        where = f"{file}, column {within}" if within else str(file)
+        raise DataFormatError(explain(what, where, "rename them, or keep the one that is meant"))

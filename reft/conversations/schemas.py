@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reft.conversations.limits import require_named_apart
 from reft.errors import DataFormatError, explain
 
 REMEDY = "give the column one type in every file, or name the files one at a time"
@@ -29,6 +30,7 @@ class Together:
             DataFormatError: it is damaged, or a column of it has a type that does not go with an earlier file's.
         """
         schema = _schema_of(file, kind)
+        require_distinct(schema, file)
         if any(schema.equals(known) for known in self._schemas):
             return
         columns = dict(self._columns)
@@ -80,6 +82,22 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema | None, file: Path) -> Itera
         what = f"values that do not fit the types of the other files: {error}"
         raise DataFormatError(explain(what, str(file), REMEDY)) from error
     yield from table.replace_schema_metadata(batch.schema.metadata).to_batches()
+
+
+def require_distinct(schema: pa.Schema, file: Path) -> None:
+    """See that no two columns, nor two parts of one, have the same name.
+
+    Raises:
+        DataFormatError: two have.
+    """
+    require_named_apart(schema.names, file)
+    waiting = [(field.name, field.type) for field in schema]
+    while waiting:
+        column, kind = waiting.pop()
+        fields = [kind.field(index) for index in range(kind.num_fields)]
+        if pa.types.is_struct(kind):
+            require_named_apart([field.name for field in fields], file, column)
+        waiting += [(column, field.type) for field in fields]
 
 
 def _schema_of(file: Path, kind: str) -> pa.Schema:

@@ -20,8 +20,12 @@ KNOWN = frozenset({
 
 
 def header_of(line: str) -> tuple[str, tuple[str, ...]]:
-    """The delimiter and the columns that a table's first line names; ("", ()) where it is no header."""
+    """The delimiter and the columns that a table's first line names; ("", ()) where it is no header.
+
+    A delimiter that gives each column a name of its own goes before one that gives two the same.
+    """
     found: tuple[str, tuple[str, ...]] = ("", ())
+    best = False, 1
     for delimiter in DELIMITERS:
         try:
             columns = next(csv.reader([line], delimiter=delimiter, strict=True), [])
@@ -30,8 +34,9 @@ def header_of(line: str) -> tuple[str, tuple[str, ...]]:
         names = [name.strip() for name in columns if name.strip()]
         # pandas writes its index under no name; spreadsheets write empty columns, beside names that tell a header.
         most_named = len(columns) - len(names) <= 1 or len(KNOWN & {name.lower() for name in names}) > 1
-        if len(columns) > max(1, len(found[1])) and most_named and len(set(names)) == len(names):
-            found = delimiter, tuple(columns)
+        apart = len(set(names)) == len(names)
+        if len(columns) > 1 and most_named and (apart, len(columns)) > best:
+            best, found = (apart, len(columns)), (delimiter, tuple(columns))
     return found
 
 
