@@ -133,4 +133,6 @@ def _from_hub(name: str, folder: Path) -> Path:
         raise DataFormatError(
             explain(f"no such file, and no data set of the hub: {error!r:.200}", name, remedy)
         ) from error
+    # The client's own notes say when each file came: a killed scan or check would not know the set again.
+    shutil.rmtree(target / ".cache", ignore_errors=True)
     return target
