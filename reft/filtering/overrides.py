@@ -7,6 +7,7 @@ from typing import get_args
 
 from reft.errors import StorageError, explain
 from reft.filtering.decisions import Decision, Verdict
+from reft.storage.artifacts import whole
 from reft.storage.files import lines_of
 
 VERDICTS = get_args(Verdict)
@@ -37,6 +38,7 @@ def read_overrides(path: Path) -> dict[int, Override]:
                 raise ValueError("row must be a whole number from 0")
             if override.decision not in VERDICTS or not override.by or not override.reason:
                 raise ValueError("decision must be keep, quarantine or drop; by and reason must not be empty")
+            override = replace(override, by=whole(str(override.by)), reason=whole(str(override.reason)))
         except (ValueError, TypeError, RecursionError) as error:
             remedy = 'write {"row": 0, "decision": "keep", "by": "your name", "reason": "why"}'
             raise StorageError(explain(f"not an override: {error}", where, remedy)) from error

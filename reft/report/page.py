@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from reft.pages.rendering import environment_of
 from reft.report.summary import LABELS, percent
+from reft.storage.artifacts import whole
 
 
 def render(template: str, **values: Any) -> Markup:
@@ -16,7 +17,8 @@ def render(template: str, **values: Any) -> Markup:
 
     Everything that users wrote is escaped; a template lets only our own plots through.
     """
-    return Markup(_environment().get_template(template).render(made=moment(datetime.now(UTC)), **values))
+    page = _environment().get_template(template).render(made=moment(datetime.now(UTC)), **values)
+    return Markup(whole(page))
 
 
 def moment(time: datetime) -> str:

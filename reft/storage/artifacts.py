@@ -21,6 +21,8 @@ TRIES = 30
 SCRATCH = "reft-scratch-"
 # A disk says these whichever file it was; for other errors the folder in question is tried.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+# What becomes of half a character, as JSON's escapes or names of files may bring it.
+HALVES = "backslashreplace"
 REMEDY = "free some disk space or choose another folder"
 
 
@@ -204,7 +206,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text through a temporary file.
+    """Write text through a temporary file; halves of characters as escapes, which are JSON's own (`whole`).
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -212,12 +214,17 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors=HALVES)
         os.replace(partial, path)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
         raise StorageError(explain(f"could not write: {error.strerror}", str(path), REMEDY)) from error
+
+
+def whole(text: str) -> str:
+    """The text with halves of characters, which no UTF-8 holds, spelt as JSON spells them."""
+    return text.encode("utf-8", HALVES).decode()
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """Digests of content: texts, files and folders."""
 
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -12,7 +13,7 @@ def of_path(path: str | Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            digest.update(file.relative_to(path).as_posix().encode() if path.is_dir() else b"")
+            digest.update(os.fsencode(file.relative_to(path).as_posix()) if path.is_dir() else b"")
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha1").digest())
     return digest.hexdigest()
@@ -20,4 +21,4 @@ def of_path(path: str | Path) -> str:
 
 def of_text(*parts: str) -> str:
     """A digest of texts in their order."""
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,12 +1,14 @@
 """Files that are whole or not there."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from reft.errors import StorageError
-from reft.storage.artifacts import SCRATCH, read_json, scratch, write_json, written
+from reft.storage.artifacts import SCRATCH, read_json, scratch, write_json, write_text, written
+from reft.storage.fingerprint import of_path, of_text
 
 
 def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -81,3 +83,19 @@ def test_only_what_is_about_the_disk_becomes_an_error_about_it(tmp_path):
 def test_a_full_device_is_named(tmp_path):
     with pytest.raises(StorageError, match=r"No space left on device[\s\S]*free some disk space"), written(tmp_path):
         Path("/dev/full").write_text("anything")
+
+
+def test_half_a_character_is_written_and_read_back_by_json(tmp_path):
+    value = {"\ud800": ['"\\\udc80"', "whole \U0001f600"]}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    write_text(tmp_path / "page.html", "half \ud800")
+    assert (tmp_path / "page.html").read_bytes() == b"half \\ud800"
+
+
+def test_half_a_character_has_a_digest_of_its_own(tmp_path):
+    assert len({of_text("\ud800"), of_text("\\ud800"), of_text("?"), of_text("\udc80")}) == 4
+    (tmp_path / os.fsdecode(b"caf\xe9.jsonl")).write_text("{}")
+    before = of_path(tmp_path)
+    (tmp_path / os.fsdecode(b"caf\xe9.jsonl")).rename(tmp_path / os.fsdecode(b"caf\xe8.jsonl"))
+    assert of_path(tmp_path) != before

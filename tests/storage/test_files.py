@@ -87,6 +87,8 @@ def test_a_wrong_override_is_told_by_its_line_and_blank_lines_are_none(tmp_path)
     file, good = tmp_path / "o.jsonl", {"row": 0, "decision": "drop", "by": "x", "reason": "one\u2028two"}
     file.write_text("\ufeff" + json.dumps(good, ensure_ascii=False) + "\n\n")
     assert read_overrides(file)[0].reason == good["reason"]
+    file.write_text(json.dumps({**good, "by": "\ud800", "reason": "half \udc80"}))
+    assert (read_overrides(file)[0].by, read_overrides(file)[0].reason) == (r"\ud800", r"half \udc80")
     file.write_text(json.dumps(good) + "\n\n" + json.dumps({**good, "row": "3"}) + "\n")
     with pytest.raises(StorageError, match=r"o\.jsonl, line 3\n"):
         read_overrides(file)
