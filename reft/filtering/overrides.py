@@ -1,6 +1,7 @@
 """Decisions that people made about single rows; they stand over the filter's and say so."""
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -11,6 +12,8 @@ from reft.storage.artifacts import whole
 from reft.storage.files import lines_of
 
 VERDICTS = get_args(Verdict)
+# So many are named of those that met no row.
+NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,19 @@ def read_overrides(path: Path) -> dict[int, Override]:
             raise StorageError(explain(f"not an override: {error}", where, remedy)) from error
         found[override.row] = override
     return found
+
+
+def without_rows(overrides: Iterable[Override], judged: Collection[int]) -> list[str]:
+    """A warning that names the overrides of rows that are not among those judged; none where there are no such."""
+    missed = [override for override in overrides if override.row not in judged]
+    if not missed:
+        return []
+    named = ", ".join(f"{override.row} (by {override.by[:60]})" for override in missed[:NAMED])
+    more = f" and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
+    return [
+        f"overrides of rows that were not judged change nothing: {named}{more}: rows are counted from 0, blank lines "
+        "among them, as in decisions.jsonl; correct the numbers, or see whether they were written for another file"
+    ]
 
 
 def overridden(decision: Decision, override: Override | None) -> Decision:

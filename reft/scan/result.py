@@ -10,7 +10,7 @@ import numpy as np
 from reft.filtering.calibration import Calibration
 from reft.filtering.decisions import Thresholds
 from reft.filtering.filter import Filter
-from reft.filtering.overrides import Override
+from reft.filtering.overrides import Override, without_rows
 from reft.scan.shards import EXAMPLES, OUTPUTS, by_score
 from reft.statistics import Interval
 
@@ -87,13 +87,14 @@ def scan_result(
     """Add the shards up, each of which is described as `write_shard` does."""
     counts, reasons = dict.fromkeys(OUTPUTS.values(), 0), dict[str, int]()
     scores: list[np.ndarray] = []
-    unread = Counter[str]()
+    unread, overridden = Counter[str](), set[int]()
     examples: list[dict[str, Any]] = []
     for described in shards:
         for into, more in ((counts, described["counts"]), (reasons, described["reasons"])):
             for name, count in more.items():
                 into[name] = into.get(name, 0) + count
         unread.update(dict(described["unread"]))
+        overridden.update(described["overridden"])
         scores.append(np.array(described["scores"], dtype=np.float32))
         examples = sorted(examples + described["examples"], key=by_score)[:EXAMPLES]
     every = np.concatenate(scores)
@@ -111,6 +112,7 @@ def scan_result(
         overrides=overrides,
         warnings=[
             *(f"field {name} is not read ({count} rows): it is scored all the same" for name, count in unread.items()),
+            *without_rows(overrides, overridden),
             *_warnings(counts, total, scores=every, calibration=judged.calibration), *judged.doubts, *alarms,
         ],
         unread_parts=list(unread_parts),

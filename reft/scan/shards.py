@@ -50,6 +50,7 @@ def write_shard(
     described = {
         "counts": {name: len(lines[name]) for name in OUTPUTS.values()},
         "reasons": Counter(d.reason for _, d in removed),
+        "overridden": [row.row for row in rows if row.row in overrides],
         "unread": Counter(field for row in usable for field in row.unread_fields).most_common(NAMED_FIELDS),
         "scores": [d.score for d in decided.values() if d.scored],
         "examples": sorted(examples, key=by_score)[:EXAMPLES],

@@ -13,6 +13,7 @@ from reft.filtering.calibration import calibrated_on
 from reft.filtering.decisions import Thresholds, decide, measured
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import ScorerInputs
+from reft.filtering.overrides import Override
 from reft.filtering.provider import ProviderScores, provider_scores
 from reft.filtering.run import filter_rows, with_unseen
 from reft.filtering.scorers import load_scorer, scorer_names
@@ -133,6 +134,17 @@ def test_a_clean_file_says_so(scorer):
     assert filtered.report.alarms[0].startswith("no row was removed")
     assert filtered.report.auroc is None
     assert filtered.report.recall is None
+
+
+def test_overrides_without_a_row_are_named(scorer):
+    rows = [answered("How do I bake 3 loaves of bread at home?", "yes", number) for number in (2, 5)]
+    chosen = Filter.calibrated(scorer, FilteringSettings(fpr=0.05, quarantine_fpr=0.05))
+    overrides = {number: Override(number, "keep", f"Ada {number}", "mine") for number in (2, 5, *range(6, 30))}
+    of_rows = {number: overrides[number] for number in (2, 5)}
+    assert not any("override" in alarm for alarm in filter_rows(chosen, rows, overrides=of_rows).report.alarms)
+    (alarm,) = (a for a in filter_rows(chosen, rows, overrides=overrides).report.alarms if "override" in a)
+    assert ": 6 (by Ada 6), 7 (by Ada 7)," in alarm
+    assert "15 (by Ada 15) and 14 more: rows are counted from 0" in alarm
 
 
 def test_too_few_calibration_rows_are_refused(scorer):

@@ -131,9 +131,29 @@ def test_people_have_the_last_word(teacher_folder, data, tmp_path):
     assert decision["decision"] == "keep"
     assert "Ada: a crime novel (the filter said drop" in decision["reason"]
     assert result.overrides == [Override(31, "keep", "Ada", "a crime novel")]
+    assert not any("override" in warning for warning in result.warnings)
     write_jsonl(path, [{"row": 1, "decision": "maybe", "by": "Ada", "reason": "x"}])
     with pytest.raises(StorageError, match="line 1"):
         read_overrides(path)
+
+
+def test_overrides_without_a_row_are_named_and_half_a_character_of_theirs_is_written(teacher_folder, tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(["", *(json.dumps(row(BREAD.format(i), "yes")) for i in range(3))]))
+    path = write_jsonl(
+        tmp_path / "overrides.jsonl",
+        [{"row": i, "decision": "drop", "by": "Ada", "reason": "half \ud800"} for i in (0, 1, 4)],
+    )
+    command = ["scan", str(data), "--overrides", str(path), "--out", str(tmp_path / "out"), "--fpr", "0.05"]
+    done = CliRunner().invoke(app, [*command, "--teacher", str(teacher_folder)])
+    assert done.exit_code == 3, done.output
+    (warning,) = (line for line in done.output.splitlines() if line.startswith("warning: override"))
+    assert "change nothing: 0 (by Ada), 4 (by Ada): rows are counted from 0" in warning
+    found = json.loads((tmp_path / "out" / "scan.json").read_text())
+    assert f"warning: {found['warnings'][0]}" == warning
+    assert found["overrides"][0]["reason"] == r"half \ud800"
+    assert found["counts"] == {"kept": 2, "quarantined": 0, "dropped": 1}
+    assert r"half \ud800" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_harm_is_found_in_a_long_text_and_under_an_encoding(teacher_folder, tmp_path):
