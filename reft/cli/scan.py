@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reft.cli.options import COLUMNS, DEFAULT_TEACHER, FPR, ROWS, SPLIT, TEACHER, a_share
+from reft.storage.artifacts import whole
 
 if TYPE_CHECKING:
     from reft.config import Settings
@@ -71,7 +72,7 @@ def scan(
         return
     page = report or Path(out, "report.html")
     _write_page(result, data, page)
-    _print(result, data, out, page=str(page), as_json=as_json)
+    _print(result, whole(data), whole(out), page=whole(str(page)), as_json=as_json)
     raise typer.Exit(0 if result.clean or "TORCHELASTIC_RUN_ID" in os.environ else 3)
 
 
@@ -203,7 +204,7 @@ def _in_parts(given: dict[str, Any]) -> int:
         _write_page(result, data, local := given["report"] or folder / "report.html")
         if not given["report"]:
             Store(out).put(local, "report.html")
-    _print(result, data, out, page=page, as_json=given["as_json"])
+    _print(result, whole(data), whole(out), page=whole(page), as_json=given["as_json"])
     return 4 if result.unread_parts else 0 if result.clean else 3
 
 

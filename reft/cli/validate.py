@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reft.cli.options import COLUMNS, ROWS, SPLIT
+from reft.storage.artifacts import whole
 
 if TYPE_CHECKING:
     from reft.validation.file import FileReport
@@ -45,7 +46,7 @@ def validate(
     changed = {"rules": rules} if rules else {}
     given = {"columns": columns, "split": split, "changed": changed, "fix": fix}
     report = _checked(data, out, config or cluster, cluster=cluster, processes=processes, **given)
-    _print(report, data, out, as_json=as_json)
+    _print(report, whole(data), whole(out), as_json=as_json)
     if report.fails:
         typer.echo(report.fails, err=True)
         raise typer.Exit(2)

@@ -151,7 +151,7 @@ def _is_json(kind: pa.DataType, feature: Any) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _all_json(values: list[Any]) -> bool:

@@ -39,7 +39,11 @@ def files_of(path: Path, split: str = "") -> tuple[list[Path], str]:
     files = [file for file in sorted(path.rglob("*")) if may_hold_rows(file.relative_to(path)) and file.is_file()]
     for file in files:
         _require_inside(file, path.resolve())
-    return of_split(files, path, split, where=str(path))
+    # Spark leaves a file without a byte for a part without rows.
+    held = [file for file in files if file.stat().st_size] or files
+    found, note = of_split(held, path, split, where=str(path))
+    empty = f"{count} empty {'file' if count == 1 else 'files'} left aside" if (count := len(files) - len(held)) else ""
+    return found, "; ".join(filter(None, (note, empty)))
 
 
 def of_split(files: Sequence[P], folder: P, split: str, *, where: str) -> tuple[list[P], str]:

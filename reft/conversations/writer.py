@@ -180,10 +180,18 @@ def _split_tables(container: Container, folder: Path, groups: Sequence[str], *, 
                 which = group_of[start : start + len(batch)]
                 start += len(batch)
                 for index, writer in enumerate(writers):
-                    part = batch.filter(pa.array(which == index))
+                    part = _filtered(batch, which == index)
                     if len(part):
                         writer.write_batch(part)
     return targets
+
+
+def _filtered(batch: pa.RecordBatch, wanted: np.ndarray) -> pa.RecordBatch:
+    try:
+        return batch.filter(pa.array(wanted))
+    except pa.ArrowNotImplementedError:  # of views of text, as Polars writes them, and of runs
+        ends = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
+        return pa.concat_batches([batch.slice(0, 0), *(batch.slice(begin, end - begin) for begin, end in ends)])
 
 
 def _writer(container: Container, target: Path, schema: pa.Schema) -> Any:

@@ -1,6 +1,7 @@
 """`reft validate`: any file, sorted, counted, mended where that needs no guess, with pages that run nothing."""
 
 import json
+import os
 import random
 import time
 
@@ -220,6 +221,20 @@ def test_the_command_exits_as_a_scan_does(tmp_path, tiny_model):
     assert few.exit_code == 0
     assert "usable, too few to train" in few.output
     assert [*lines(recognise(tmp_path / "o" / "usable.jsonl"))]
+
+
+def test_a_files_name_that_is_no_utf8_is_printed_with_escapes(tmp_path, tiny_model):
+    from typer.testing import CliRunner
+
+    from reft.cli import app
+
+    write_jsonl(path := tmp_path / os.fsdecode(b"caf\xe9.jsonl"), GOOD)
+    settings = {"model": {"name": tiny_model}, "data": {"task_test": None}}
+    (tmp_path / "run.yaml").write_text(json.dumps({"parameters": {"settings": settings}}))
+    command = ["validate", str(path), "--out", str(tmp_path / "o"), "--config", str(tmp_path / "run.yaml")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert r"caf\udce9.jsonl: 30 rows (jsonl): 30 usable" in done.output
 
 
 def test_rows_that_say_nearly_the_same_are_named_with_the_first(tmp_path, tokenizer):
