@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import typer
 
 from reft.cli import app
-from reft.config import Section, Settings
+from reft.config import FinetuningSettings, Section, Settings
+from reft.errors import ConfigurationError
+from reft.finetuning.methods import load_method, method_names, require_for_pipeline
 from reft.service.settings import ServiceSettings
 
 FOLDER = Path("docs/reference")
@@ -32,6 +35,7 @@ def pages() -> dict[str, str]:
     ]
     settings += _sections(Settings, "")
     settings += ["## service (of `reft serve`)", "", *_section(ServiceSettings)]
+    settings += [*_methods()]
     return {"cli.md": "\n".join(cli).rstrip() + "\n", "settings.md": "\n".join(settings).rstrip() + "\n"}
 
 
@@ -75,6 +79,26 @@ def _rows(section: type[Section], before: str, *, top: bool = False) -> Iterator
         )
         default = "" if field.is_required() else f"`{value}`"
         yield f"| `{before}{key}` | {_cell(default)} | {_words(field.description)} |"
+
+
+def _methods() -> Iterator[str]:
+    yield from ("## Methods (`finetuning.method`)", "")
+    yield from ("The comparison takes all of them; the pipeline those that begin as a model that it has.", "")
+    yield from ("| method | what it does | in the pipeline | `method_settings` |", "| --- | --- | --- | --- |")
+    for name in method_names():
+        method = load_method(name)
+        taken = (
+            f"`{key}` ({field.default:g}): {field.description}" for key, field in method.settings.model_fields.items()
+        )
+        yield f"| `{name}` | {_words(method.words)} | {_in_the_pipeline(name)} | {_words('; '.join(taken))} |"
+
+
+def _in_the_pipeline(method: str) -> str:
+    for words, start in (("yes", "auto"), ("with `start: teacher`", "teacher")):
+        with suppress(ConfigurationError):
+            require_for_pipeline(FinetuningSettings(method=method, start=start))
+            return words
+    return "no"
 
 
 def _words(text: str | None) -> str:

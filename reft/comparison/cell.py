@@ -95,7 +95,8 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
         with _stage("filtering", costs) as cost:
             kept, filtered = _filtered(user, prepared.filter(run).removed(user.rows))
             cost.tokens = sum(map(len, encode_all(tokenizer, user.rows, run.model.max_length)))
-    start = str(prepared.aligned if method.start == "aligned" else prepared.base)
+    as_teacher = method.begins_as_teacher(run.finetuning)
+    start = str(prepared.aligned if method.start == "aligned" and not as_teacher else prepared.base)
     dtype, trust = choose_hardware(run.model.dtype).dtype, run.model.trust_remote_code
     if method.loss:
         with _stage("finetuning", costs) as cost:
@@ -127,7 +128,7 @@ def _train(cell: Cell, given: CellInputs, kept: Sequence[Conversation], *, metho
     settings = settings.model_copy(update={"work_folder": str(given.work), "merged": False, "launcher": "local"})
     alignment = prepared.alignment(distils=method.distils) if method.alignment else None
     model = run.model.model_copy(update={"name": start})
-    begins = prepared.start_of(settings) if method.distils and method.start == "base" else None
+    begins = prepared.start_of(settings) if method.begins_as_teacher(settings) else None
     job = student_job(kept, model, settings, seed=cell.seed, alignment=alignment, start=begins)
     student, tokens = fit_student(cell.name, job)
     if method.after:

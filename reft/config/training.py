@@ -69,7 +69,9 @@ class FinetuningSettings(Section):
         "reft",
         description="how it learns: reft, sft, joint_sft; any file of reft/finetuning/methods that trains the base model",
     )
-    method_settings: dict[str, Any] = Field({}, description="what that method takes; these three take nothing")
+    method_settings: dict[str, Any] = Field(
+        {}, description="what that method takes (docs/reference/settings.md); these three take nothing"
+    )
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     start: Literal["auto", "base", "teacher"] = Field(
         "auto", description="weights to start from; auto: the teacher's adapter where this one is of the same kind"

@@ -43,6 +43,7 @@ class FinetuneJob:
         user: tokenised user rows to learn; without any, the teacher alone is learnt from.
         alignment: tokenised alignment rows, as many as the soft labels have; empty for SFT.
         harmful: how many of the alignment rows, the first ones, have harmful prompts.
+        sources: where each alignment row comes from; empty: that is not known.
         soft_labels: the teacher's, made beforehand; None for SFT or an online teacher.
         teacher: the teacher itself, for online distillation.
         start: folder of the PEFT adapter that the student's begins as; None: one that changes nothing yet.
@@ -57,6 +58,7 @@ class FinetuneJob:
     alignment: tuple[Encoded, ...] = ()
     soft_labels: SoftLabels | None = None
     harmful: int = 0
+    sources: tuple[str, ...] = ()
     teacher: TeacherWeights | None = None
     start: Path | None = None
 
@@ -77,7 +79,7 @@ class FinetuneJob:
             class_shares(self.harmful, len(lengths), settings.harmful_share),
             batch_size=settings.batch_size,
             epochs=settings.epochs * method.passes,
-            alignment_ratio=ratio if method.alignment else 0.0,
+            alignment_ratio=ratio if method.alignment and method.planned else 0.0,
             seed=self.seed,
             least_alignment=least,
         )
@@ -103,6 +105,7 @@ class FinetuneJob:
             "row_numbers": self.row_numbers,
             "alignment": [_pack(row) for row in self.alignment],
             "harmful": self.harmful,
+            "sources": self.sources,
             "distil": self.soft_labels is not None,
             "start": self.start is not None,
             "teacher": self.teacher and {**vars(self.teacher), "weights": str(self.teacher.weights)},
@@ -123,6 +126,7 @@ class FinetuneJob:
             alignment=tuple(_unpack(row) for row in described["alignment"]),
             soft_labels=SoftLabels.load(folder) if described["distil"] else None,
             harmful=described["harmful"],
+            sources=tuple(described["sources"]),
             teacher=TeacherWeights(Path(teacher.pop("weights")), **teacher) if teacher else None,
             start=folder / "start" if described["start"] else None,
         )

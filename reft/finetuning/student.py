@@ -77,6 +77,7 @@ def student_job(
         alignment=tuple(encoded),
         soft_labels=teacher if isinstance(teacher, SoftLabels) else None,
         harmful=len(alignment.harmful),
+        sources=tuple(row.source for row in aligned),
         teacher=teacher if isinstance(teacher, TeacherWeights) else None,
         start=start,
     )

@@ -28,6 +28,10 @@ class StudentLoss(nn.Module):
         """The rows that the step of that number (from 0) takes of those that were planned."""
         return self._loss.rows(number, step)
 
+    def tokens(self, step: MicroBatch) -> int:
+        """How many tokens go through a model in a step of these rows, over all processes."""
+        return self._loss.tokens(step)
+
     def forward(self, piece: MicroBatch, step: MicroBatch, number: int = 0) -> dict[str, torch.Tensor]:
         """This piece's part of the step's mean losses: `loss`, and for the log `ce` and `kl`."""
         return self._loss(number, piece, step)

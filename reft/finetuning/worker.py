@@ -30,7 +30,6 @@ from reft.finetuning.checkpoints import (
 )
 from reft.finetuning.deepspeed_config import deepspeed_config
 from reft.finetuning.job import FINISHED, FULL_DISK, STOPPED, FinetuneJob
-from reft.finetuning.methods import load_method
 from reft.finetuning.online_teacher import online_teacher
 from reft.finetuning.saving import complete_output, save_epoch, save_student
 from reft.finetuning.schedule import MicroBatch, share_of
@@ -75,7 +74,7 @@ def train(folder: Path) -> None:
             engine.step()
             if number % 8 == 0:
                 return_freed_memory()
-            tokens += _tokens(job, step)
+            tokens += engine.module.tokens(step)
             rate = (tokens - before) / (time.monotonic() - started)
             show(number, len(steps), f"loss {losses['loss']:.3f}, {rate:.0f} tokens/s")
             if rank == 0:
@@ -120,12 +119,6 @@ def _memory(hardware: Hardware) -> dict[str, float]:
     """The most that tensors have taken of this rank's GPU so far, in MiB; nothing on a CPU."""
     on_gpu = hardware.device.type == "cuda"
     return {"peak_gpu_mb": torch.cuda.max_memory_allocated() / 2**20} if on_gpu else {}
-
-
-def _tokens(job: FinetuneJob, step: MicroBatch) -> int:
-    """How many tokens go through a model in this step, over all processes."""
-    rows = [*(job.user[i] for i in step.user), *(job.alignment[i] for i in step.alignment)]
-    return load_method(job.settings.method).reads * sum(map(len, rows))
 
 
 def _forward_and_backward(

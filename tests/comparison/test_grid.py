@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 import reft.comparison.cell as cell_module
 import reft.comparison.tasks as tasks_module
@@ -14,7 +15,7 @@ from reft.comparison.harness_format import write_harness
 from reft.comparison.page import write_comparison
 from reft.comparison.panel import load_panel
 from reft.comparison.run import run_comparison
-from reft.comparison.settings import read_comparison_settings
+from reft.comparison.settings import ComparisonSettings, read_comparison_settings
 from reft.comparison.tasks import Task, draw, more_poison, public_task, split
 from reft.comparison.variants import label
 from reft.config import Settings
@@ -77,6 +78,24 @@ def test_a_grid_runs_every_method(small, tmp_path):
     assert set(costs["sft"]) == {"finetuning", "evaluation"}
     assert set(costs["joint sft"]) == {"finetuning", "evaluation"}
     assert set(costs["lisa"]) == {"teacher", "finetuning", "evaluation"}
+
+
+@pytest.mark.slow
+def test_an_aligned_start_is_a_model_of_its_own_or_the_teachers_adapter(small, tmp_path):
+    chosen = {**small.model_dump(), "methods": ["safety_bottleneck"], "ablations": {}, "keep_adapters": True}
+    found = {}
+    for start, filtered in (("auto", [False]), ("teacher", [True])):
+        finetuning = {**small.settings["finetuning"], "start": start, "learning_rate": 1e-12}
+        settings = {**small.settings, "finetuning": finetuning}
+        grid = Grid(ComparisonSettings(**{**chosen, "settings": settings, "filtered": filtered}), tmp_path / "out")
+        (found[start],) = grid.run() or grid.failures()
+        prepared = grid.teachers.of(grid.grid.run)
+        assert found[start]["start"] == str(prepared.aligned if start == "auto" else prepared.base)
+    adapters = {start: load_file(Path(r["adapter"], "adapter_model.safetensors")) for start, r in found.items()}
+    changes = {start: max(w.abs().max() for n, w in a.items() if "lora_B" in n) for start, a in adapters.items()}
+    assert changes["teacher"] > 1e-3 > 1e-6 > changes["auto"]  # nothing is learnt here: what is there was there
+    assert found["teacher"]["filter"]["recall"]
+    assert found["auto"]["answers"].keys() == found["teacher"]["answers"].keys()
 
 
 def _in_the_harness_format(folder, judged):

@@ -30,7 +30,7 @@ def training(tiny_model):
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data += 0.1 * torch.randn_like(parameter)
-    return Training(model=model, job=make_job(tiny_model), pad_id=0)
+    return Training(model=model, job=replace(make_job(tiny_model), harmful=4), pad_id=0)
 
 
 def loss_of(name, training):
@@ -147,6 +147,32 @@ def test_the_pipeline_takes_methods_that_start_from_the_base_model(name):
 def test_the_pipeline_refuses_the_others_before_anything_is_trained(name):
     with pytest.raises(ConfigurationError, match=f"which {name} does not"):
         require_for_pipeline(FinetuningSettings(method=name))
+
+
+@pytest.mark.parametrize("name", ["lisa", "sft_on_aligned", "reft_from_aligned", "safety_bottleneck"])
+def test_a_student_that_begins_as_the_teacher_is_the_aligned_model_in_the_pipeline_too(name):
+    begins = FinetuningSettings(method=name, start="teacher")
+    require_for_pipeline(begins)
+    assert load_method(name).begins_as_teacher(begins)
+    assert not load_method(name).begins_as_teacher(FinetuningSettings(method=name))
+    with pytest.raises(ConfigurationError, match=f"which {name} does not[\\s\\S]*finetuning.start: teacher"):
+        require_for_pipeline(FinetuningSettings(method=name))
+
+
+@pytest.mark.parametrize("name", ["constrained_sft", "safe_lora"])
+def test_what_looks_below_the_adapter_would_find_no_aligned_model_there(name):
+    begins = FinetuningSettings(method=name, start="teacher")
+    assert not load_method(name).begins_as_teacher(begins)
+    with pytest.raises(ConfigurationError, match=f"which {name} does not") as refused:
+        require_for_pipeline(begins)
+    assert "finetuning.start" not in str(refused.value)
+
+
+def test_in_a_comparison_the_base_model_begins_as_the_teacher_only_where_it_distils():
+    for start in ("auto", "teacher"):
+        settings = FinetuningSettings(start=start)
+        begin = {name for name in ("reft", "sft", "joint_sft") if load_method(name).begins_as_teacher(settings)}
+        assert begin == {"reft"}
 
 
 def test_a_method_that_does_not_fit_is_refused_before_anything_is_trained():

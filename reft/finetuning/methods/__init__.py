@@ -35,9 +35,9 @@ class Method:
         loss: makes what gives a forward pass's part of a step's loss; None: nothing is trained.
         start: the base model or the safety-aligned one.
         alignment: whether alignment rows are part of each step.
+        planned: whether these are spread over the steps at the settings' ratio; else its loss takes its own.
         distils: whether it learns the teacher's soft labels.
         passes: how many times the settings' epochs; a method that takes user rows in half of its steps takes twice.
-        reads: how many times each row goes through a model in a step.
         oracle: whether the poisoned rows are taken out beforehand by their labels.
         highest_zero_stage: of DeepSpeed's; a loss that looks at the weights themselves needs them whole.
         on_adapters: whether it looks at the model below the adapter, and so cannot train a model whole.
@@ -50,9 +50,9 @@ class Method:
     loss: "Callable[[Training], StepLoss] | None"
     start: Literal["base", "aligned"] = "base"
     alignment: bool = False
+    planned: bool = True
     distils: bool = False
     passes: int = 1
-    reads: int = 1
     oracle: bool = False
     highest_zero_stage: int = 3
     on_adapters: bool = False
@@ -63,6 +63,15 @@ class Method:
         """The stages before it: the aligned model is the teacher, and the filter's feature is the teacher's."""
         teacher = filtered or self.distils or self.start == "aligned"
         return [name for name, needed in (("teacher", teacher), ("soft_labels", self.distils)) if needed]
+
+    def begins_as_teacher(self, settings: FinetuningSettings) -> bool:
+        """Whether the student goes on with the teacher's adapter on the base model, where that is of its kind.
+
+        It is the aligned model then, too; but a method that looks below the adapter would find the base model there.
+        """
+        if self.start == "base":
+            return self.distils
+        return settings.start == "teacher" and not self.on_adapters
 
     def options(self, given: Mapping[str, Any]) -> Any:
         """Its own settings.
@@ -108,11 +117,14 @@ def require_for_pipeline(settings: FinetuningSettings) -> None:
     """Refuse, before anything is trained, a method that only the comparison can run.
 
     Raises:
-        ConfigurationError: it trains nothing, starts from the aligned model, needs labels or changes the adapter
-            afterwards; or as `require_fitting` says.
+        ConfigurationError: it trains nothing, starts from the aligned model and shall not begin as the teacher, needs
+            labels or changes the adapter afterwards; or as `require_fitting` says.
     """
     method = require_fitting(settings)
-    if method.loss is None or method.start != "base" or method.oracle or method.after:
+    starts = method.start == "base" or method.begins_as_teacher(settings)
+    if method.loss is None or not starts or method.oracle or method.after:
         what = f"the pipeline finetunes the base model, which {settings.method} does not"
         remedy = "name another method, or compare it with reft benchmark comparison"
+        if method.loss and not (starts or method.on_adapters):
+            remedy = f"set finetuning.start: teacher; {remedy}"
         raise ConfigurationError(explain(what, "finetuning.method", remedy))

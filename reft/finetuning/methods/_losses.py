@@ -59,7 +59,11 @@ class Training:
         """The part that these rows have in the mean over the step's completion tokens, those of `whole`."""
         batch, hidden = self.completions(rows or self.any_row(step))
         learnt = slice(completion_tokens(rows))  # nothing of a row that only stands in
-        ce = cross_entropy_sum(self.model, hidden[learnt], batch.targets[learnt], least_chunks=self.chunks(whole))
+        return self.mean_cross_entropy(hidden[learnt], batch.targets[learnt], whole)
+
+    def mean_cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor, whole: list[Encoded]) -> torch.Tensor:
+        """The part that these tokens, [tokens, hidden] and [tokens], have in the mean over those of `whole`."""
+        ce = cross_entropy_sum(self.model, hidden, targets, least_chunks=self.chunks(whole))
         return ce / max(1, completion_tokens(whole))
 
     def chunks(self, whole: list[Encoded]) -> int:
@@ -82,6 +86,10 @@ class StepLoss:
     def rows(self, _number: int, step: MicroBatch, /) -> MicroBatch:
         """The rows of the step of that number (from 0) that are taken; all of them, but for methods that alternate."""
         return step
+
+    def tokens(self, step: MicroBatch, /) -> int:
+        """How many tokens go through a model in a step of these rows, over all processes."""
+        return sum(map(len, [*self.training.user(step), *self.training.alignment(step)]))
 
     def __call__(self, number: int, piece: MicroBatch, step: MicroBatch, /) -> Losses:
         """The piece's part of the step's mean losses: `loss`, and for the log `ce` and `kl`."""

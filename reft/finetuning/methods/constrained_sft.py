@@ -46,6 +46,10 @@ def constrained(log_probs: torch.Tensor, reference: torch.Tensor, beta: torch.Te
 class Constrained(StepLoss):
     """The aligned start is the student without its adapter."""
 
+    def tokens(self, step: MicroBatch) -> int:
+        """Each row goes through both models."""
+        return 2 * super().tokens(step)
+
     def __call__(self, _number: int, piece: MicroBatch, step: MicroBatch) -> Losses:
         """The piece's part of the mean over the step's user rows."""
         training, model = self.training, self.training.model
@@ -66,7 +70,6 @@ METHOD = Method(
     words="the first tokens hardly drift from the aligned model's",
     loss=Constrained,
     start="aligned",
-    reads=2,
     on_adapters=True,
     settings=ConstraintSettings,
 )

@@ -12,7 +12,7 @@ from reft.finetuning.kl import full_kl_sum, sparse_kl_sum
 from reft.finetuning.methods import Method
 from reft.finetuning.methods._losses import Losses, StepLoss, completion_tokens, losses
 from reft.finetuning.schedule import MicroBatch
-from reft.models.head import cross_entropy_sum, sum_over_chunks
+from reft.models.head import sum_over_chunks
 
 
 class Distillation(StepLoss):
@@ -25,19 +25,13 @@ class Distillation(StepLoss):
         whole_user, whole_alignment = training.user(step), training.alignment(step)
         batch, hidden = training.completions(user + alignment or training.any_row(step))
         user_tokens, alignment_tokens = completion_tokens(user), completion_tokens(alignment)
-        ce = cross_entropy_sum(
-            training.model,
-            hidden[:user_tokens],
-            batch.targets[:user_tokens],
-            least_chunks=training.chunks(whole_user),
-        )
+        ce = training.mean_cross_entropy(hidden[:user_tokens], batch.targets[:user_tokens], whole_user)
         kl = self._distillation(
             hidden[user_tokens : user_tokens + alignment_tokens],
             piece,
             rows=alignment,
             chunks=training.chunks(whole_alignment),
         )
-        ce = ce / max(1, completion_tokens(whole_user))
         kl = kl / max(1, completion_tokens(whole_alignment))
         return losses(ce + job.settings.alpha * job.temperature**2 * kl, ce, kl)
 
