@@ -106,7 +106,7 @@ class Zoo:
             update={"work_folder": str(work / "training"), "merged": False, "launcher": "local"}
         )
         alignment = self.prepared.alignment(distils=method.distils) if method.alignment else None
-        start = self.prepared.start_of(settings) if method.distils and method.start == "base" else None
+        start = self.prepared.start_of(settings) if method.begins_as_teacher(settings) else None
         with measured("finetuning") as training:
             job_of = student_job(rows, run.model, settings, seed=job.seed, alignment=alignment, start=start)
             student, training.tokens = fit_student("zoo", job_of)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,7 +31,8 @@ def training(tiny_model):
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data += 0.1 * torch.randn_like(parameter)
-    return Training(model=model, job=replace(make_job(tiny_model), harmful=4), pad_id=0)
+    job = replace(make_job(tiny_model), harmful=4, start=Path("teacher"))
+    return Training(model=model, job=job, pad_id=0)
 
 
 def loss_of(name, training):
@@ -138,8 +140,8 @@ def test_a_method_takes_its_own_settings_and_no_others():
         load_method("sfft")
 
 
-@pytest.mark.parametrize("name", ["reft", "sft", "joint_sft"])
-def test_the_pipeline_takes_methods_that_start_from_the_base_model(name):
+@pytest.mark.parametrize("name", ["reft", "sft", "joint_sft", "interleaved_sft"])
+def test_the_pipeline_takes_methods_that_begin_as_a_model_that_it_has(name):
     require_for_pipeline(FinetuningSettings(method=name))
 
 

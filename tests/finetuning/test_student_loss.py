@@ -118,7 +118,9 @@ def test_pieces_of_a_step_make_the_whole_gradient(job, processes, accumulation):
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["reft", "online", "sft", "joint_sft", "constrained_sft", "safety_bottleneck"])
+@pytest.mark.parametrize(
+    "method", ["reft", "online", "sft", "joint_sft", "constrained_sft", "safety_bottleneck", "interleaved_sft"]
+)
 def test_every_piece_of_a_step_calls_the_same_modules(tiny_model, tmp_path, monkeypatch, method):
     """ZeRO 3 gathers weights on all ranks at once: a rank without rows, or with fewer chunks, calls the head as often.
 
@@ -127,7 +129,7 @@ def test_every_piece_of_a_step_calls_the_same_modules(tiny_model, tmp_path, monk
     monkeypatch.setattr("reft.models.head.TOKENS_PER_CHUNK", 3)
     job = change(make_job(tiny_model), processes=2, micro_batch_size=1, method=method.replace("online", "reft"))
     long = encode_all(load_tokenizer(tiny_model), chats("where is my card", "card delivery, card delivery", 1))
-    job = replace(job, user=(*long, *job.user[1:]), harmful=3)
+    job = replace(job, user=(*long, *job.user[1:]), harmful=3, start=tmp_path)
     student, teacher = wrap_lora(load_model(tiny_model), LoraSettings(rank=4)), None
     student.save_pretrained(tmp_path)
     perturbed(student, 1)

@@ -33,7 +33,7 @@ class Method:
     Attributes:
         words: what it does, in a line.
         loss: makes what gives a forward pass's part of a step's loss; None: nothing is trained.
-        start: the base model or the safety-aligned one.
+        start: the base model, the safety-aligned one, or the base model with the teacher's adapter, which goes on.
         alignment: whether alignment rows are part of each step.
         planned: whether these are spread over the steps at the settings' ratio; else its loss takes its own.
         distils: whether it learns the teacher's soft labels.
@@ -48,7 +48,7 @@ class Method:
 
     words: str
     loss: "Callable[[Training], StepLoss] | None"
-    start: Literal["base", "aligned"] = "base"
+    start: Literal["base", "aligned", "teacher"] = "base"
     alignment: bool = False
     planned: bool = True
     distils: bool = False
@@ -61,7 +61,7 @@ class Method:
 
     def needs(self, *, filtered: bool) -> list[str]:
         """The stages before it: the aligned model is the teacher, and the filter's feature is the teacher's."""
-        teacher = filtered or self.distils or self.start == "aligned"
+        teacher = filtered or self.distils or self.start != "base"
         return [name for name, needed in (("teacher", teacher), ("soft_labels", self.distils)) if needed]
 
     def begins_as_teacher(self, settings: FinetuningSettings) -> bool:
@@ -69,9 +69,9 @@ class Method:
 
         It is the aligned model then, too; but a method that looks below the adapter would find the base model there.
         """
-        if self.start == "base":
-            return self.distils
-        return settings.start == "teacher" and not self.on_adapters
+        if self.start == "aligned":
+            return settings.start == "teacher" and not self.on_adapters
+        return self.distils or self.start == "teacher"
 
     def options(self, given: Mapping[str, Any]) -> Any:
         """Its own settings.
@@ -100,7 +100,8 @@ def require_fitting(settings: FinetuningSettings) -> Method:
     """The method of these settings, refused before anything is trained where they do not fit it.
 
     Raises:
-        ConfigurationError: there is no such method, or it takes not its settings, full finetuning or the ZeRO stage.
+        ConfigurationError: there is no such method, or it takes not its settings, full finetuning, the ZeRO stage or
+            the start.
     """
     method = load_method(settings.method)
     method.options(settings.method_settings)
@@ -110,6 +111,9 @@ def require_fitting(settings: FinetuningSettings) -> Method:
     if settings.lora is None and method.on_adapters:
         what = f"{settings.method} compares with the model below its adapter"
         raise ConfigurationError(explain(what, "finetuning.lora", "leave finetuning.lora set"))
+    if settings.start == "base" and method.start == "teacher":
+        what = f"{settings.method} goes on with the teacher's adapter"
+        raise ConfigurationError(explain(what, "finetuning.start", "say auto or teacher"))
     return method
 
 
@@ -121,7 +125,7 @@ def require_for_pipeline(settings: FinetuningSettings) -> None:
             labels or changes the adapter afterwards; or as `require_fitting` says.
     """
     method = require_fitting(settings)
-    starts = method.start == "base" or method.begins_as_teacher(settings)
+    starts = method.start != "aligned" or method.begins_as_teacher(settings)
     if method.loss is None or not starts or method.oracle or method.after:
         what = f"the pipeline finetunes the base model, which {settings.method} does not"
         remedy = "name another method, or compare it with reft benchmark comparison"

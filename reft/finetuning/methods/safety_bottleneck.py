@@ -18,7 +18,7 @@ from reft.config import Count, Section
 from reft.conversations.tokenization import Encoded
 from reft.errors import ConfigurationError, explain
 from reft.finetuning.methods import Method
-from reft.finetuning.methods._losses import Losses, StepLoss, Training, completion_tokens, losses
+from reft.finetuning.methods._losses import Losses, StepLoss, Training, as_it_answers, completion_tokens, losses
 from reft.finetuning.schedule import MicroBatch
 
 
@@ -58,16 +58,11 @@ class SafetyBottleneck(StepLoss):
         self._anchors = drawn_evenly(sources, training.options.anchors, job.seed)
         self._start = self._states_now()
 
-    @torch.no_grad()
     def _states_now(self) -> torch.Tensor:
         """The anchors' states in the model as it is, [anchors, hidden]."""
-        model = self.training.model
-        training = model.training
-        model.eval()  # no dropout
-        try:
-            return self.training.completions(self.training.alignment(self.rows(0, MicroBatch((), ()))))[1].float()
-        finally:
-            model.train(training)
+        anchors = self.training.alignment(self.rows(0, MicroBatch((), ())))
+        with as_it_answers(self.training.model):
+            return self.training.completions(anchors)[1].float()
 
     def rows(self, _number: int, step: MicroBatch) -> MicroBatch:
         """The user rows and every anchor."""
