@@ -27,10 +27,15 @@ class RowError(ValueError):
 
 
 class Fields:
-    """Which places of one row were read."""
+    """Which places of one row were read.
 
-    def __init__(self) -> None:
+    Attributes:
+        schemas: of the arguments of the functions that the row declares, by name.
+    """
+
+    def __init__(self, schemas: Mapping[str, Any] | None = None) -> None:
         self._read: set[Place] = set()
+        self.schemas = schemas or {}
 
     def text(self, value: Any, place: Place) -> str:
         """The value, which must be text, as read.

@@ -12,6 +12,7 @@ from typing import Any
 
 from reft.conversations.fields import Fields, RowError, as_json, from_json, is_unicode, shown
 from reft.conversations.schema import Message, Role, Unread
+from reft.conversations.tools import schemas_of, tools_meant
 from reft.conversations.turns import ROLES, call_of, content_of, number_of, turns
 from reft.errors import ConfigurationError, explain
 
@@ -92,7 +93,7 @@ def row_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> Re
     """
     if not columns and (plain := _plain(row)):
         return plain
-    fields, name = Fields(), "" if columns else format_of(row)
+    fields, name = Fields(schemas_of(_tools(row))), "" if columns else format_of(row)
     if columns and (missing := [column for column in columns if column not in row]):
         raise RowError("missing_column", missing[0], f"the row has {sorted(row)[:8]}")
     if not columns and not name:
@@ -191,9 +192,7 @@ def _with_system(row: Mapping[str, Any], fields: Fields, found: tuple[Message, .
 
 def _with_tools(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ...]) -> tuple[Message, ...]:
     """What the model may call stands in the system turn, where it is read, scored and trained on like any text."""
-    name = "tools" if row.get("tools") else "functions"
-    tools = from_json(row.get(name))
-    tools = tools.strip() if isinstance(tools, str) else tools
+    name, tools = _tools_name(row), _tools(row)
     if not tools:
         fields.take((name,))  # an empty list, as text perhaps
         return found
@@ -202,6 +201,19 @@ def _with_tools(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ..
     if found[0].role == "system":
         return (found[0].model_copy(update={"content": f"{found[0].content}\n{described}"}), *found[1:])
     return (Message(role="system", content=described), *found)
+
+
+def _tools_name(row: Mapping[str, Any]) -> str:
+    return "tools" if row.get("tools") else "functions"
+
+
+def _tools(row: Mapping[str, Any]) -> Any:
+    """What may be called, as the row gives it or from JSON text; text that is no JSON as it is."""
+    given = row.get(_tools_name(row))
+    if not isinstance(given, str):
+        return tools_meant(given)
+    found = from_json(given)
+    return found.strip() if isinstance(found, str) else found
 
 
 def _left_out(row: Mapping[str, Any], fields: Fields, *, ambiguous: bool) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 from reft.conversations.fields import DECODER, Fields, Place, RowError, as_json, from_json, shown
 from reft.conversations.schema import Message, Role
+from reft.conversations.tools import arguments_meant
 
 # The roles of this house by the names that others give them.
 ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant",
@@ -129,6 +130,8 @@ def call_of(fields: Fields, call: Any, place: Place) -> str:
         except (ValueError, RecursionError) as error:
             field = shown((*where, "arguments"))
             raise RowError("data_type", field, "write the arguments as JSON") from error
+    else:
+        arguments = arguments_meant(arguments, fields.schemas.get(function["name"]))
     for key in ("name", "arguments"):
         fields.take((*where, key))
     if isinstance(call, dict) and call.get("type") == "function":

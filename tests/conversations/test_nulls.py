@@ -43,6 +43,40 @@ def test_nulls_of_lines_are_kept(as_text):
     assert json.loads(found.messages[0].content) == TOOLS
 
 
+def test_datasets_fills_objects_with_nulls_that_are_not_learnt(tmp_path):
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}},
+        },
+        {
+            "type": "function",
+            "function": {"name": "g", "parameters": {"type": "object", "properties": {"b": {"enum": ["x"]}}}},
+        },
+    ]
+    rows = [calling({"a": "x"}, tools), calling({"b": "y"}, tools)]
+    rows[1]["messages"][1]["tool_calls"][0]["function"]["name"] = "g"
+    datasets.Dataset.from_list(rows).to_json(tmp_path / "rows.jsonl")
+    assert '"b":null' in (tmp_path / "rows.jsonl").read_text()
+    found = list(read_rows(tmp_path / "rows.jsonl"))
+    assert [learnt(row) for row in found] == [{"a": "x"}, {"b": "y"}]
+    assert json.loads(found[0].messages[0].content) == tools
+
+
+@pytest.mark.parametrize(
+    ("arguments", "properties", "expected"),
+    [
+        ({"a": None, "b": None}, {"a": {}}, {"a": None}),
+        ({"a": {"x": None, "y": None}}, {"a": {"properties": {"x": {}, "y": None}}}, {"a": {"x": None}}),
+        ({"a": [{"x": None, "y": 1}]}, {"a": {"items": {"properties": {"y": {}}}}}, {"a": [{"y": 1}]}),
+        ({"a": {"x": None}}, {"a": {"type": "object"}}, {"a": {"x": None}}),
+    ],
+)
+def test_a_null_is_learnt_where_the_function_has_such_a_parameter(arguments, properties, expected):
+    for tools in ([{"name": "f", "parameters": {"properties": properties}}], [{"name": "f", "parameters": properties}]):
+        assert learnt(read_row(json.dumps(calling(arguments, tools)), 0)) == expected
+
+
 def test_nulls_of_a_json_list_and_of_other_forms_are_kept(tmp_path):
     xlam = {"query": "go", "answers": [{"name": "f", "arguments": ARGUMENTS}], "functions": TOOLS}
     (tmp_path / "rows.json").write_text(json.dumps([calling(ARGUMENTS), xlam]))
