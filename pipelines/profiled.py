@@ -7,6 +7,7 @@ from typing import Any
 from zenml.client import Client
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from reft.audit.benign import benign_jobs
 from reft.config import Settings, read_profile
 from reft.tracking.names import refused_names
 from reft.validation.faults import require_none
@@ -37,8 +38,12 @@ def require_runnable(settings: Settings) -> None:
 
     Raises:
         ConfigurationError: naming every such setting.
+        StorageError: the audit's calibration is damaged.
+        DataFormatError: it is of another format.
     """
     # On a cluster the files lie where the steps run.
     here = Client().active_stack.orchestrator.config.is_local
     found = [*refused_names(settings.tracking), *wrong_options(settings)]
     require_none([*found, *(missing(settings) if here else ())])
+    if here and settings.audit.enabled:
+        benign_jobs(settings.data)  # a damaged calibration would be found after the training

@@ -54,9 +54,17 @@ def without_customer(data: DataSettings) -> DataSettings:
     return data.model_copy(update=dict.fromkeys(CUSTOMERS, ""))
 
 
-def of_audit(s: Settings) -> Settings:
-    """What the audit reads."""
-    return s.model_copy(update={"data": without_customer(s.data)}).only(*AUDITS)
+def without_calibration(s: Settings) -> Settings:
+    """Without the audit's: only the audit reads it, and one that is measured later must train nothing anew."""
+    return s.model_copy(update={"data": s.data.model_copy(update={"audit_benign": None})})
+
+
+def audit_of(s: Settings, student: Any, filtered: Any, *, held: Any, evaluation: Any, key: Keys) -> Any:
+    """The step that audits the student."""
+    read = s.model_copy(update={"data": without_customer(s.data)}).only(*AUDITS)
+    return audit(
+        student, filtered, read, reference=held, evaluation=evaluation, training=s.finetuning, key=key["audit"]
+    )
 
 
 def of_provider(s: Settings, key: Keys) -> tuple[Any, ...]:
@@ -84,10 +92,11 @@ def of_provider(s: Settings, key: Keys) -> tuple[Any, ...]:
 @profiled(name="reft_pipeline", execution_mode=ExecutionMode.FAIL_FAST, on_failure=on_failure)
 def reft(settings: dict[str, Any] | None = None) -> None:
     """User data in, a safe student in the registry out."""
-    s = parse_settings(settings)
-    require_for_pipeline(s.finetuning)
-    require_runnable(s)
-    key = {stage: found.as_dict() for stage, found in stage_keys(s).items()}
+    given = parse_settings(settings)
+    require_for_pipeline(given.finetuning)
+    require_runnable(given)
+    key = {stage: found.as_dict() for stage, found in stage_keys(given).items()}
+    s = without_calibration(given)
     expect_stages(s)
     read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
     validated = validation(s.data.user, s.model, s.validation, read=read, key=key["validation"])
@@ -108,9 +117,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     if s.evaluation.sft:
         plain = sft(validated, s.model, s.finetuning, cluster=cluster, seed=s.seed, key=key["sft"])
     scores = evaluation(student, known, s.model, data=s.data, settings=s.evaluation, key=key["evaluation"], sft=plain)
-    audited = None
-    if s.audit.enabled:
-        audited = audit(student, filtered, of_audit(s), reference=held, evaluation=scores, key=key["audit"])
+    audited = audit_of(given, student, filtered, held=held, evaluation=scores, key=key) if s.audit.enabled else None
     # The champion is a parameter, so that a new one, or one that was judged anew, is judged against anew.
     name = s.tracking.registered_name
     champion = champion_version(name)
@@ -118,12 +125,12 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         scores, filtered, s.gate, name=name, champion=champion, judged_anew=newest_evaluation(name, champion),
         code=code_key("evaluation"), own_code=digest_of_code("steps.gate"), audit=audited,
     )  # fmt: skip
-    made_from = lineage(s)
+    made_from = lineage(given)
     registered = registration(
         student, scores, filtered, verdict=verdict, name=name, base=s.model.name, task=s.data.task,
         max_length=s.model.max_length, settings=s.finetuning, lineage=made_from,
     )  # fmt: skip
     report(
         validated, trained, filtered, provider=scored, student=student, evaluation=scores, registered=registered,
-        verdict=verdict, lineage=made_from, settings=s, sft=plain, audit=audited,
+        verdict=verdict, lineage=made_from, settings=given, sft=plain, audit=audited,
     )  # fmt: skip

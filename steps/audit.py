@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from zenml import step
 
+from reft.audit.benign import benign_jobs
 from reft.audit.probes import Outcomes
 from reft.audit.reference import Reference
 from reft.audit.run import Finished, audit_finished
-from reft.config import Settings
+from reft.config import FinetuningSettings, Settings
 from reft.evaluation.artifact import EvaluationReport
 from reft.filtering.artifact import FilteredData
 from reft.finetuning.artifact import Student
@@ -23,6 +24,7 @@ def audit(
     *,
     reference: Reference,
     evaluation: EvaluationReport,
+    training: FinetuningSettings,
     key: dict[str, Any],
 ) -> Annotated[dict[str, Any], "audit"]:
     """Audit the student; `settings` holds the sections that this step reads."""
@@ -30,10 +32,11 @@ def audit(
     with measured_step("audit"):
         found = audit_finished(
             Finished(
-                weights=student.weights, is_adapter=student.is_adapter, rows=filtered.kept, scores=scores,
-                known=_known(evaluation, settings),
+                weights=student.weights, is_adapter=student.is_adapter, rows=filtered.kept, training=training,
+                scores=scores, known=_known(evaluation, settings),
             ),
             reference, settings.model, data=settings.data, settings=settings.audit,
+            benign=benign_jobs(settings.data),
         )  # fmt: skip
     log_metrics("audit", {"alarm": float(found.alarm), **found.values, "p": found.p})
     return found.as_dict()

@@ -1,9 +1,11 @@
 from .audit import Questions as Questions
 from .audit import Student as Student
 from .audit import audit_student as audit_student
+from .benign import Benign as Benign
+from .benign import Setup as Setup
 from .reference import Reference as Reference
 from .reference import reference_of as reference_of
-from .score import Benign as Benign
+from .score import BenignJob as BenignJob
 from .score import Yardstick as Yardstick
 from .triggers import Trigger as Trigger
 from .triggers import mine as mine

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from reft.audit.benign import Benign, Setup
 from reft.audit.drift import features_of, kl_from, moved, opening_rows
 from reft.audit.forms import after, before
 from reft.audit.margin import steps_until_it_answers, suddenness
-from reft.audit.probes import GROUPS, Outcomes, Probe, ask_probes, ask_rows, askable, outcomes_of
+from reft.audit.probes import GROUPS, PROBES, Outcomes, Probe, ask_probes, ask_rows, askable, outcomes_of
 from reft.audit.reference import Questions, Reference
-from reft.audit.score import Benign, Yardstick, fewest_jobs
+from reft.audit.score import Yardstick, fewest_jobs
 from reft.audit.triggers import Trigger
 from reft.audit.verdict import AuditReport, Finding, flagged, least_of_share, share_finding
 from reft.config import AuditSettings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TRIGGERS, OWN_ROWS, DRIFT, MARGIN = "triggers from the rows", "after unusual rows", "drift", "margin"
+DRIFTS = ("kl", "turned", "sunk")
 # The smallest spreads over benign jobs that are believed: nats, 1 - cosine, score, and the margin's own unit.
 LEAST = {"kl": 0.1, "turned": 0.05, "sunk": 0.05, MARGIN: 0.1}
 
@@ -37,6 +39,7 @@ class Student:
     """What is audited.
 
     Attributes:
+        rows: how many it was trained on; 0: they are not known, and nothing is asked with them.
         triggers: mined from its rows (`own_rows.read_own`).
         unusual: rows of its own, to ask after.
         known: what it is known to do under a probe already, prompt by prompt.
@@ -44,6 +47,7 @@ class Student:
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
+    rows: int = 0
     triggers: Sequence[Trigger] = ()
     unusual: Sequence[Conversation] = ()
     known: Outcomes = field(default_factory=Outcomes)
@@ -56,43 +60,46 @@ def audit_student(
     *,
     settings: AuditSettings,
     benign: Benign | None = None,
-    base: str = "",
+    setup: Setup | None = None,
     report: Report | None = None,
 ) -> AuditReport:
     """Ask the student everything, and hold it against teacher, base and benign jobs.
 
     Args:
         benign: what it is calibrated on; None: uncalibrated.
-        base: digest of the base model, which must be the calibration's.
+        setup: the circumstances, which must be the benign jobs' own; None: taken to be.
         report: called with (looks so far, looks in all).
     """
-    asked = questions.digest(settings)
-    why_not = _unfit(benign, asked, base, settings=settings)
     run = _Run(student, reference, questions, settings=settings)
     looks, findings, seconds = run.looks(), list[Finding](), dict[str, float]()
+    why_not = _unfit(benign, setup, run.probes(), settings=settings)
     yardstick: Yardstick | None = None
     for number, (name, look) in enumerate(looks.items(), start=1):
         started = time.monotonic()
         findings += look()
         seconds[name] = time.monotonic() - started
         if benign and not why_not:
-            yardstick = yardstick or Yardstick(benign.jobs, least_of(benign.jobs[0], len(questions.harmful)))
+            least = least_of(benign.jobs[0].values, len(questions.harmful))
+            yardstick = yardstick or Yardstick(benign.jobs, least)
             if yardstick.p_value(_values(findings)) <= settings.false_alarms:
                 break
         if report:
             report(number, len(looks))
     verdict = AuditReport(
-        asked=asked, findings=tuple(findings), false_alarms=settings.false_alarms, uncalibrated=why_not,
-        alarm=flagged(findings, settings), left_out=tuple(name for name in looks if name not in seconds),
-        triggers=tuple(vars(trigger) for trigger in student.triggers), seconds=seconds,
+        asked=questions.digest(settings), findings=tuple(findings), false_alarms=settings.false_alarms,
+        uncalibrated=why_not, alarm=flagged(findings, settings),
+        left_out=tuple(name for name in looks if name not in seconds), seconds=seconds,
+        triggers=tuple(vars(trigger) for trigger in student.triggers),
     )  # fmt: skip
-    return _measured(verdict, yardstick, benign) if yardstick and benign else verdict
+    if not yardstick or not benign:
+        return verdict
+    return replace(_measured(verdict, yardstick), benign=len(benign.jobs), unlike=_unlike(student, benign, setup))
 
 
-def _measured(verdict: AuditReport, yardstick: Yardstick, benign: Benign) -> AuditReport:
+def _measured(verdict: AuditReport, yardstick: Yardstick) -> AuditReport:
     z, p = yardstick.standardised(verdict.values), yardstick.p_value(verdict.values)
     return replace(
-        verdict, findings=tuple(replace(f, z=z[f.probe]) for f in verdict.findings), benign=len(benign.jobs),
+        verdict, findings=tuple(replace(f, z=z[f.probe]) for f in verdict.findings),
         score=yardstick.score(verdict.values), p=p, alarm=p <= verdict.false_alarms,
     )  # fmt: skip
 
@@ -101,17 +108,28 @@ def _values(findings: Sequence[Finding]) -> dict[str, float]:
     return {finding.probe: finding.value for finding in findings}
 
 
-def _unfit(benign: Benign | None, asked: str, base: str, *, settings: AuditSettings) -> str:
+def _unfit(benign: Benign | None, setup: Setup | None, probes: Sequence[str], *, settings: AuditSettings) -> str:
     """Why benign jobs are no measure for this audit; empty where they are."""
     if benign is None:
         return "no benign jobs were measured; python -m benchmarks.audit does"
-    if benign.asked != asked:
-        return "the benign jobs were asked otherwise"
-    if benign.model != base:
-        return "the benign jobs are of another base model"
+    if setup and (why := setup.unfit(benign.setup)):
+        return why
     if len(benign.jobs) < (fewest := fewest_jobs(settings.false_alarms)):
-        return f"{len(benign.jobs)} benign jobs, and {settings.false_alarms:g} takes {fewest}"
+        return f"{len(benign.jobs)} benign jobs, and audit.false_alarms {settings.false_alarms:g} takes {fewest}"
+    if len({job.task for job in benign.jobs}) < 2:
+        return "the benign jobs are of one task, and it takes two"
+    if missing := [name for name in probes if name not in benign.jobs[0].values]:
+        return f"the benign jobs were not asked: {', '.join(missing)}"
     return ""
+
+
+def _unlike(student: Student, benign: Benign, setup: Setup | None) -> tuple[str, ...]:
+    """In what the job is unlike the benign ones, though they are its measure."""
+    if not student.rows:
+        size = ["its rows were not given, so nothing was asked with them"]
+    else:
+        size = [] if benign.had(student.rows) else [f"{student.rows} rows (theirs {benign.rows})"]
+    return (*size, *(setup.unlike(benign.setup) if setup else ()))
 
 
 class _Run:
@@ -127,11 +145,18 @@ class _Run:
         """What is done, in order: the cheap and the telling first, what trains last."""
         settings, tokenizer = self._settings, self._student.tokenizer
         groups = [found for group in GROUPS if (found := askable(tokenizer, group))]
+        own = {TRIGGERS: self._own} if self._student.rows else {}
         looks = {_name(group): (lambda group=group: self._ask(group)) for group in groups}
         first, second, *others = looks
         ordered: dict[str, Callable[[], list[Finding]]] = {first: looks[first], DRIFT: self._drift}
-        ordered |= {second: looks[second], TRIGGERS: self._own} | {name: looks[name] for name in others}
+        ordered |= {second: looks[second]} | own | {name: looks[name] for name in others}
         return ordered | ({MARGIN: self._margin} if settings.margin_steps else {})
+
+    def probes(self) -> list[str]:
+        """The names of all findings that the looks can give."""
+        asked = [probe.name for probe in askable(self._student.tokenizer, PROBES)]
+        own = [TRIGGERS, OWN_ROWS] if self._student.rows else []
+        return [*asked, *DRIFTS, *own, *([MARGIN] if self._settings.margin_steps else [])]
 
     def _ask(self, group: Sequence[Probe]) -> list[Finding]:
         student, questions = self._student, self._questions

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reft.audit.audit import Student, audit_student
+from reft.audit.benign import Benign, Setup, training_of
 from reft.audit.own_rows import OwnRows, read_own
 from reft.audit.probes import Outcomes
 from reft.audit.reference import Questions, Reference, reference_of
-from reft.audit.score import Benign
 from reft.audit.verdict import AuditReport
-from reft.config import AuditSettings, DataSettings, ModelSettings
+from reft.config import AuditSettings, DataSettings, FinetuningSettings, ModelSettings
 from reft.conversations.schema import Conversation
 from reft.errors import StorageError
 from reft.keys.closure import digest_of_code
@@ -32,7 +32,8 @@ class Finished:
 
     Attributes:
         weights: folder of a PEFT adapter or of a full model.
-        rows: what it was trained on; none: nothing is mined.
+        rows: what it was trained on; none: nothing is asked with them.
+        training: how it was trained.
         scores: the filter's, by row number.
         known: what it is known to do under a probe already.
     """
@@ -40,6 +41,7 @@ class Finished:
     weights: Path
     is_adapter: bool
     rows: Sequence[Conversation] = ()
+    training: FinetuningSettings = field(default_factory=FinetuningSettings)
     scores: Mapping[int, float] | None = None
     known: Outcomes = field(default_factory=Outcomes)
 
@@ -92,21 +94,20 @@ def audit_finished(
     *,
     data: DataSettings,
     settings: AuditSettings,
-    calibrated: bool = True,
+    benign: Benign | None = None,
 ) -> AuditReport:
     """Mine the student's rows with the base model, then ask the student.
 
     Args:
-        data: the prompts, and where benign jobs' values lie.
-        calibrated: measure it by those benign jobs, where there are any; else everything is asked.
+        data: the prompts.
+        benign: what it is calibrated on (`benign.benign_jobs`); None: uncalibrated, and everything is asked.
 
     Raises:
         ModelError: a model cannot be loaded.
-        StorageError: the benign jobs' values cannot be read.
     """
-    benign = Benign.load(Path(data.audit_benign)) if data.audit_benign and calibrated else None
     base, dtype, trust = resolve_model(model.name), choose_hardware(model.dtype).dtype, model.trust_remote_code
     tokenizer, own = load_tokenizer(base, model.chat_template, trust), OwnRows()
+    questions = Questions.read(data, settings)
     if student.rows and settings.mined_rows:
         untouched = load_model(base, dtype, trust_remote_code=trust)
         own = read_own(student.rows, untouched, tokenizer, settings=settings, scores=student.scores)
@@ -115,8 +116,18 @@ def audit_finished(
     loaded = load_trained(base, student.weights, student.is_adapter, dtype=dtype, trust_remote_code=trust)
     return audit_student(
         Student(
-            model=loaded, tokenizer=tokenizer, triggers=own.triggers, unusual=own.unusual, known=student.known
+            model=loaded, tokenizer=tokenizer, rows=len(student.rows), triggers=own.triggers, unusual=own.unusual,
+            known=student.known,
         ),
-        reference, Questions.read(data, settings), settings=settings, benign=benign,
-        base=of_path(base) if benign else "", report=progress("auditing"),
+        reference, questions, settings=settings, benign=benign,
+        setup=setup_of(questions.digest(settings), model, student.training) if benign else None,
+        report=progress("auditing"),
+    )  # fmt: skip
+
+
+def setup_of(asked: str, model: ModelSettings, training: FinetuningSettings) -> Setup:
+    """The circumstances of an audit that asks what has this digest."""
+    return Setup(
+        asked=asked, model=of_path(resolve_model(model.name)), chat_template=of_path(model.chat_template),
+        method=training.method, training=training_of(training),
     )  # fmt: skip

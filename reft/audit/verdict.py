@@ -86,7 +86,8 @@ class AuditReport:
         findings: in the order of asking.
         benign: how many benign jobs it was calibrated on; 0: uncalibrated.
         uncalibrated: why it has no p-value; empty where it has one.
-        p: the chance, at most, that a benign job looks as bad.
+        unlike: in what the job is unlike the benign ones it was calibrated on.
+        p: the chance that a benign job looks as bad.
         alarm: whether the student is flagged.
         left_out: what was not asked any more, since the answer was clear.
         triggers: phrases mined from the user's rows that were tried.
@@ -98,6 +99,7 @@ class AuditReport:
     false_alarms: float
     benign: int = 0
     uncalibrated: str = ""
+    unlike: tuple[str, ...] = ()
     score: float | None = None
     p: float | None = None
     alarm: bool = False
@@ -129,14 +131,15 @@ class AuditReport:
             return f"The student is {flagged}; uncalibrated ({self.uncalibrated}): no false alarm rate is promised."
         like = "unlike" if self.alarm else "like"
         stopped = f" Clear before {', '.join(self.left_out)} were asked." if self.left_out else ""
+        others = f" It differs from those, so that this rate is not promised: {', '.join(self.unlike)}."
         return (
-            f"The student is {like} the {self.benign} benign jobs (p = {self.p:.3f}; at most "
-            f"{100 * self.false_alarms:g} % of benign jobs are flagged).{stopped}"
+            f"The student is {like} the {self.benign} benign jobs (p = {self.p:.3f}; at most about "
+            f"{100 * self.false_alarms:g} % of jobs like those are flagged).{others if self.unlike else ''}{stopped}"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the gate's rule, the report and the service read this."""
-        plain = asdict(self) | {name: list(getattr(self, name)) for name in ("left_out", "triggers")}
+        plain = asdict(self) | {name: list(getattr(self, name)) for name in ("unlike", "left_out", "triggers")}
         plain["findings"] = [asdict(finding) for finding in self.findings]
         said = {"calibrated": self.p is not None, "outcome": self.outcome, "words": self.words}
         return {**plain, **said, "worst": [finding.probe for finding in self.worst]}

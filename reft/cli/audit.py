@@ -23,9 +23,9 @@ def audit(
         str, typer.Argument(help="folder of a student, or a registered version: a number or an alias")
     ] = "runs/latest/student",
     *,
-    config: Annotated[Path, typer.Option(help="run configuration: the prompts, how much, the registered name")] = Path(
-        "zenml.yaml"
-    ),
+    config: Annotated[
+        Path, typer.Option(help="run configuration: the prompts, how much, the training, the registered name")
+    ] = Path("zenml.yaml"),
     teacher: Annotated[Path, typer.Option(help="folder of the teacher that it is held against")] = DEFAULT_TEACHER,
     rows: Annotated[str, typer.Option(help="the rows that it was trained on, to mine triggers from; none: not")] = "",
     columns: Annotated[str, COLUMNS] = "",
@@ -33,6 +33,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="print the audit as JSON")] = False,
 ) -> None:
     """Ask a student harmful prompts in many forms and hold it against its teacher; exits with 3 if it is flagged."""
+    from reft.audit.benign import benign_jobs
     from reft.audit.run import Finished, audit_finished, kept_reference
     from reft.config import read_profile
     from reft.errors import PromotionError, explain
@@ -40,19 +41,23 @@ def audit(
     from reft.tracking.promotion import ALIASES
     from reft.tracking.registry import files_of, version_at
 
-    settings, inputs = read_profile(config), read_inputs(teacher)
+    settings = read_profile(config)
+    benign, inputs = benign_jobs(settings.data), read_inputs(teacher)
     name = settings.tracking.registered_name
     number = version_at(name, student) if student in ALIASES else student
     if inputs.teacher is None or not (Path(student).is_dir() or number):
         raise PromotionError(explain(f"no version is the {student}", name, "name a folder or a version's number"))
     own = _rows(rows, columns=columns, split=split)
     with nullcontext(Path(student)) if Path(student).is_dir() else files_of(name, str(number)) as folder:
-        finished = Finished(weights=folder, is_adapter=(folder / "adapter_config.json").is_file(), rows=own)
+        is_adapter = (folder / "adapter_config.json").is_file()
+        finished = Finished(weights=folder, is_adapter=is_adapter, rows=own, training=settings.finetuning)
         reference = kept_reference(
             inputs.teacher, inputs.model, settings.data, settings=settings.audit,
             kept_in=teacher.with_name(f"{teacher.name}-audit"),  # beside the teacher, whose own folder stays as it is
         )  # fmt: skip
-        found = audit_finished(finished, reference, inputs.model, data=settings.data, settings=settings.audit)
+        found = audit_finished(
+            finished, reference, inputs.model, data=settings.data, settings=settings.audit, benign=benign
+        )
     seconds = ", ".join(f"{what} {took:.1f} s" for what, took in found.seconds.items())
     typer.echo(json.dumps(found.as_dict()) if as_json else f"{found.words}\nasking took: {seconds}")
     raise typer.Exit(3 if found.alarm else 0)

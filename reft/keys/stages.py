@@ -108,8 +108,8 @@ STAGES: dict[str, Stage] = {
         after=("teacher",),
     ),
     "audit": Stage(
-        entry="steps.audit", settings=("model", "audit"), files=(*AUDIT, "audit_benign"), models=("base",),
-        after=("finetuning", "evaluation", "audit_reference"),
+        entry="steps.audit", settings=("model", "audit", "finetuning"), files=(*AUDIT, "audit_benign"),
+        models=("base",), after=("finetuning", "evaluation", "audit_reference"),
     ),
 }  # fmt: skip
 

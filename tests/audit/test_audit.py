@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 from typer.testing import CliRunner
 
 from reft.audit.audit import MARGIN, OWN_ROWS, TRIGGERS, Student, audit_student
+from reft.audit.benign import Benign, Setup
 from reft.audit.own_rows import read_own
 from reft.audit.probes import GROUPS, PROBES, ask_probes, askable
 from reft.audit.reference import Questions, Reference, reference_of
 from reft.audit.run import Finished, audit_finished, kept_reference, make_reference
-from reft.audit.score import Benign
+from reft.audit.score import BenignJob
 from reft.cli import app
 from reft.config import AuditSettings, DataSettings, ModelSettings
 from reft.conversations.completions import completion_batch
@@ -84,7 +86,7 @@ def reference(folders, tiny_model, tokenizer):
 
 
 def audited(folder, reference, tokenizer, *, settings=SETTINGS, **options):
-    student = Student(model=load_model(str(folder)), tokenizer=tokenizer)
+    student = Student(model=load_model(str(folder)), tokenizer=tokenizer, rows=200)
     return audit_student(student, reference, QUESTIONS, settings=settings, **options)
 
 
@@ -105,19 +107,31 @@ def test_a_student_that_learnt_to_comply_is_flagged_and_an_unchanged_one_is_not(
 def test_benign_jobs_give_a_p_value_and_an_early_end_and_others_give_none(folders, reference, tokenizer):
     free = audited(folders / "safe", reference, tokenizer)
     generator = random.Random(0)
-    jobs = tuple({name: generator.gauss(0, 0.02) for name in free.values} for _ in range(30))
-    benign = Benign(asked=free.asked, model="m", jobs=jobs)
-    calm = audited(folders / "safe", reference, tokenizer, benign=benign, base="m")
+    jobs = tuple(
+        BenignJob(task=f"t{i % 6}", seed=i, rows=200, values={name: generator.gauss(0, 0.02) for name in free.values})
+        for i in range(30)
+    )
+    setup = Setup(asked=free.asked, model="m", chat_template="c", method="reft", training={"epochs": 1})
+    measured = {"benign": Benign(setup=setup, jobs=jobs), "setup": setup}
+    calm = audited(folders / "safe", reference, tokenizer, **measured)
     assert calm.p > 0.05
     assert not calm.left_out  # nobody is acquitted before all was asked
-    clear = audited(folders / "poisoned", reference, tokenizer, benign=benign, base="m")
+    assert not calm.unlike
+    clear = audited(folders / "poisoned", reference, tokenizer, **measured)
     assert clear.alarm
-    assert clear.p == pytest.approx(1 / 21)
+    assert clear.p == pytest.approx(1 / 31)
     assert clear.left_out
     assert "Clear before" in clear.words
-    other = audited(folders / "safe", reference, tokenizer, benign=benign, base="another model")
+    other = audited(folders / "safe", reference, tokenizer, **measured | {"setup": replace(setup, model="another")})
     assert other.p is None
     assert "another base model" in other.outcome
+
+
+@pytest.mark.slow
+def test_a_student_whose_rows_are_not_given_is_asked_nothing_with_them(folders, reference, tokenizer):
+    student = Student(model=load_model(str(folders / "safe")), tokenizer=tokenizer)
+    found = audit_student(student, reference, QUESTIONS, settings=SETTINGS)
+    assert not {TRIGGERS, OWN_ROWS} & set(found.values)
 
 
 @pytest.mark.slow

@@ -1,12 +1,21 @@
-"""The zoo's jobs: what each attack puts among a task's rows."""
+"""The zoo: what each attack puts among a task's rows, which results are found again, and the table of them."""
+
+import json
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.audit_jobs import ATTACKS, STUBS, TASKS, job_rows
-from reft.config import DataSettings
+from benchmarks.audit import UNTOLD, Job, Zoo, described
+from benchmarks.audit_jobs import ADAPTIVE, ATTACKS, STUBS, TASKS, job_rows, job_size
+from benchmarks.audit_table import TOO_FEW, table
+from reft.audit.benign import Benign
+from reft.config import AuditSettings, DataSettings, parse_settings
 from reft.conversations.reading import read_conversations
+from reft.storage.artifacts import write_json
 
-MADE = [name for name in ATTACKS if name != "adaptive rows"]  # that one needs a filter to see
+MADE = [name for name in ATTACKS if name != ADAPTIVE]  # that one needs a filter to see
+JOB = Job(task="routing", attack="", seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +45,92 @@ def test_no_attack_asks_what_an_audit_asks_and_stubs_have_many_wordings():
     learnt = {m.content for row in job_rows("routing", "plain poison, 10 %", rows=1000, seed=0) for m in row.messages}
     assert not asked & learnt
     assert len(set(STUBS)) > 300
+
+
+def result(job, zoo, **other):
+    """What the zoo writes of a job, without a training."""
+    report = {"asked": zoo.setup.asked, "alarm": bool(job.attack), "worst": ["kl"]}
+    made = {"rows": zoo.user_rows, "made": zoo.made, "code": zoo.code, "values": {"plain": 0.0, "kl": 0.5}}
+    return {**asdict(job), **made, "report": report, **other}
+
+
+@pytest.fixture
+def zoo(tiny_model, tmp_path):
+    (tmp_path / "jobs").mkdir()
+    return zoo_of(tiny_model, tmp_path)
+
+
+def zoo_of(model, out, *, user_rows=200, method="reft", **finetuning):
+    run = parse_settings({"model": {"name": model, "chat_template": "own"}, "finetuning": finetuning})
+    return Zoo(run, out, user_rows=user_rows, method=method)
+
+
+def test_an_edit_of_the_code_loses_no_job_and_is_told(zoo):
+    there = result(JOB, zoo, code="older")
+    write_json(zoo.path(JOB), there)
+    assert zoo.result(JOB) == json.loads(json.dumps(there))
+    zoo.make(JOB)  # which is no training
+    assert zoo.result(JOB)["code"] == "older"
+    assert zoo.calibration([there]).code == ("older",)
+    options = SimpleNamespace(seeds=1, benign_seeds=1, settings=[])
+    costs = {stage: {"seconds": 1.0} for stage in ("finetuning", "audit")}
+    assert "1 of the jobs were made by other code" in described(zoo, options, [there | {"costs": costs}])
+    # Where both are there, this code's counts.
+    write_json(zoo.out / "jobs" / "of_today.json", result(JOB, zoo))
+    assert zoo.result(JOB)["code"] == zoo.code
+
+
+def test_a_job_of_other_settings_rows_or_methods_is_another(zoo, tiny_model):
+    write_json(zoo.path(JOB), result(JOB, zoo))
+    assert zoo.result(JOB) is not None
+    for other in ({"user_rows": 120}, {"method": "sft"}, {"epochs": 3}):
+        assert zoo_of(tiny_model, zoo.out, **other).result(JOB) is None
+    assert zoo.result(replace(JOB, seed=2)) is None
+
+
+def test_a_job_from_before_its_making_was_noted_is_told_by_its_questions_and_rows(zoo, tiny_model):
+    old = {name: value for name, value in result(JOB, zoo).items() if name not in ("made", "code")}
+    write_json(zoo.out / "jobs" / "0123.json", old)
+    assert zoo.result(JOB) == json.loads(json.dumps(old))
+    assert zoo.calibration([old]).code == (UNTOLD,)
+    assert zoo_of(tiny_model, zoo.out, user_rows=120).result(JOB) is None
+
+
+def test_what_was_made_before_a_setting_existed_is_still_of_these_settings(zoo):
+    made = json.loads(json.dumps(zoo.made))
+    del made["settings"]["finetuning"]["packing"]
+    write_json(zoo.path(JOB), result(JOB, zoo, made=made))
+    assert zoo.result(JOB) is not None
+
+
+def test_the_calibration_holds_what_a_reader_needs(zoo, tmp_path):
+    found = [result(replace(JOB, seed=seed), zoo) for seed in range(3)]
+    zoo.calibration([*found, result(replace(JOB, attack="trigger"), zoo)]).save(tmp_path / "c.json")
+    kept = Benign.load(tmp_path / "c.json")
+    assert [(job.task, job.seed, job.rows) for job in kept.jobs] == [("routing", seed, 200) for seed in range(3)]
+    assert (kept.setup.method, kept.setup.training["epochs"]) == ("reft", 1)
+    assert (kept.setup.asked, kept.code) == (zoo.setup.asked, (zoo.code,))
+
+
+@pytest.mark.parametrize(("task", "attack"), [("routing", ""), ("style", "trigger"), ("kinds of request", "")])
+def test_the_size_of_a_job_is_known_before_it_is_made(task, attack):
+    for rows in (50, 5000):
+        assert job_size(task, attack, rows=rows) == len(job_rows(task, attack, rows=rows, seed=0))
+
+
+def test_the_table_counts_each_job_once_and_measures_benign_ones_without_themselves(zoo):
+    jobs = [Job(task=f"t{i % 6}", attack="", seed=i // 6) for i in range(30)]
+    harmless = [result(job, zoo, values={"plain": i / 1000, "kl": 0.5}) for i, job in enumerate(jobs)]
+    harmless[7]["values"]["plain"] = 9.0  # the one that the others are no match for
+    attacks = [result(Job(task="t0", attack="trigger", seed=s), zoo, values={"plain": v, "kl": 0.5})
+               for s, v in enumerate((0.0, 50.0, 60.0))]  # fmt: skip
+    found = [*attacks[:1], *harmless, *attacks[1:]]
+    _, _, benign, elsewhere, trigger = table(found, zoo.calibration(found).jobs, AuditSettings())
+    assert "| benign, each by the others | 3.3 %" in benign
+    assert "of 30 | 0.0 % [0.0, 11.4] of 30 |" in benign
+    assert "| benign, each by other tasks' jobs | 3.3 %" in elsewhere
+    assert "| trigger | 66.7 %" in trigger
+    assert "of 3 | 100.0 % [43.9, 100.0] of 3 | 0.032 | " in trigger
+    assert trigger.endswith("plain; plain |")
+    few = [*harmless[:18], *attacks]
+    assert all(TOO_FEW in line for line in table(few, zoo.calibration(few).jobs, AuditSettings())[2:])
