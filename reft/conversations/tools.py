@@ -32,12 +32,10 @@ def arguments_meant(value: Any, schema: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     known = schema.get("properties")
-    known = known if isinstance(known, Mapping) else {key: True for key in value}
-    return {
-        key: arguments_meant(item, known.get(key))
-        for key, item in value.items()
-        if item is not None or known.get(key) is not None
-    }
+    if not isinstance(known, Mapping):
+        return {key: arguments_meant(item, None) for key, item in value.items()}
+    meant = {key: item for key, item in value.items() if item is not None or known.get(key) is not None}
+    return {key: arguments_meant(item, known.get(key)) for key, item in meant.items()}
 
 
 def tools_meant(value: Any) -> Any:
