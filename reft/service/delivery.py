@@ -2,13 +2,15 @@
 
 What is to be sent stands in the database. Whoever takes a message notes an attempt that failed, before it is made: a
 kill costs that attempt, and one between an answer and its note sends the message again, with the same `webhook-id`, by
-which its receiver knows it. A receiver that takes its time holds up nobody but its own organization.
+which its receiver knows it. A receiver that takes its time holds up its own organization, and with all the others that
+do a part of the senders: the rest is for those that answer.
 """
 
 import ipaddress
 import logging
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -40,6 +42,8 @@ CONNECT = 5.0  # seconds until there is a connection, and as many until it is en
 ANSWER = 10.0  # seconds from then on until there is an answer, however it comes
 SENDERS = 8  # messages that are sent at once
 AT_ONCE = 2  # of them, one organization's; and one of an endpoint's
+PROMPT = 1.0  # seconds in which a receiver answers that is not slow
+SLOW_AT_ONCE = SENDERS // 2  # of them, to endpoints that were slow the last time, whosever they are
 # Seconds until the next attempt, after each that failed; after the last of them it is given up.
 AGAIN = (5, 30, 300, 1800, 7200, 18_000, 36_000, DAY)
 GONE = 410  # an endpoint that says so wants nothing more
@@ -153,6 +157,7 @@ class Sender:
         self.service, self.holder = service, this_process()
         self._choosing = Lock()
         self._busy: dict[str, str] = {}  # endpoints that something is being sent to, and their organizations
+        self._slow: set[str] = set()  # endpoints that took long the last time
 
     def run(self, stop: Flag) -> None:
         """Send whatever comes, until told to stop."""
@@ -176,7 +181,10 @@ class Sender:
             due, endpoint = taken
             self._busy[due.endpoint_id] = due.organization_id
         try:
-            self._note(due, endpoint, self._answer(due, endpoint))
+            began = time.monotonic()
+            answer = self._answer(due, endpoint)
+            (self._slow.add if time.monotonic() - began > PROMPT else self._slow.discard)(due.endpoint_id)
+            self._note(due, endpoint, answer)
         finally:
             del self._busy[due.endpoint_id]
         return True
@@ -219,14 +227,18 @@ class Sender:
             session.add(row)
 
     def _due(self) -> SelectOfScalar[WebhookDelivery]:
-        """What may be sent now, in order; nothing to an endpoint, or of an organization, that has its share."""
-        busy = dict(self._busy)
+        """What may be sent now, in order; nothing to an endpoint, or of an organization, that has its share.
+
+        The slow ones share one, so that some senders are left for all others.
+        """
+        busy, slow = dict(self._busy), list(self._slow)
+        kept_back = slow if len(busy.keys() & set(slow)) >= SLOW_AT_ONCE else []
         full = [owner for owner, there in Counter(busy.values()).items() if there >= AT_ONCE]
         return (
             select(WebhookDelivery)
             .where(col(WebhookDelivery.delivered_at).is_(None), col(WebhookDelivery.given_up_at).is_(None))
             .where(col(WebhookDelivery.next_at) <= now())
-            .where(col(WebhookDelivery.endpoint_id).not_in(list(busy)))
+            .where(col(WebhookDelivery.endpoint_id).not_in([*busy, *kept_back]))
             .where(col(WebhookDelivery.organization_id).not_in(full))
             .order_by(col(WebhookDelivery.next_at), col(WebhookDelivery.seq))
         )

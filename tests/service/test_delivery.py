@@ -177,10 +177,10 @@ def add_endpoint(server, organization, url, messages):
 
 
 @contextmanager
-def sending(service):
-    """All senders at work until the block ends."""
+def sending(sender):
+    """All its threads at work until the block ends."""
     stop = threading.Event()
-    thread = threading.Thread(target=Sender(service).run, args=(stop,), daemon=True)
+    thread = threading.Thread(target=sender.run, args=(stop,), daemon=True)
     thread.start()
     try:
         yield
@@ -237,7 +237,7 @@ def test_whoever_takes_long_holds_up_no_other_organization_and_gets_one_message_
         for _ in range(10):
             add_endpoint(server, "slow", slow, 3)
         add_endpoint(server, "acme", url, 5)
-        with sending(server.service):
+        with sending(Sender(server.service)):
             until(lambda: len(got) == 5, delivery.ANSWER - 1)
             assert len(calls) == delivery.AT_ONCE
             with server.service.database.reading() as session:
@@ -246,6 +246,31 @@ def test_whoever_takes_long_holds_up_no_other_organization_and_gets_one_message_
             assert len(set(ids)) == len(ids) == delivery.AT_ONCE
             ending.set()
         assert [headers["webhook-id"][-1] for _, headers, _ in got] == list("01234")
+
+
+def test_slow_receivers_of_many_organizations_leave_some_senders_to_the_others(
+    tiny_model, tmp_path, monkeypatch, receiver
+):
+    url, got, _ = receiver
+    monkeypatch.setattr(delivery, "PROMPT", 0.1)
+    with (
+        dripping(b"H") as (slow, calls, ending),
+        served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server,
+    ):
+        for number in range(delivery.SENDERS):
+            add_endpoint(server, f"slow-{number}", slow, 2)
+        sender = Sender(server.service)
+        with monkeypatch.context() as patch:
+            patch.setattr(delivery, "ANSWER", 0.2)
+            while len(calls) < delivery.SENDERS:  # one message of each: now it is known how long they take
+                assert sender.send_one()
+        with sending(sender):
+            until(lambda: len(calls) == delivery.SENDERS + delivery.SLOW_AT_ONCE)
+            add_endpoint(server, "acme", url, 3)
+            until(lambda: len(got) == 3, delivery.ANSWER / 2)
+            assert len(calls) == delivery.SENDERS + delivery.SLOW_AT_ONCE
+            ending.set()
+            until(lambda: len(calls) == 2 * delivery.SENDERS)  # the others' turn comes, too
 
 
 def test_a_sender_that_fails_ends_them_all_so_that_the_process_is_started_again(tiny_model, tmp_path, monkeypatch):
