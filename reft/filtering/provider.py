@@ -7,7 +7,7 @@ from pathlib import Path
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
 from reft.filtering.scorers import Scorer
-from reft.keys.closure import digest_of_code
+from reft.keys.closure import digest_of_code_with
 from reft.runtime.progress import Report
 from reft.storage.artifacts import read_json, write_json
 from reft.storage.fingerprint import of_path, of_text
@@ -15,12 +15,6 @@ from reft.storage.fingerprint import of_path, of_text
 Groups = Mapping[str, Sequence[Conversation]]
 # Settings that say what is done with a score, not what it is.
 AFTER_SCORING = {"fpr", "quarantine_fpr", "recall", "harmful_with_refusal", "fail_on_alarms", "examples"}
-
-
-def code_of(entry: str, scorer: Scorer) -> str:
-    """A digest of the code of a module and of the scorer that it uses."""
-    module = type(scorer).__module__
-    return digest_of_code(entry, (module,) if module.startswith("reft.") else ())
 
 
 def decided_by(fingerprint: str, code: str, settings: FilteringSettings) -> str:
@@ -35,7 +29,7 @@ def decided_by(fingerprint: str, code: str, settings: FilteringSettings) -> str:
 
 def code_of_scores(scorer: Scorer) -> str:
     """A digest of the code that decides a scorer's scores."""
-    return code_of(__name__, scorer)
+    return digest_of_code_with(__name__, scorer)
 
 
 def calibrations_beside(teacher: Path) -> Path:

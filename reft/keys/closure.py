@@ -90,6 +90,12 @@ def digest_of_code(entry: str, chosen: tuple[str, ...] = ()) -> str:
     return code_of(entry, chosen).digest
 
 
+def digest_of_code_with(entry: str, part: object) -> str:
+    """The same with a part that was loaded by name, as a scorer; one of somebody's own is no code of ours."""
+    module = type(part).__module__
+    return digest_of_code(entry, (module,) if module.startswith("reft.") else ())
+
+
 @dataclass(frozen=True)
 class _Module:
     digest: str

@@ -24,8 +24,8 @@ from reft.errors import DataFormatError, ReftError, StorageError, explain
 from reft.filtering.data_alarms import data_alarms, reservoir
 from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override
-from reft.filtering.provider import code_of
 from reft.filtering.scorers import Scorer
+from reft.keys.closure import digest_of_code_with
 from reft.runtime.ahead import ahead
 from reft.runtime.progress import Report, progress
 from reft.scan.judging import Judging
@@ -226,7 +226,7 @@ def _key(
     Another file, setting or code works elsewhere: nothing stale is ever merged.
     """
     decided_by = [of_path(path), str(columns), scorer.fingerprint, settings.model_dump_json()]
-    return of_text(*decided_by, repr(sorted(overrides.items())), code_of(__name__, scorer))[:16]
+    return of_text(*decided_by, repr(sorted(overrides.items())), digest_of_code_with(__name__, scorer))[:16]
 
 
 def _groups(decisions: Path, total: int) -> np.ndarray:

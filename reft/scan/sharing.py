@@ -20,9 +20,8 @@ from reft.errors import ConfigurationError, DataFormatError, explain, parts
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import ScorerInputs, read_inputs, untrained_inputs
 from reft.filtering.overrides import Override
-from reft.filtering.provider import code_of
 from reft.filtering.scorers import load_scorer
-from reft.keys.closure import digest_of_code
+from reft.keys.closure import digest_of_code, digest_of_code_with
 from reft.models.default_model import resolve_model
 from reft.scan.result import Judged
 from reft.scan.scan import ROWS_PER_SHARD, write_shards
@@ -183,7 +182,7 @@ def _filter(shared: SharedScan, folder: Path) -> tuple[Filter, str]:
     """The scorer with the thresholds that hold for everybody, and their digest."""
     job, name = shared.job, f"{shared.folder}/filter.json"
     scorer = load_scorer(job.settings.scorer, _inputs(shared, folder))
-    if code_of(__name__, scorer) != job.code:
+    if digest_of_code_with(__name__, scorer) != job.code:
         what = "this machine's reft, or a library of its, is of another version than where the work was given out"
         raise ConfigurationError(
             explain(what, shared.store.key(name), "set cluster.image to the image of that version")
