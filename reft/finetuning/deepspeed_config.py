@@ -61,20 +61,27 @@ def _derived(settings: FinetuningSettings, steps: int, dtype: str, *, on_cpu: bo
 
 
 def _scheduler(settings: FinetuningSettings, steps: int) -> dict[str, Any]:
-    total, warmup = max(steps, 2), max(1, round(settings.warmup_share * steps))
-    lowest = 0.1 if settings.warmup_share else 1.0
+    total = max(steps, 2)
+    # DeepSpeed rises over two steps at least, and is at the peak in the step after them: the last one at the latest.
+    warmup = max(1, min(round(settings.warmup_share * steps), steps - 1))
+    rises = settings.warmup_share > 0 and steps > 2
+    lowest = 0.1 if rises else 1.0
     rising: dict[str, Any] = {
         "warmup_min_lr": lowest * settings.learning_rate,
         "warmup_max_lr": settings.learning_rate,
         "warmup_num_steps": warmup,
         "warmup_type": "linear",
     }
+    falling = {**rising, "total_num_steps": total}
+    if not rises:  # it falls to where it rose from: begun where those two steps are over
+        falling |= {"warmup_min_lr": 0.1 * settings.learning_rate, "warmup_num_steps": 2}
+        falling |= {"total_num_steps": steps + 2, "last_batch_iteration": 2}
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
         "cosine": (
             "WarmupCosineLR",
             {"total_num_steps": total, "warmup_num_steps": warmup, "warmup_min_ratio": lowest, "cos_min_ratio": 0.01},
         ),
-        "linear": ("WarmupDecayLR", {**rising, "total_num_steps": total}),
+        "linear": ("WarmupDecayLR", falling),
         "constant": ("WarmupLR", rising),
     }
     name, params = kinds[settings.schedule]

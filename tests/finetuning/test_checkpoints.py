@@ -41,12 +41,12 @@ def test_a_checkpoint_holds_what_trains_alone_and_each_step_logs_its_own_rate(ti
 
 @pytest.mark.slow
 def test_the_only_step_of_a_short_job_moves_the_weights(job, tmp_path):
-    """With the default schedule, of which DeepSpeed's first rate is 0."""
+    """At its full rate: with the default schedule DeepSpeed's first one would be 0, or that of a warm-up."""
     seen = []
     short = change(replace(job, user=job.user[:4], row_numbers=job.row_numbers[:4]), epochs=1)
     output = run_finetune(short, tmp_path / "job", seen.append)
     assert [m["step"] for m in seen] == [1]
-    assert 0 < seen[0]["learning_rate"] <= job.settings.learning_rate
+    assert seen[0]["learning_rate"] == job.settings.learning_rate
     weights = load_file(output / "adapter_model.safetensors")
     assert all(weight.abs().max() > 0 for name, weight in weights.items() if ".lora_B." in name)
 

@@ -119,21 +119,47 @@ def settings(**finetune):
     return parse_settings({"finetuning": finetune}).finetuning
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
-def test_the_learning_rate_follows_its_schedule(schedule):
+def rates_of(steps, **given):
+    """The learning rate of each step, as DeepSpeed's own schedule has it."""
     from deepspeed.runtime import lr_schedules
 
-    wanted = deepspeed_config(
-        settings(schedule=schedule, learning_rate=0.1, warmup_share=0.2), 20, "float32", on_cpu=True
-    )
+    wanted = deepspeed_config(settings(learning_rate=0.1, **given), steps, "float32", on_cpu=True)["scheduler"]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    scheduler = getattr(lr_schedules, wanted["scheduler"]["type"])(optimizer, **wanted["scheduler"]["params"])
-    rates = []
-    for _ in range(20):
+    scheduler = getattr(lr_schedules, wanted["type"])(optimizer, **wanted["params"])
+    if scheduler.last_batch_iteration < 0:  # as a rank does before its first step
         scheduler.step()
+    rates = []
+    for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
+        scheduler.step()
+    return rates
+
+
+SCHEDULES = ["cosine", "linear", "constant"]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_learning_rate_follows_its_schedule(schedule):
+    rates = rates_of(20, schedule=schedule, warmup_share=0.2)
     assert rates[0] < rates[2] <= max(rates) == pytest.approx(0.1, rel=0.05)
     assert rates[-1] == pytest.approx({"cosine": 0.0, "linear": 0.01, "constant": 0.1}[schedule], abs=0.01)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_rate_that_does_not_rise_falls_all_the_same(schedule):
+    rates = rates_of(10, schedule=schedule, warmup_share=0.0)
+    assert rates[0] == 0.1
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.02
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_the_peak_rate_is_reached_however_few_the_steps_and_long_the_warm_up(schedule, share, steps):
+    rates = rates_of(steps, schedule=schedule, warmup_share=share)
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[0] == pytest.approx(0.01 if share and steps > 2 else 0.1)
 
 
 def test_deepspeeds_own_configuration_is_taken_and_completed(tmp_path):
