@@ -14,6 +14,7 @@ from reft.conversations.tokenization import stop_tokens
 from reft.finetuning.artifact import epoch_place
 from reft.finetuning.online_teacher import ADAPTER
 from reft.models.loading import load_model
+from reft.storage.folders import put_back, replaced_folder
 
 
 def save_student(student: Any, folder: Path, rank: int) -> None:
@@ -47,9 +48,12 @@ def save_epoch(student: Any, folder: Path, rank: int, *, step: int) -> None:
 def complete_output(folder: Path, model: ModelSettings, tokenizer: Any, *, merged: bool) -> None:
     """Beside the weights: the tokenizer with its chat template and how the base model generates.
 
+    Killed at any time it may be done again: an adapter stays whole until the weights that take its place are.
+
     Args:
         merged: turn an adapter into whole weights, in the base model's own number format.
     """
+    put_back(folder)
     if merged and (folder / "adapter_model.safetensors").is_file():
         # In float32, since a small update added in half precision would be rounded away.
         base = load_model(
@@ -57,8 +61,8 @@ def complete_output(folder: Path, model: ModelSettings, tokenizer: Any, *, merge
         )
         stored = AutoConfig.from_pretrained(model.name, trust_remote_code=model.trust_remote_code).dtype
         whole = PeftModel.from_pretrained(base, str(folder)).merge_and_unload().to(stored or torch.float32)
-        shutil.rmtree(folder)
-        whole.save_pretrained(folder)
+        with replaced_folder(folder) as fresh:
+            whole.save_pretrained(fresh)
     tokenizer.save_pretrained(folder)
     try:
         generation = GenerationConfig.from_pretrained(model.name)

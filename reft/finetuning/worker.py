@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock
 
 from reft.errors import ReftError, TrainingError, explain
-from reft.finetuning.artifact import epochs_in
+from reft.finetuning.artifact import epoch_place
 from reft.finetuning.checkpoints import (
     load_checkpoint,
     make_universal,
@@ -87,15 +87,15 @@ def train(folder: Path) -> None:
                 save_checkpoint(engine, folder, number, tokens=tokens)
                 if stop:
                     raise TrainingError(explain(STOPPED, f"step {number}", "start it again: it resumes there"))
-    _leave(student, job, folder, tokenizer=tokenizer)
+    _leave(student, job, folder, tokenizer=tokenizer, epochs=kept)
 
 
-def _leave(student: Any, job: FinetuneJob, folder: Path, *, tokenizer: Any) -> None:
-    """Write the result, and complete it and the states of earlier epochs; on all ranks at once."""
+def _leave(student: Any, job: FinetuneJob, folder: Path, *, tokenizer: Any, epochs: Sequence[int]) -> None:
+    """Write the result, and complete it and the states after these steps; on all ranks at once."""
     rank = int(os.environ["RANK"])
     save_student(student, folder / "output", rank)
     if rank == 0:
-        for result in (folder / "output", *epochs_in(folder).values()):
+        for result in (folder / "output", *(epoch_place(folder, step) for step in epochs)):
             complete_output(result, job.model, tokenizer, merged=job.settings.merged)
         (folder / FINISHED).touch()
     torch.distributed.barrier()

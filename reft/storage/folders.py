@@ -26,7 +26,7 @@ def replaced_folder(folder: Path) -> Generator[Path]:
     """
     with written(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(folder)
+        put_back(folder)
         with scratch(folder.name, folder.parent) as held:
             fresh = held / folder.name  # whose rights are those of any new folder, not those of a temporary one
             fresh.mkdir()
@@ -34,8 +34,8 @@ def replaced_folder(folder: Path) -> Generator[Path]:
             _take_place(fresh, folder)
 
 
-def _tidy(folder: Path) -> None:
-    """A folder that was put aside comes back where nothing has taken its place, and goes otherwise."""
+def put_back(folder: Path) -> None:
+    """A folder that a killed process put aside comes back where nothing has taken its place, and goes otherwise."""
     for aside in folder.parent.glob(f"{OLD}{folder.name}-*"):
         with suppress(OSError):
             if not folder.exists():
@@ -52,10 +52,10 @@ def _take_place(fresh: Path, folder: Path) -> None:
             os.rename(fresh, folder)
         except OSError as error:
             if error.errno in TAKEN:  # somebody else's came between, and may be gone again by now
+                shutil.rmtree(aside, ignore_errors=True)
                 continue
             if aside.exists():
                 os.rename(aside, folder)
             raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)  # not where this process is ended meanwhile: then it comes back
         return

@@ -1,13 +1,20 @@
 """The states at the ends of the last epochs, which are kept beside the result."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedModel
 
-from reft.finetuning.artifact import Student
+from reft.config import LoraSettings
+from reft.finetuning.artifact import Student, epoch_place, epochs_in
+from reft.finetuning.saving import complete_output
 from reft.finetuning.student import fit_student
+from reft.models.adapters import wrap_lora
+from reft.models.loading import load_model
+from reft.storage.folders import OLD
 from tests.factories import change
 
 
@@ -39,6 +46,35 @@ def test_without_user_rows_an_epoch_is_a_pass_over_the_alignment_rows(job):
     alone = change(replace(job, user=(), row_numbers=()), epochs=3, kept_epochs=3)
     plan = alone.plan()
     assert alone.kept_steps(plan) == (len(plan) // 3, 2 * len(plan) // 3)
+
+
+def test_killed_while_an_adapter_becomes_whole_weights_it_is_one_or_the_other(job, tokenizer, tmp_path, monkeypatch):
+    state = epoch_place(tmp_path, 3)
+    student = wrap_lora(load_model(job.model.name), LoraSettings(rank=2))
+    for name, weight in student.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    student.save_pretrained(state)
+    adapter, expected = _weights(state), student.merge_and_unload().state_dict()
+
+    def killed(_, folder):
+        (Path(folder) / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PreTrainedModel, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            complete_output(state, job.model, tokenizer, merged=True)
+    assert list(epochs_in(tmp_path)) == [3]
+    assert not (state / "model.safetensors").exists()
+    assert all(torch.equal(_weights(state)[name], weight) for name, weight in adapter.items())
+    state.rename(state.with_name(f"{OLD}{state.name}-0"))  # killed when it had just made room for the other
+    for _ in range(2):  # and when all was done but to say so
+        complete_output(state, job.model, tokenizer, merged=True)
+        assert [path.name for path in state.parent.iterdir()] == [state.name]
+        assert not list(state.glob("adapter*"))
+        merged = load_model(str(state)).state_dict()
+        assert all(torch.allclose(merged[name], weight, atol=1e-6) for name, weight in expected.items())
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reft.errors import StorageError
-from reft.storage.folders import OLD, replaced_folder
+from reft.storage.folders import OLD, put_back, replaced_folder
 
 
 def names(folder):
@@ -67,6 +67,24 @@ def test_what_somebody_put_beside_it_stays(tmp_path):
     (tmp_path / ".latest-before-the-audit").mkdir()
     fill(tmp_path / "latest", "new")
     assert names(tmp_path) == [".latest-before-the-audit", "latest"]
+
+
+def test_told_to_end_between_putting_the_old_aside_and_the_new_in_place_the_old_comes_back(tmp_path, monkeypatch):
+    fill(tmp_path / "latest", "old")
+    rename = os.rename
+
+    def told(source, goal):
+        if Path(goal).name == "latest":
+            raise KeyboardInterrupt
+        rename(source, goal)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", told)
+        with pytest.raises(KeyboardInterrupt):
+            fill(tmp_path / "latest", "new")
+    put_back(tmp_path / "latest")
+    assert names(tmp_path) == ["latest"]
+    assert (tmp_path / "latest" / "a").read_text() == "old"
 
 
 def test_killed_between_putting_the_old_aside_and_the_new_in_place_the_old_comes_back(tmp_path):
