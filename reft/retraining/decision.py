@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest, fisher_exact, ks_2samp
+from scipy.stats import fisher_exact, ks_2samp
 
 from reft.config import Settings
 from reft.conversations.formats import column_names
@@ -27,6 +27,7 @@ from reft.storage.files import local_copy
 # Below this probability that new rows score as the champion's rows did, they have drifted.
 DRIFTED = 0.01
 SAMPLE = 500
+LEAST = 20  # rows, before as now: of fewer, only scores that hardly overlap would be told from chance
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,15 @@ def _drift(settings: Settings, champion: Mapping[str, Any], folder: Path) -> lis
 def drift_between(
     before: Sequence[float], removed_before: float, now: Sequence[float], *, removed_now: Sequence[bool]
 ) -> list[str]:
-    """Two-sample test on the scores, and the share that the filter would remove against what it removed before."""
+    """Two-sample tests on the scores, and on the share that the filter would remove: before as now a sample's."""
+    if min(len(before), len(now)) < LEAST:
+        return [f"scores of the new rows: too few to judge ({len(before)} before, {len(now)} now; {LEAST} are needed)"]
     p = float(ks_2samp(before, now).pvalue)
-    share = sum(removed_now) / max(1, len(removed_now))
-    rate = min(max(removed_before, 1e-6), 1 - 1e-6)
-    p_share = float(binomtest(sum(removed_now), len(removed_now), rate).pvalue) if removed_now else 1.0
     said = [f"scores of the new rows: {'DRIFTED' if p < DRIFTED else 'as before'} (Kolmogorov-Smirnov p = {p:.2g})"]
+    # Only a sample's scores of the rows of before are known: the share counts as one of as many rows.
+    gone, share = round(removed_before * len(before)), sum(removed_now) / len(removed_now)
+    table = [[sum(removed_now), len(removed_now) - sum(removed_now)], [gone, len(before) - gone]]
+    p_share = float(fisher_exact(table).pvalue)
     word = "DRIFTED" if p_share < DRIFTED else "as before"
     return [*said, f"the filter would remove {share:.1%}, before {removed_before:.1%}: {word} (p = {p_share:.2g})"]
 

@@ -16,7 +16,7 @@ from reft.conversations.schema import Conversation, Message
 from reft.evaluation.generation import generate
 from reft.keys.lineage import WORDS, changed, lineage
 from reft.models.loading import load_model, load_tokenizer
-from reft.retraining.decision import canary_accuracy, canary_drift, decide_retraining, drift_between
+from reft.retraining.decision import LEAST, canary_accuracy, canary_drift, decide_retraining, drift_between
 from reft.tracking.promotion import promote
 from reft.tracking.registry import register_candidate
 from tests.factories import row, write_jsonl
@@ -98,6 +98,32 @@ def test_drift_is_seen_and_chance_is_not():
     )
     assert all("DRIFTED" in line for line in other)
     assert "would remove 33.3%, before 10.0%" in other[1]
+
+
+@pytest.mark.parametrize("rows", [LEAST, 2 * LEAST, 5 * LEAST])
+@pytest.mark.parametrize("harmful", [0.01, 0.05, 0.3])
+def test_two_halves_of_the_same_rows_are_no_drift_however_few(rows, harmful):
+    rng, tries = random.Random(rows), 100
+    alarms = [0, 0]
+    for _ in range(tries):
+        then, now = ([rng.random() < harmful for _ in range(size)] for size in (rows, 500))
+        scores = [[rng.gauss(0.5 if one else -0.5, 0.1) for one in half] for half in (then, now)]
+        said = drift_between(scores[0], sum(then) / rows, scores[1], removed_now=now)
+        alarms = [count + ("DRIFTED" in line) for count, line in zip(alarms, said, strict=True)]
+    assert max(alarms) <= 4  # of a hundred at 0.01
+
+
+def test_a_share_that_few_rows_then_could_not_show_is_no_drift():
+    none_then = drift_between([-0.5] * 40, 0.0, [-0.5] * 400, removed_now=[True] * 4 + [False] * 396)
+    assert "would remove 1.0%, before 0.0%: as before" in none_then[1]
+    seen = drift_between([-0.5] * 400, 0.0, [-0.5] * 400, removed_now=[True] * 40 + [False] * 360)
+    assert "DRIFTED" in seen[1]
+
+
+@pytest.mark.parametrize(("then", "now"), [(LEAST - 1, 500), (500, LEAST - 1), (500, 0)])
+def test_too_few_rows_are_not_judged(then, now):
+    (said,) = drift_between([-0.5] * then, 0.5, [0.5] * now, removed_now=[True] * now)
+    assert said == f"scores of the new rows: too few to judge ({then} before, {now} now; {LEAST} are needed)"
 
 
 def test_a_canary_that_falls_is_said_and_chance_is_not():
