@@ -104,57 +104,69 @@ def get(address: str) -> int:
         return error.code
 
 
+def until_ready(server: subprocess.Popen[bytes], address: str) -> None:
+    end = time.monotonic() + SECONDS
+    while True:
+        assert server.poll() is None
+        assert time.monotonic() < end
+        try:
+            assert get(f"{address}/readyz") == 200
+            return
+        except OSError:
+            time.sleep(0.25)
+
+
+class Pod:
+    """The manifest's containers here: addresses and folders of the cluster are replaced by those of this machine."""
+
+    def __init__(self, folder: Path, secrets: dict[str, Manifest], model: str) -> None:
+        self.folder, self.secrets, self.port = folder, secrets, free_port()
+        self.key, self.profile = folder / "operator-key", folder / "profile.yaml"
+        self.key.write_text(value(secrets, "reft-service", "operator-key"))
+        self.profile.write_text(yaml.safe_dump({"parameters": {"settings": {"model": {"name": model}}}}))
+
+    def environment(self, kind: str, database_port: str) -> dict[str, str]:
+        found = environment_of("reft-service", self.secrets, overlay=OVERLAY, kind=kind)
+        found["REFT_SERVICE_DATABASE"] = found["REFT_SERVICE_DATABASE"].replace(
+            "@postgres:5432", f"@127.0.0.1:{database_port}"
+        )
+        found |= {name: str(self.folder / name.lower()) for name in ("REFT_SERVICE_STATE", "REFT_SERVICE_WORK")}
+        found |= {"HOME": str(self.folder), "PATH": os.environ["PATH"], "PYTHONPATH": str(DEPLOY.parents[1])}
+        return found | {"OMP_NUM_THREADS": "1", "REFT_SERVICE_PIPELINE_FOLDER": str(self.folder)}
+
+    def command(self, kind: str) -> list[str]:
+        container = pod()[kind][0]
+        words = [*container["command"], *container["args"]]
+        assert words[0] == "reft"
+        swapped = {
+            "/keys/operator-key": str(self.key), "/app/configs/k8s/8b-one-gpu.yaml": str(self.profile),
+            "0.0.0.0": "127.0.0.1", "8321": str(self.port), "2": "1",
+        }  # fmt: skip
+        return [sys.executable, "-m", "reft.cli", *(swapped.get(word, word) for word in words[1:])]
+
+
 def test_the_pod_starts_lets_the_first_operator_in_and_is_ready(
     secrets: dict[str, Manifest], tiny_model: str, tmp_path: Path
 ) -> None:
     program("initdb")
-    key = tmp_path / "operator-key"
-    key.write_text(value(secrets, "reft-service", "operator-key"))
-    profile, port = tmp_path / "profile.yaml", free_port()
-    profile.write_text(yaml.safe_dump({"parameters": {"settings": {"model": {"name": tiny_model}}}}))
+    here = Pod(tmp_path, secrets, tiny_model)
+    address = f"http://127.0.0.1:{here.port}"
     with postgres() as administrator:
         password = value(secrets, "reft-service", "database-password")
         run("sh", str(SETUP), environment=administrator | {"SERVICE_DATABASE_PASSWORD": password})
-
-        def environment(kind: str) -> dict[str, str]:
-            """The manifest's, with the addresses and folders of the cluster replaced by those of this machine."""
-            found = environment_of("reft-service", secrets, overlay=OVERLAY, kind=kind)
-            found["REFT_SERVICE_DATABASE"] = found["REFT_SERVICE_DATABASE"].replace(
-                "@postgres:5432", f"@127.0.0.1:{administrator['PGPORT']}"
-            )
-            found |= {name: str(tmp_path / name.lower()) for name in ("REFT_SERVICE_STATE", "REFT_SERVICE_WORK")}
-            found |= {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(DEPLOY.parents[1])}
-            return found | {"OMP_NUM_THREADS": "1", "REFT_SERVICE_PIPELINE_FOLDER": str(tmp_path)}
-
-        swapped = {
-            "/keys/operator-key": str(key), "/app/configs/k8s/8b-one-gpu.yaml": str(profile), "0.0.0.0": "127.0.0.1",
-            "8321": str(port), "2": "1",
-        }  # fmt: skip
-
-        def command(kind: str) -> list[str]:
-            container = pod()[kind][0]
-            words = [*container["command"], *container["args"]]
-            assert words[0] == "reft"
-            return [sys.executable, "-m", "reft.cli", *(swapped.get(word, word) for word in words[1:])]
-
         for _ in range(2):  # every pod does it
-            subprocess.run(command("initContainers"), env=environment("initContainers"), check=True, timeout=SECONDS)
-        with subprocess.Popen(command("containers"), env=environment("containers"), cwd=tmp_path) as server:
+            kind = "initContainers"
+            environment = here.environment(kind, administrator["PGPORT"])
+            subprocess.run(here.command(kind), env=environment, check=True, timeout=SECONDS)
+        environment = here.environment("containers", administrator["PGPORT"])
+        with subprocess.Popen(here.command("containers"), env=environment, cwd=tmp_path) as server:
             try:
-                until = time.monotonic() + SECONDS
-                while True:
-                    assert server.poll() is None
-                    assert time.monotonic() < until
-                    try:
-                        assert get(f"http://127.0.0.1:{port}/readyz") == 200
-                        break
-                    except OSError:
-                        time.sleep(0.25)
-                assert get(f"http://127.0.0.1:{port}/healthz") == 200
-                client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key.read_text())
+                until_ready(server, address)
+                assert get(f"{address}/healthz") == 200
+                client = openai.OpenAI(base_url=f"{address}/v1", api_key=here.key.read_text())
                 assert client.models.list().data
                 with pytest.raises(openai.AuthenticationError):
-                    openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="sk-reft-x").models.list()
+                    openai.OpenAI(base_url=f"{address}/v1", api_key="sk-reft-x").models.list()
             finally:
                 server.terminate()
                 server.wait(60)
