@@ -14,10 +14,11 @@ from reft.service.tables import Job
 
 TRIES = "tries"  # in a job's notebook: what happened since it last got on
 FIRST, LONGEST = 5.0, 300.0  # seconds before the next try; each time twice as many
-OUTAGES, FAULTS, STARTS = "outages", "faults", "starts"
-# Of a job that does not get on. Outages are no fault of its own: these last for a day. Workers that end without a word
-# may have been killed by the job, but also by whoever starts servers again and again.
-MOST = {OUTAGES: 300, FAULTS: 3, STARTS: 50}
+Why = Literal["outages", "kills", "faults"]
+OUTAGES, KILLS, FAULTS, STARTS = "outages", "kills", "faults", "starts"
+# Of a job that does not get on. Outages are no fault of its own: these last for a day. Runs that are killed and workers
+# that end without a word may owe it to the job, but also to whoever starts servers again and again.
+MOST = {OUTAGES: 300, KILLS: 10, FAULTS: 3, STARTS: 50}
 
 
 def pause_before(times: int) -> float:
@@ -33,7 +34,7 @@ def may_start(session: Session, job: Job) -> bool:
     return noted[STARTS] <= MOST[STARTS]
 
 
-def put_off(session: Session, job: Job, why: Literal["outages", "faults"]) -> bool:
+def put_off(session: Session, job: Job, why: Why) -> bool:
     """Note when a job that has failed is tried again; False where that has happened too often in a row."""
     noted = _noted(session, job)
     noted[why] = noted.get(why, 0) + 1

@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Literal
 
 from sqlmodel import col, select
 
@@ -39,12 +38,14 @@ from reft.service.tables import Organization, StoredFile
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.3  # seconds between looks at the run
-MOST_KILLS, MOST_FAULTS = 10, 3  # of one run, before it is given up
-APART = 2.0  # seconds before a run that failed for no reason is started again, so that two do not meet once more
 
 
 class Interrupted(Exception):
     """The job's owner wants it to rest, or to end; `args` holds what is wanted (`Job.wanted`), where it is that."""
+
+
+class Again(Exception):
+    """A run was killed, or failed by no fault that it could explain; `args` holds as what that counts."""
 
 
 class Worker:
@@ -68,6 +69,9 @@ class Worker:
         except AWAY:  # no fault of the job's: the next worker goes on
             LOG.exception("%s: the database went away", self.held.id)
             return
+        except Again as ended:
+            LOG.warning("%s: its run has ended before its time (%s); tried again", self.held.id, *ended.args)
+            self._put_off(*ended.args)
         except OSError:  # nor this: files or a disk are away, or full; what is finished is kept until they are back
             LOG.exception("%s: files cannot be read or written; tried again", self.held.id)
             self._put_off(tries.OUTAGES)
@@ -117,39 +121,38 @@ class Worker:
         return self.folder.screening(reviewed=bool(self.held.look().work.get(waiting.REVIEWED)))
 
     def _run(self, *, screen_only: bool) -> Screening | None:
-        """One run of the pipeline, watched; None where it ended the job, or ended without a result."""
+        """One run of the pipeline, watched; None where it ended the job, or ended without a result.
+
+        Raises:
+            Again: it may come to its end another time.
+        """
         profile, place = self._prepare(screen_only=screen_only), self._screening()
-        kills = faults = 0
-        while True:
-            with self.held.changing():  # a worker that was away for long may have lost the job
-                child = Pipeline(self.service.settings, self.held.id, profile, log=self.folder.log)
-            try:
-                status = self._watch(child, None if screen_only else place)
-            except LostJob:
-                child.let_go()  # whoever has it now may be on another machine
-                raise
-            except Interrupted as asked:
-                # A cancelled job's processes go at once; a paused one's training saves its state first.
-                pauses = asked.args == (states.PAUSE,)
-                if pauses:
-                    child.ask_to_end()
-                child.end(after=POLITE if pauses else 0.0)
-                raise
-            except BaseException:
-                child.end()
-                raise
+        with self.held.changing():  # a worker that was away for long may have lost the job
+            child = Pipeline(self.service.settings, self.held.id, profile, log=self.folder.log)
+        try:
+            status = self._watch(child, None if screen_only else place)
+        except LostJob:
+            child.let_go()  # whoever has it now may be on another machine
+            raise
+        except Interrupted as asked:
+            # A cancelled job's processes go at once; a paused one's training saves its state first.
+            pauses = asked.args == (states.PAUSE,)
+            if pauses:
+                child.ask_to_end()
+            child.end(after=POLITE if pauses else 0.0)
+            raise
+        except BaseException:
             child.end()
-            if was_killed(status, child.said()) and kills < MOST_KILLS:
-                kills += 1
-            elif status and is_unexplained(child.said()) and faults < MOST_FAULTS - 1:
-                faults += 1
-                time.sleep(APART * faults)
-            else:
-                break
-        found = read_screening(place)
+            raise
+        child.end()
+        said, found = child.said(), read_screening(place)
         if status == 0 and found is not None:
             return found
-        self._fail(child.said(), found)
+        if status and was_killed(status, said):
+            raise Again(tries.KILLS)
+        if status and is_unexplained(said):
+            raise Again(tries.FAULTS)
+        self._fail(said, found)
         return None
 
     def _watch(self, child: Pipeline, screening: Path | None) -> int:
@@ -235,7 +238,7 @@ class Worker:
         end_job(self.held.id)
         return stop_elsewhere(self.service.settings, self.folder.profile)
 
-    def _put_off(self, why: Literal["outages", "faults"]) -> None:
+    def _put_off(self, why: tries.Why) -> None:
         """Leave it to a later worker, or give it up."""
         end_job(self.held.id)
         with self.held.changing() as (session, job):
