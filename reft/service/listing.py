@@ -31,14 +31,15 @@ def rows_of(session: Session, table: type[Row], page: Page, *, where: Sequence[A
 
     A row that was deleted since it was read is still a place to go on from.
 
+    Args:
+        where: first whose rows these are: an organization's, or those of a job or a model.
+
     Raises:
         ApiError: `after` is nobody's, or somebody else's.
     """
     query = select(table).where(*where)
     if page.after is not None:
-        owner = next((w for w in where if getattr(w.left, "key", "") == "organization_id"), None)
-        found = select(table.seq).where(col(table.id) == page.after)
-        place = session.exec(found if owner is None else found.where(owner)).first()
+        place = session.exec(select(table.seq).where(col(table.id) == page.after, where[0])).first()
         if place is None:
             raise not_found("list item", page.after, "after")
         query = query.where(col(table.seq) > place if page.ascending else col(table.seq) < place)

@@ -124,6 +124,16 @@ def test_events_come_newest_first_and_none_twice(client, server, job):
     assert len(said) == len(set(said))
 
 
+def test_a_page_of_events_goes_on_after_an_event_of_the_same_job_alone(server, client, job, tmp_path):
+    other = server.client("others")
+    file = other.files.create(file=rows_file(tmp_path), purpose="fine-tune").id
+    theirs = other.fine_tuning.jobs.create(model="tiny", training_file=file).id
+    (event, *_) = other.fine_tuning.jobs.list_events(theirs).data
+    with pytest.raises(openai.NotFoundError) as error:
+        client.fine_tuning.jobs.list_events(job.id, after=event.id)
+    assert error.value.param == "after"
+
+
 def test_a_job_is_cancelled_once(server, job):
     client = server.client(max_retries=2)
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
