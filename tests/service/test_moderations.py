@@ -14,8 +14,10 @@ from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs
 from reft.filtering.scorers import load_scorer
 from reft.service.clock import now
+from reft.service.errors import ApiError
 from reft.service.retention import YOUNG, sweep
 from reft.service.service import open_service
+from reft.service.serving import moderation
 from reft.service.serving.moderation import Moderator
 from reft.service.teachers import NEWEST, keep_teacher, newest_teacher, teacher_of
 from reft.storage.digests import seal
@@ -139,6 +141,20 @@ def test_the_last_jobs_teacher_moderates_and_those_before_it_go(tiny_model, teac
     assert not [path for path in first.rglob("*") if path.is_file()]
     assert of_path(teacher_of(service)) == of_path(later)
     assert len(moderator.verdicts([from_prompt(HARMFUL)])) == 1
+    service.database.close()
+
+
+def test_the_file_store_is_seldom_asked_which_teacher_is_the_newest(tiny_model, teacher, tmp_path, monkeypatch):
+    service = open_service(settings_of(tmp_path, tiny_model, pipeline_folder=tmp_path / "never"))
+    keep_teacher(service.blobs, teacher)
+    moderator, newest = Moderator(service), Path(service.blobs.path(NEWEST))
+    monkeypatch.setattr(moderation, "NEWEST_FOR", 3600)
+    first = moderator.verdicts([from_prompt(HARMFUL)])
+    newest.rename(tmp_path / "away")
+    assert moderator.verdicts([from_prompt(HARMFUL)]) == first
+    monkeypatch.setattr(moderation, "NEWEST_FOR", 0)
+    with pytest.raises(ApiError, match="no teacher"):
+        moderator.verdicts([from_prompt(HARMFUL)])
     service.database.close()
 
 

@@ -5,6 +5,7 @@ its own, `refusal_feature`. The categories of OpenAI's moderation are there beca
 kind of input, and their scores are 0.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MODEL = "refusal-feature"
 OURS = "refusal_feature"
 LETTERS = 8  # of a token, generously: a text is scored in windows, so that this bounds work and not what is read
+# Seconds in which the newest teacher stays that: jobs end in processes of their own, so that only the file store tells
+# of another one, with two requests where it is a bucket.
+NEWEST_FOR = 10.0
 OPENAIS = (
     "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
     "self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic",
@@ -54,6 +58,7 @@ class Moderator:
         self._service = service
         self._folder: Path | None = None
         self._filter: Filter | None = None
+        self._asked = 0.0  # when it was looked which teacher that is
 
     def verdicts(self, rows: Sequence[Conversation]) -> list[Verdict]:
         """The verdict about each.
@@ -86,7 +91,9 @@ class Moderator:
         from reft.filtering.provider import calibrations_beside
         from reft.filtering.scorers import load_scorer
 
-        filtering = self._service.run_settings.filtering
+        filtering, now = self._service.run_settings.filtering, time.monotonic()
+        if self._filter is not None and now < self._asked + NEWEST_FOR:
+            return self._filter
         try:
             folder = teacher_of(self._service)
             if self._filter is None or folder != self._folder:
@@ -97,6 +104,7 @@ class Moderator:
         except StorageError as error:
             message = "There is no teacher to moderate with yet: a finished job or run, or service.teacher, gives one."
             raise ApiError(503, message, code="moderation_unavailable", headers=NO_RETRY) from error
+        self._asked = now
         return self._filter
 
 
