@@ -65,8 +65,8 @@ def clone(tmp_path_factory):
 
 
 def run(clone: Clone, line: str) -> "subprocess.CompletedProcess[str]":
-    """A command as a shell runs it; what stands in brackets is chosen."""
-    chosen = line.replace("[", "").replace("]", "").replace(".venv/bin/", f"{BIN}/")
+    """A command as a shell runs it."""
+    chosen = line.replace(".venv/bin/", f"{BIN}/")
     return subprocess.run(
         chosen, shell=True, cwd=clone.folder, env=clone.environment, capture_output=True, text=True, check=False,
         timeout=900,
