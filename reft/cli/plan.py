@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from reft.config import Settings
 
 LONGEST = 1_000_000  # tokens of a row: more than any model reads
+LEGEND = (
+    "\nstates: weights, gradients, optimizer states; kept: of the forward pass; working: buffers of the moment; "
+    "all: their sum;\noffloaded: in the main memory of each pod or machine"
+)
 SIZE = typer.Option(
     help="135m, 360m, 1b, 1.7b, 3b, 8b, 70b, or a folder with config.json; none: model.name of --config where that "
     "is such a folder, else 8b"
@@ -94,6 +98,7 @@ def _plan_memory(
         shown = "".join(f"{part / GIB:>{width}.1f}" for part, width in zip(parts, (8, 8, 9, 8), strict=True))
         fits = "" if need.gpu <= gpu_memory * GIB else "  does not fit"
         typer.echo(f"{need.stage:<28}{shown}{need.host / GIB:>11.1f}{fits}")
+    typer.echo(LEGEND)
     fitting = zero_stages_that_fit(needs, int(gpu_memory * GIB))
     typer.echo(f"\n{'fits: ' + ', '.join(fitting) if fitting else 'no ZeRO stage fits'}")
     if len(fitting) < sum(need.stage.startswith("finetune") for need in needs):

@@ -158,6 +158,7 @@ def test_the_command_prints_every_stage_or_json():
     said = CliRunner().invoke(app, options)
     assert said.exit_code == 0, said.output
     assert "fits: finetune, ZeRO 0" in said.output
+    assert all(f"{column}: " in said.output for column in ("states", "kept", "working", "all", "offloaded"))
     needs = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
     assert [n["stage"] for n in needs][:4] == ["refusal_feature", "teacher", "soft_labels", "filtering"]
     assert all(0 < n["gpu"] < 40 * GIB for n in needs)
