@@ -171,7 +171,8 @@ def progress(stage: str, every_seconds: float = 10.0, *, unit: str = "") -> Show
         last = now
         line = f"{stage}: {done}/{total}, {f'{note}, ' if note else ''}{_duration(now - started)} so far"
         if unit and done > first[1]:
-            line += f", {(done - first[1]) / max(now - first[0], 1e-9):.0f} {unit} a second"
+            rate = (done - first[1]) / max(now - first[0], 1e-9)
+            line += f", {rate:.{0 if rate >= 10 else 1}f} {unit} a second"
         if done > first[1] and not finished:
             left = (now - first[0]) / (done - first[1]) * (total - done)
             line += f", about {_duration(left)} left"

@@ -187,3 +187,14 @@ def test_the_first_rows_of_a_stage_do_not_frighten(clock, a_run, monkeypatch):
     clock.seconds += 80
     show(200, 1000)
     assert run.left() > 300
+
+
+def test_a_slow_rate_is_not_zero(capsys, clock, monkeypatch):
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+    show = progress("calibrating", every_seconds=0, unit="rows")
+    for done in (0, 2, 2000):
+        show(done, 3000)
+        clock.seconds += 5
+    lines = capsys.readouterr().err.splitlines()
+    assert "0.4 rows a second" in lines[1]
+    assert "200 rows a second" in lines[2]
