@@ -62,7 +62,7 @@ def read_inputs(folder: Path) -> ScorerInputs:
         StorageError: the folder was not written by `save_inputs`, or a file in it was changed since.
     """
     if not (folder / "scorer.json").is_file():
-        remedy = "make run leaves one in runs/latest/teacher; or name another with --teacher"
+        remedy = "make run leaves one in runs/latest/teacher; name another with --teacher, or scan with --teacher none"
         raise StorageError(explain("no teacher to score with", str(folder), remedy))
     require_sealed(folder, "copy the folder again from the run that made it, or train the teacher again (make run)")
     described, teacher = read_json(folder / "scorer.json"), Teacher.load(folder)

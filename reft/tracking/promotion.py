@@ -229,7 +229,7 @@ def _model(client: MlflowClient, name: str) -> RegisteredModel:
     except MlflowException as error:
         if error.error_code != MISSING:
             raise
-        remedy = "tracking.registered_name names it; MLFLOW_TRACKING_URI names the server"
+        remedy = "a run registers it under its tracking.registered_name; MLFLOW_TRACKING_URI names the server"
         raise PromotionError(explain(f"no such registered model ({error.error_code})", name, remedy)) from error
 
 
