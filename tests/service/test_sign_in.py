@@ -20,6 +20,15 @@ def test_a_key_of_a_reviewer_or_operator_lets_in_and_no_other(server):
         assert signed_in(server, "anna", role=role).get("/review").status_code == 200
 
 
+def test_the_address_of_the_service_leads_to_its_pages_and_says_how_to_get_in(server):
+    person = visitor(server)
+    answer = person.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/review")
+    assert "reft keys create --organization NAME --role reviewer" in person.get("/review/sign-in").text
+    said = signed_in(server, "berta").get("/review").text
+    assert ("service.review: wait" in said) == (server.service.settings.review != "wait" and "Nothing waits" in said)
+
+
 def test_the_cookie_is_kept_from_scripts_and_other_sites_and_stored_as_a_digest(server):
     person = visitor(server)
     sent = person.post("/review/sign-in", seen="/review/sign-in", key=key_of(server, "cookie"))

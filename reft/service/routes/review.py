@@ -80,7 +80,8 @@ def index(service: Serving, visitor: Looks) -> Response:
         jobs = session.execute(query).all()  # ty: ignore[deprecated]
     waiting = [line for line in jobs if line[0].work.get(STATE) == WAITING]
     others = [line for line in jobs if line[0].work.get(STATE) != WAITING]
-    return page("review_index.html.j2", visitor=visitor, waiting=waiting, others=others)
+    waits = service.settings.review == "wait"
+    return page("review_index.html.j2", visitor=visitor, waiting=waiting, others=others, waits=waits)
 
 
 @router.get("/{job_id}")

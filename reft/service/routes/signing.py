@@ -1,4 +1,4 @@
-"""`/review/sign-in` and `/review/sign-out`."""
+"""`/`, `/review/sign-in` and `/review/sign-out`."""
 
 import secrets
 from typing import Annotated
@@ -31,6 +31,12 @@ def _form(request: Request, *, back: str, wrong: str = "") -> Response:
     answer = page("sign_in.html.j2", code=401 if wrong else 200, token=form_token(cookie), back=back, wrong=wrong)
     set_cookie(request, answer, name=BEFORE, value=cookie)
     return answer
+
+
+@router.get("/")
+def front() -> Response:
+    """Whoever opens the service's address in a browser wants its pages."""
+    return elsewhere("/review")
 
 
 @router.get(SIGN_IN)
