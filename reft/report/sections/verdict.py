@@ -57,11 +57,12 @@ def _numbers(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
     run, student = summary["run"], summary["models"]["student"]
+    reused = f", results of {len(run['reused'])} steps reused" if run.get("reused") else ""
     return {
         "Model": run["model"],
         "Registered as": f"{student['registered_name']}, version {student['version']}",
         "Run": run["name"],
         "Seed": str(run["seed"]),
         "Began": moment(datetime.fromisoformat(run["began"])),
-        "Took": duration(run["seconds"]),
+        "Took": duration(run["seconds"]) + reused,
     }
