@@ -35,6 +35,7 @@ class Fields:
 
     def __init__(self, schemas: Mapping[str, Any] | None = None) -> None:
         self._read: set[Place] = set()
+        self._decoded: dict[Place, Any] = {}
         self.schemas = schemas or {}
 
     def text(self, value: Any, place: Place) -> str:
@@ -53,6 +54,17 @@ class Fields:
         """Everything at this place was read."""
         self._read.add(place)
 
+    def decoded(self, value: Any, place: Place) -> Any:
+        """What a text holds as JSON, as `from_json` has it: what is in an object or list is read place by place.
+
+        Raises:
+            RowError: a key stands twice in an object.
+        """
+        found = from_json(value)
+        if isinstance(value, str) and isinstance(found, dict | list):
+            self._decoded[place] = found
+        return found
+
     def unread(self, row: Mapping[str, Any]) -> tuple[Unread, ...]:
         """Every text of the row that nothing took, in the row's order, keys that are sentences among them.
 
@@ -67,6 +79,7 @@ class Fields:
             place, value = waiting.pop()
             if place in self._read:
                 continue
+            value = self._decoded.get(place, value)
             if isinstance(value, str):
                 if value.strip():
                     yield place, value

@@ -13,7 +13,7 @@ from typing import Any
 from reft.conversations.fields import Fields, RowError, as_json, from_json, is_unicode, shown
 from reft.conversations.schema import Message, Role, Unread
 from reft.conversations.tools import schemas_of, tools_meant
-from reft.conversations.turns import ROLES, call_of, content_of, number_of, turns
+from reft.conversations.turns import ROLES, call_of, content_of, holds_turns, number_of, turns
 from reft.errors import ConfigurationError, explain
 
 __all__ = ["ReadRow", "RowError", "column_names", "format_of", "messages_of", "row_of"]
@@ -126,6 +126,8 @@ def _plain(row: Mapping[str, Any]) -> ReadRow | None:
             said.append((ROLES[role], turn["content"]))
     elif len(row) == 2 and (keys := FORMATS.get(format_of(row), ())) and keys[-1] != "answers" and len(keys) == 2:
         said = [("user", row[keys[0]]), ("assistant", row[keys[1]])]
+        if all(map(holds_turns, row.values())):
+            return None
     if not said or not all(isinstance(text, str) and is_unicode(text) for _, text in said):
         return None
     found = tuple(Message(role=role, content=text) for role, text in said)
@@ -134,6 +136,8 @@ def _plain(row: Mapping[str, Any]) -> ReadRow | None:
 
 def _pair(row: Mapping[str, Any], fields: Fields, names: tuple[str, ...]) -> tuple[Message, ...]:
     prompt, answer = row[names[0]], row[names[1]]
+    if names[1] != "answers" and holds_turns(prompt) and holds_turns(answer):
+        prompt, answer = (fields.decoded(row[name], (name,)) for name in names[:2])
     asked: tuple[Message, ...]
     if isinstance(prompt, list):  # TRL: its turns are context, whoever speaks
         asked = tuple(m.model_copy(update={"learn": m.role != "assistant"}) for m in turns(fields, prompt, (names[0],)))
@@ -157,7 +161,7 @@ def _beside(row: Mapping[str, Any], fields: Fields, names: tuple[str, ...], *, t
 
 def _history(row: Mapping[str, Any], fields: Fields) -> tuple[Message, ...]:
     """LLaMA-Factory's earlier pairs of instruction and answer, which it learns too."""
-    history = from_json(row.get("history"))
+    history = fields.decoded(row.get("history"), ("history",))
     if not history or not isinstance(history, list):
         return ()
     found: list[Message] = []
@@ -166,17 +170,14 @@ def _history(row: Mapping[str, Any], fields: Fields) -> tuple[Message, ...]:
             raise RowError("data_type", f"history[{index}]", "give a list of an instruction and its answer")
         asked, answered = (fields.text(text, ("history", index, place)) for place, text in enumerate(pair))
         found += [Message(role="user", content=asked), Message(role="assistant", content=answered)]
-    if isinstance(row["history"], str):
-        fields.take(("history",))  # all of it was read
     return tuple(found)
 
 
 def _answer(fields: Fields, value: Any, name: str) -> str:
     """An answer's text; xLAM's `answers` are tool calls, as JSON or as JSON text."""
     if name == "answers":
-        calls = from_json(value)
+        calls = fields.decoded(value, (name,))
         if isinstance(calls, list) and calls and all(isinstance(call, dict) for call in calls):
-            fields.take((name,))
             return "\n".join(call_of(fields, call, (name, index)) for index, call in enumerate(calls))
     return fields.text(value, (name,))
 
@@ -242,7 +243,7 @@ def _left_out(row: Mapping[str, Any], fields: Fields, *, ambiguous: bool) -> str
 
 def _options(row: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, Any], ...]:
     """TRL's `chat_template_kwargs`: switches and single words, which cannot carry a text past the filter."""
-    given = from_json(row.get("chat_template_kwargs"))
+    given = fields.decoded(row.get("chat_template_kwargs"), ("chat_template_kwargs",))
     if not isinstance(given, dict):
         return ()
     found = []
@@ -256,8 +257,6 @@ def _options(row: Mapping[str, Any], fields: Fields) -> tuple[tuple[str, Any], .
             raise RowError("unsupported_option", shown(place), "give the template switches and single words alone")
         fields.take(place)
         found.append((name, value))
-    if isinstance(row["chat_template_kwargs"], str):
-        fields.take(("chat_template_kwargs",))
     return tuple(found)
 
 

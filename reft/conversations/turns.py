@@ -21,10 +21,24 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 
 def turns(fields: Fields, value: Any, place: Place) -> tuple[Message, ...]:
     """A list of turns; text that holds the list as JSON, as tables do, is decoded first."""
-    value = from_json(value)
+    value = fields.decoded(value, place)
     if not isinstance(value, list) or not value:
         raise RowError("missing_messages_list", shown(place), "give a list of at least one message")
-    return tuple(_turn(fields, from_json(item), (*place, index)) for index, item in enumerate(value))
+    where = [(*place, index) for index in range(len(value))]
+    return tuple(_turn(fields, fields.decoded(item, at), at) for item, at in zip(value, where, strict=True))
+
+
+def holds_turns(value: Any) -> bool:
+    """Whether it is a list of turns, or text that holds one as JSON, as tables do.
+
+    Raises:
+        RowError: a key stands twice in an object of that text.
+    """
+    is_list = isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+    found = from_json(value) if is_list else None
+    if not isinstance(found, list) or not found:
+        return False
+    return all(isinstance(turn, dict) and not turn.keys().isdisjoint(("role", "from")) for turn in found)
 
 
 def _turn(fields: Fields, item: Any, place: Place) -> Message:
@@ -40,7 +54,7 @@ def _turn(fields: Fields, item: Any, place: Place) -> Message:
         raise RowError("data_type", field, "give a list of calls, on an assistant message")
     if what not in item and not calls:
         raise RowError("message_missing_key", shown((*place, what)), f"add {what!r} to the message")
-    learn = _weight(item, place)
+    learn = _weight(fields, item, place)
     content = item.get(what)
     parts = [] if content is None and calls else [content_of(fields, content, (*place, what))]
     where = (*place, "tool_calls") if item.get("tool_calls") else (*place, "function_call")
@@ -63,7 +77,7 @@ def _role(fields: Fields, item: dict, place: Place) -> Role:
     return known[name]
 
 
-def _weight(item: dict, place: Place) -> bool:
+def _weight(fields: Fields, item: dict, place: Place) -> bool:
     """Whether the turn is learnt; null is what tables write where a turn says nothing.
 
     Together's files give other turns a weight, too; whatever it is, they are context.
@@ -75,12 +89,16 @@ def _weight(item: dict, place: Place) -> bool:
         if item.get(name):
             remedy = "a turn is learnt whole or not at all: remove it, or give the turn a weight of 0"
             raise RowError("unrecognized_weight", shown((*place, name)), remedy)
-    return weight == 1 and not any(_denies(item.get(name)) for name in LEARNT)
+    denied = [_denies(fields, item.get(name), (*place, name)) for name in LEARNT]
+    return weight == 1 and not any(denied)
 
 
-def _denies(value: Any) -> bool:
+def _denies(fields: Fields, value: Any, place: Place) -> bool:
     """Whether a mark says no: false, 0, or a text that is either."""
-    return value is False or number_of(value) == 0 or (isinstance(value, str) and value.strip().lower() == "false")
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in ("true", "false") or number_of(value) is not None:
+        fields.take(place)
+    return value is False or number_of(value) == 0 or word == "false"
 
 
 def number_of(value: Any) -> float | None:

@@ -37,6 +37,9 @@ ROWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+CELLS = ("messages", "conversations", "prompt", "completion", "history", "tools", "answers", "chat_template_kwargs")
+
+
 def hidden(value: Any) -> Iterator[Any]:
     """The row with the marked text in each place where a string can stand, one at a time, keys among them."""
     if isinstance(value, str):
@@ -59,11 +62,23 @@ def test_there_are_many_places():
     assert len(CASES) > 150
 
 
+def as_it_is(row: dict[str, Any]) -> dict[str, Any]:
+    return row
+
+
+def in_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as a CSV or a table of text columns has it: what is read place by place as JSON text."""
+    return {
+        key: json.dumps(item) if key in CELLS and isinstance(item, list | dict) else item for key, item in row.items()
+    }
+
+
+@pytest.mark.parametrize("written", [as_it_is, in_cells])
 @pytest.mark.parametrize("name", ROWS)
-def test_every_text_is_learnt_scored_or_named(tokenizer, name):
+def test_every_text_is_learnt_scored_or_named(tokenizer, name, written):
     settings, missed = FilteringSettings(), []
     for number, row in enumerate(hidden(copy.deepcopy(ROWS[name]))):
-        found = read_row(json.dumps(row), 0)
+        found = read_row(json.dumps(written(row)), 0)
         if isinstance(found, BadRow):  # refused by name: nothing of it is used
             continue
         read: list[str] = []
@@ -86,6 +101,28 @@ def test_the_rows_themselves_are_good_and_say_what_is_not_read(name):
     assert not fields & {"system", "system_prompt", "tools", "context", "input", "messages", "history"} or (
         name == "chat with a system turn" and fields == {"system"}
     )
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_json_text_in_a_cell_is_read_and_named_as_the_lists_and_objects_that_it_holds(name):
+    typed, text = (read_row(json.dumps(row), 0) for row in (ROWS[name], in_cells(ROWS[name])))
+    assert (text.messages, text.options) == (typed.messages, typed.options)
+    assert text.unread == typed.unread
+
+
+def test_what_a_cell_holds_beside_what_is_read_is_named_by_its_place():
+    turns = json.dumps([{**TURNS[0], "id": "7", "train": "false"}, json.dumps({**TURNS[1], "note": "n"})])
+    found = read_row(json.dumps({"messages": turns}), 0)
+    assert [(left.field, left.text) for left in found.unread] == [("messages[0].id", "7"), ("messages[1].note", "n")]
+    calls = json.dumps([{"name": "f", "arguments": {"x": "y"}, "thought": MARK}])
+    found = read_row(json.dumps({"query": "q", "answers": calls}), 0)
+    assert [(left.field, left.text) for left in found.unread] == [("answers[0].thought", MARK)]
+
+
+def test_json_text_is_turns_only_where_prompt_and_answer_both_are():
+    turns = json.dumps(TURNS)
+    for row in ({"prompt": turns, "completion": "fine"}, {"prompt": "[1]", "completion": turns}):
+        assert [m.content for m in read_row(json.dumps(row), 0).messages] == [*row.values()]
 
 
 def test_a_request_that_is_spread_over_fields_is_read_as_one(tokenizer):
