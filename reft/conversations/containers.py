@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,29 +20,35 @@ from reft.conversations.arrow import json_rows, require_sound
 from reft.conversations.folders import files_of
 from reft.conversations.limits import Meter as Meter
 from reft.conversations.limits import require_few_columns, require_named_apart, too_long
+from reft.conversations.packed import BLOCK, Compression, opened
 from reft.conversations.schemas import fitted, require_distinct, schema_of_all
-from reft.conversations.tables import LineTooLongError, header_of, table_rows
+from reft.conversations.tables import LineTooLongError, head_of, is_drawn, table_rows
 from reft.errors import DataFormatError, explain
 from reft.moved import keep_old_names
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
-Compression = Literal["gzip", "zstd"]
 SUFFIXES: dict[str | None, str] = {None: "", "gzip": ".gz", "zstd": ".zst"}
 # A table's cells keep their types, which a mended line of JSON would not.
 TYPED = ("parquet", "arrow")
-BLOCK = 1 << 20
 # Rows of a table of more columns are taken fewer at a time.
 WIDE, CELLS_AT_ONCE = 1024, 1 << 20
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "parquet"), (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "stream"), (b"PK\x03\x04", "zip"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
     (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"7z\xbc\xaf", "7z"), (b"\x04\x22\x4d\x18", "lz4"),
+    (b"FEA1", "feather version 1"), (b"Obj\x01", "avro"), (b"\x89HDF\r\n", "hdf5"), (b"SQLite format 3\0", "sqlite"),
+    (b"\xd0\xcf\x11\xe0", "xls"),
     *((bytes([0x50 + number]) + b"\x2a\x4d\x18", "zstd") for number in range(16)),  # pzstd begins with a note
 )  # fmt: skip
 
 
 PACKED = ("zip", "xz", "bzip2", "7z", "lz4")
-UNREAD = (*PACKED, "utf-16")
+# What is read under no compression, and what to do instead.
+OTHERS = {
+    "utf-16": "save the file as UTF-8",
+    "feather version 1": "write it as Feather version 2, which is Arrow, or as Parquet",
+    **dict.fromkeys(("avro", "hdf5", "sqlite", "xls"), "export the rows as JSONL, CSV or Parquet"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ def lines(container: Container) -> Iterator[str]:
                     raise too_long("a line", file, container.limits) from error
 
 
-def batches(file: Path, container: Container, meter: "Meter") -> Iterator[pa.RecordBatch]:
+def batches(file: Path, container: Container, meter: Meter) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet or Arrow file, some at a time, in the schema that it shares with the container's others.
 
     Raises:
@@ -164,36 +170,6 @@ def _rows_at_once(columns: int) -> int:
     return max(1, CELLS_AT_ONCE // max(columns, WIDE))
 
 
-def opened(file: Path, compression: Compression | None, meter: "Meter") -> IO[bytes]:
-    """The file's bytes, decompressed as they are read, and watched for what expands beyond the limits."""
-    if compression is None:
-        return file.open("rb")
-    stream = pa.CompressedInputStream(pa.OSFile(str(file), "rb"), compression)
-    meter.packed += file.stat().st_size
-    return io.BufferedReader(_Watched(stream, file, meter), BLOCK)
-
-
-class _Watched(io.RawIOBase):
-    """A decompressing stream that refuses to grow without end."""
-
-    def __init__(self, stream: Any, file: Path, meter: "Meter") -> None:
-        self._stream, self._file, self._meter = stream, file, meter
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            block = self._stream.read(len(buffer))
-        except (pa.ArrowException, OSError) as error:
-            raise DataFormatError(
-                explain(f"damaged: {error}", str(self._file), "compress or fetch it again")
-            ) from error
-        self._meter.count(len(block), self._file)
-        buffer[: len(block)] = block
-        return len(block)
-
-
 def json_lines(stream: IO[bytes], file: Path, limits: ValidationSettings | None = None) -> Iterator[str]:
     """The lines of a JSONL stream without their ends, as they are otherwise.
 
@@ -228,8 +204,8 @@ def _recognise_file(file: Path) -> Container:
     with opened(file, packed, Meter(ValidationSettings())) as stream:
         head = stream.read(1 << 16)
     found = _magic(head)
-    if found in UNREAD or (packed and found in ("gzip", "zstd")):
-        remedies = {"utf-16": "save the file as UTF-8", **({} if packed else dict.fromkeys(PACKED, "unpack it"))}
+    if found in (*PACKED, *OTHERS) or (packed and found in ("gzip", "zstd")):
+        remedies = OTHERS if packed else {**OTHERS, **dict.fromkeys(PACKED, "unpack it")}
         raise DataFormatError(explain(f"{found} is not read", str(file), remedies.get(found, "decompress it once")))
     if found in ("parquet", "arrow", "stream"):
         if packed:
@@ -249,13 +225,15 @@ def _recognise_text(file: Path, head: bytes, packed: Compression | None) -> Cont
     start = text.lstrip()[:1]
     if start == "[":
         return Container(files=(file,), kind="json", compression=packed)
-    first = text.split("\n", 1)[0].rstrip("\r")
-    if first.strip() == "{":
+    if text.split("\n", 1)[0].strip() == "{":
         remedy = "write one JSON object per line, or all of them as one JSON list"
         raise DataFormatError(explain("one pretty-printed JSON object, not rows", str(file), remedy))
     if start == "{":
         return Container(files=(file,), kind="jsonl", compression=packed)
-    delimiter, columns = header_of(first)
+    if is_drawn(text):
+        remedy = "save it as CSV, or write one JSON object per line"
+        raise DataFormatError(explain("a table drawn with bars and dashes (Markdown), not rows", str(file), remedy))
+    delimiter, columns = head_of(text)
     if columns:
         require_named_apart([name.strip() for name in columns if name.strip()], file)
         kind: Kind = "tsv" if delimiter == "\t" else "csv"

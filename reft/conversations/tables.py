@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import IO, Any
 
-DELIMITERS = (",", "\t", ";", "|")
+DELIMITERS = ",\t;|"
+# What Excel reads on the first line, and shows nobody.
+SEPARATOR = re.compile(rf'"?sep=([{DELIMITERS}])"?\s*', re.IGNORECASE)
+LINE_END = re.compile(r"\r\n?|\n")
 UNREADABLE = "unreadable line"
 LONGEST_FIELD = 1 << 28
 # Names that formats know, in whatever case a header has them.
@@ -19,14 +23,37 @@ KNOWN = frozenset({
 })  # fmt: skip
 
 
-def header_of(line: str) -> tuple[str, tuple[str, ...]]:
+def head_of(text: str) -> tuple[str, tuple[str, ...]]:
+    """`header_of` for the beginning of a table, whatever ends its lines; a line of Excel's may name the delimiter."""
+    first, second = _two_lines(text)
+    given = SEPARATOR.fullmatch(first)
+    return header_of(second, given[1]) if given else header_of(first)
+
+
+def is_drawn(text: str) -> bool:
+    """Whether it begins as a table that is drawn for people: a line of dashes and bars under the header, or over it."""
+    first, second = _two_lines(text)
+    return (_is_rule(second) and "|" in first) or (_is_rule(first) and "|" in second)
+
+
+def _is_rule(line: str) -> bool:
+    marks = set(line) - {" ", "\t"}
+    return "-" in marks and marks <= set("|:+-") and ("--" in line or line.lstrip().startswith("|"))
+
+
+def _two_lines(text: str) -> tuple[str, str]:
+    first, second, *_ = *LINE_END.split(text, maxsplit=2), ""
+    return first, second
+
+
+def header_of(line: str, delimiters: str = DELIMITERS) -> tuple[str, tuple[str, ...]]:
     """The delimiter and the columns that a table's first line names; ("", ()) where it is no header.
 
     A delimiter that gives each column a name of its own goes before one that gives two the same.
     """
     found: tuple[str, tuple[str, ...]] = ("", ())
     best = False, 1
-    for delimiter in DELIMITERS:
+    for delimiter in delimiters:
         try:
             columns = next(csv.reader([line], delimiter=delimiter, strict=True), [])
         except csv.Error:
@@ -73,8 +100,13 @@ def table_rows(
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(LONGEST_FIELD)
     keys, again = keys_of(columns), deque[str]()
+    number = 1
+    if SEPARATOR.fullmatch(first := text.readline(longest)):
+        number += 1
+    else:
+        again.append(first)
     next(csv.reader(_fed(again, text, [], longest=longest), delimiter=delimiter), None)
-    number = 2
+    number += 1
     while True:
         taken: list[str] = []
         feed = _fed(again, text, taken, longest=longest)

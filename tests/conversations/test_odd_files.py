@@ -1,5 +1,6 @@
 """Files that other tools write in ways of their own: read like any, and given back."""
 
+import gzip
 import json
 
 import numpy as np
@@ -68,3 +69,67 @@ def test_empty_files_among_shards_are_left_aside_and_named(tmp_path):
     for name in ("part-0.jsonl", "part-1.jsonl"):
         (tmp_path / name).unlink()
     assert recognise(tmp_path).note == "only the split train is read, not test (data.split); 1 empty file left aside"
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+@pytest.mark.parametrize("first", ["", "sep=;", '"sep=;"', "\ufeffSEP=;"])
+def test_a_csv_is_read_whatever_ends_its_lines_and_whether_excel_names_its_delimiter(tmp_path, first, end):
+    lines = [*filter(None, [first]), "prompt;completion", '"two;\nlines";a, b', 'say "x";c']
+    (path := tmp_path / "rows.csv").write_bytes(end.join(lines).encode())
+    container = recognise(path)
+    assert (container.columns, container.delimiter) == (("prompt", "completion"), ";")
+    said = [(row.instruction, row.messages[1].content) for row in read_rows(path) if not isinstance(row, BadRow)]
+    assert said == [("two;\nlines", "a, b"), ('say "x"', "c")]
+    stage(container, tmp_path / "staged")
+    (tmp_path / "usable.jsonl").write_bytes((tmp_path / "staged" / "rows.jsonl").read_bytes())
+    (written,) = give_back(container, tmp_path, ("usable",), group_of=np.zeros(2, np.uint8))
+    assert len([row for row in read_rows(written) if not isinstance(row, BadRow)]) == 2
+
+
+def test_a_delimiter_that_excel_is_told_goes_before_one_that_gives_more_columns(tmp_path):
+    (path := tmp_path / "rows.csv").write_text("sep=,\nprompt,completion;a;b\nq,x\n")
+    assert recognise(path).columns == ("prompt", "completion;a;b")
+    (path := tmp_path / "rows.csv").write_text('sep=;\nprompt;completion\n"open;x\ny;z\n')
+    bad, good = read_rows(path)
+    assert isinstance(bad, BadRow)
+    assert bad.field == "line 3"  # as a person counts
+    assert not isinstance(good, BadRow)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "| prompt | completion |\n| --- | --- |\n| q | a |\n",
+        "|Frage|Antwort|\r\n|:-|-:|\r\n|q|a|\r\n",
+        "prompt | completion\n--- | ---\nq | a\n",
+        " prompt | completion\n--------+------------\n q      | a\n",
+        "+--------+------------+\n| prompt | completion |\n+--------+------------+\n",
+    ],
+)
+def test_a_table_that_is_drawn_is_refused_by_that_name(tmp_path, text):
+    (path := tmp_path / "rows").write_text(text, newline="")
+    with pytest.raises(DataFormatError, match="drawn with bars and dashes"):
+        recognise(path)
+
+
+def test_dashes_that_stand_for_nothing_draw_no_table(tmp_path):
+    (path := tmp_path / "rows").write_text("prompt|completion\n-|-\nq|a\n")
+    assert len(list(read_rows(path))) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"FEA1\x00\x00", "(?s)feather version 1 is not read.*Feather version 2"),
+        (b"SQLite format 3\x00rest", "(?s)sqlite is not read.*export"),
+        (gzip.compress(b"FEA1\x00\x00"), "(?s)feather version 1 is not read.*Feather version 2"),
+        (gzip.compress(ROWS.encode()) + b"a note of somebody's", "(?s)after the end of the gzip data.*take them off"),
+        (gzip.compress(ROWS.encode()) + bytes(512), "after the end of the gzip data"),
+        (gzip.compress(ROWS.encode()) + b"\n", "cut off, or a few bytes stand after the end"),
+        (pa.compress(ROWS.encode(), codec="zstd", asbytes=True) + b"\n", "after the end of the zstd data"),
+    ],
+)
+def test_what_is_not_read_is_told_by_what_it_is(tmp_path, content, words):
+    (path := tmp_path / "rows").write_bytes(content)
+    with pytest.raises(DataFormatError, match=words):
+        list(read_rows(path))
