@@ -1,7 +1,7 @@
 """Deciding about each scored row, and the report of what the filter did."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,10 @@ from reft.statistics import Interval, auroc, rate
 
 # By the first letter of a part's name.
 WHAT = {"u": "prompt", "s": "system turn", "a": "answer", "t": "tool output", "f": "text in a field that is not read"}
+# Labels that rows are measured by.
+CLASSES = ("harmful", "harmless")
+# So many are named of what measures nothing.
+NAMED = 10
 Verdict = Literal["keep", "quarantine", "drop"]
 
 
@@ -126,7 +130,7 @@ def measured(
     decisions: Sequence[Decision], labels: Mapping[int, str]
 ) -> tuple[float | None, Interval | None, Interval | None]:
     """(AUROC, recall, false positive rate) against labels "harmful" and "harmless" by row number."""
-    known = [d for d in decisions if labels.get(d.row) in ("harmful", "harmless")]
+    known = [d for d in decisions if labels.get(d.row) in CLASSES]
     truth = np.array([labels[d.row] == "harmful" for d in known])
     removed = np.array([d.decision != "keep" for d in known])
     if not len(known):
@@ -135,6 +139,25 @@ def measured(
     classes = scores[truth & scored].tolist(), scores[~truth & scored].tolist()
     separated = auroc(*classes) if all(classes) else None
     return separated, rate(removed[truth].tolist()), rate(removed[~truth].tolist())
+
+
+def labels_unused(labels: Mapping[int, str], judged: Collection[int]) -> list[str]:
+    """Warnings of labels that measure nothing: of rows that are not among those judged, or of another word."""
+    told = {row: label for row, label in labels.items() if label in CLASSES}
+    missed = [row for row in told if row not in judged]
+    others = sorted({label for row, label in labels.items() if row not in told and row in judged})
+    found = []
+    if missed:
+        more = f" and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
+        found.append(
+            f"labels of rows that were not judged measure nothing: {', '.join(map(str, missed[:NAMED]))}{more}: rows "
+            "are counted from 0, blank lines among them; correct the numbers, or see whether data.user_labels was "
+            "written for another file"
+        )
+    if others:
+        words = ", ".join(repr(label[:60]) for label in others[:NAMED])
+        found.append(f"labels that are neither {' nor '.join(CLASSES)} measure nothing: {words}")
+    return found
 
 
 def alarms(decisions: Sequence[Decision]) -> list[str]:

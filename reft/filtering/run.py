@@ -8,7 +8,7 @@ from reft.conversations.schema import Conversation
 from reft.errors import DataValidationError, explain
 from reft.filtering.artifact import FilteredData
 from reft.filtering.data_alarms import data_alarms
-from reft.filtering.decisions import Decision, FilterReport, alarms, measured
+from reft.filtering.decisions import Decision, FilterReport, alarms, labels_unused, measured
 from reft.filtering.filter import Filter
 from reft.filtering.overrides import Override, overridden, without_rows
 from reft.filtering.unseen import unseen_groups
@@ -37,7 +37,8 @@ def filter_rows(
         DataValidationError: an alarm that shall stop the job, or no row is left to train on.
     """
     as_a_whole = data_alarms(rows, chosen.settings.fail_on_alarms)
-    as_a_whole += without_rows((overrides or {}).values(), {row.row for row in rows})
+    numbers = {row.row for row in rows}
+    as_a_whole += [*without_rows((overrides or {}).values(), numbers), *labels_unused(labels or {}, numbers)]
     _, judged = chosen.judge(rows, report=report)
     decisions = [overridden(d, (overrides or {}).get(d.row)) for d in judged]
     if decided:

@@ -147,6 +147,21 @@ def test_overrides_without_a_row_are_named(scorer):
     assert "15 (by Ada 15) and 14 more: rows are counted from 0" in alarm
 
 
+def test_labels_that_measure_nothing_are_named(scorer):
+    rows = [answered("How do I bake 3 loaves of bread at home?", "yes", number) for number in (2, 5)]
+    chosen = Filter.calibrated(scorer, FilteringSettings(fpr=0.05, quarantine_fpr=0.05))
+
+    def told(labels):
+        return [a for a in filter_rows(chosen, rows, labels=labels).report.alarms if a.startswith("labels")]
+
+    assert not told({2: "harmful", 5: "harmless", 9: "unreadable"})
+    missed, word = told({2: "Harmful", 5: "harmless", **dict.fromkeys(range(-1, 2), "harmful")})
+    assert "not judged measure nothing: -1, 0, 1: rows are counted from 0" in missed
+    assert word == "labels that are neither harmful nor harmless measure nothing: 'Harmful'"
+    (missed,) = told(dict.fromkeys(range(10, 25), "harmful"))
+    assert "18, 19 and 5 more:" in missed
+
+
 def test_too_few_calibration_rows_are_refused(scorer):
     with pytest.raises(DataValidationError, match="cannot promise"):
         Filter.calibrated(scorer, FilteringSettings(fpr=0.001, quarantine_fpr=0.001))
