@@ -8,7 +8,9 @@ from reft.cluster.client import ClusterClient
 from reft.cluster.run import ClusterRun, Work
 from reft.cluster.trainjob import trainjob
 from reft.config import ClusterSettings
+from reft.conversations.folders import require_apart
 from reft.errors import ConfigurationError, explain
+from reft.scan.shards import RESULTS
 from reft.storage.artifacts import read_json
 from reft.storage.fingerprint import of_text
 
@@ -21,7 +23,7 @@ def scan_on_cluster(
     A scan that was cut off resumes, in whatever number of ranks.
 
     Raises:
-        ConfigurationError: the nodes would not find the rows or the folder.
+        ConfigurationError: the nodes would not find the rows or the folder, or the results would lie among the rows.
         TrainingError, ClusterError: as for a finetune.
     """
     mount = Path(settings.work_mount).resolve()
@@ -29,6 +31,7 @@ def scan_on_cluster(
         if "://" not in path and not Path(path).resolve().is_relative_to(mount):
             problem = f"the nodes would not find {what}: not on the volume at {mount}"
             raise ConfigurationError(explain(problem, path, "copy it there, or name a folder there"))
+    require_apart(data, out, RESULTS)
     out.mkdir(parents=True, exist_ok=True)
     arguments = [data, "--out", str(out), *options]
     name = f"reft-scan-{of_text(*arguments)[:12]}"

@@ -8,6 +8,7 @@ from reft.cluster.client import JOB, ClusterClient
 from reft.cluster.in_parts import InParts, run_in_parts
 from reft.cluster.indexedjob import indexed_job
 from reft.config import ClusterSettings, FilteringSettings, ValidationSettings
+from reft.conversations.folders import require_apart
 from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import BadRow, require_rows
 from reft.errors import DataFormatError, explain
@@ -17,6 +18,7 @@ from reft.runtime.progress import Show
 from reft.scan.merging import forget, merge_scan
 from reft.scan.result import ScanResult
 from reft.scan.scan import ROWS_PER_SHARD, TOO_MANY_UNREADABLE, alarms_of
+from reft.scan.shards import RESULTS
 from reft.scan.sharing import ScanJob, SharedScan, code_for, give_out, only_here
 from reft.scan.survey import Staging, Survey, surveyed
 from reft.storage.fingerprint import of_path, of_text
@@ -65,11 +67,13 @@ def scan_in_parts(
     Raises:
         DataFormatError: the input is missing or of no kind that can be read, or there are no rows.
         DataValidationError: an alarm stops the scan.
-        ConfigurationError: the pods would not find the input, there is no image, or their machines disagree.
+        ConfigurationError: the pods would not find the input, there is no image, their machines disagree, or the
+            results would lie among the rows.
         TrainingError, ClusterError: no part could be finished; Kubernetes refused or lost the Job.
         StorageError: the store does not answer, or there is no teacher.
     """
     data, out = ((each if "://" in each else str(Path(each).resolve())) for each in (data, out))
+    require_apart(data, out, RESULTS)
     shared = _given_out(data, Store(out), request, settings=settings)
     job, name = shared.job, f"reft-scan-{shared.folder.removeprefix(WORK)[:12]}"
     manifest = indexed_job(

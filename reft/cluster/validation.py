@@ -7,11 +7,13 @@ from reft.cluster.client import JOB, ClusterClient
 from reft.cluster.in_parts import InParts, run_in_parts
 from reft.cluster.indexedjob import indexed_job
 from reft.config import ClusterSettings
+from reft.conversations.folders import require_apart
 from reft.conversations.templates import require_template
 from reft.runtime.progress import Show
 from reft.storage.fingerprint import of_text
 from reft.storage.store import Store
 from reft.validation.file import FileReport
+from reft.validation.outputs import RESULTS
 from reft.validation.parts import assigned
 from reft.validation.sharing import forget, give_out, merge
 from reft.validation.sorting import Rules
@@ -40,12 +42,14 @@ def validate_on_cluster(
 
     Raises:
         DataFormatError: the input is missing or of no kind that can be read, or there are no rows.
-        ConfigurationError: the pods would not find the input, or there is no image.
+        ConfigurationError: the pods would not find the input, there is no image, or the results would lie among
+            the rows.
         TrainingError, ClusterError: no part could be finished; Kubernetes refused or lost the Job.
         StorageError: the store does not answer.
     """
     require_template(rules.judge.tokenizer)
     data, out = ((each if "://" in each else str(Path(each).resolve())) for each in (data, out))
+    require_apart(data, out, RESULTS)
     job = assigned(Store(data), rules, split=split, size=settings.shard_mb << 20, processes=max(1, int(settings.cpus)))
     key = of_text(job.text())[:16]
     name, folder = f"reft-validate-{key[:12]}", f"{WORK}{key}"

@@ -1,11 +1,11 @@
 """The files of a folder that hold rows, and the split that is meant."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from reft.errors import DataFormatError, explain
+from reft.errors import ConfigurationError, DataFormatError, explain
 from reft.storage.files import require_file
 
 P = TypeVar("P", bound=PurePath)
@@ -75,6 +75,27 @@ def may_hold_rows(file: PurePath) -> bool:
     """
     hidden = any(folder.startswith(".") for folder in file.parts[:-1])  # the hub's notes, a notebook's copies
     return not (hidden or file.name.startswith((".", "_")) or file.name in BESIDE or TEXTS.match(file.name))
+
+
+def require_apart(data: str | Path, out: str | Path, results: Collection[str]) -> None:
+    """See that a folder of results does not lie among the rows, where it would be read as rows the next time.
+
+    Args:
+        data, out: paths or addresses.
+        results: what the results are called, without suffixes; rows of such a name in `out` would be written over.
+
+    Raises:
+        ConfigurationError: it does, or they would.
+    """
+    rows, folder = (str(each) if "://" in str(each) else Path(each).resolve().as_posix() for each in (data, out))
+    rows, folder = (f"{each.rstrip('/')}/" for each in (rows, folder))
+    if folder.startswith(rows):
+        what = "a folder for the results within the folder of the rows: they would be read as rows the next time"
+        raise ConfigurationError(explain(what, f"--out {out}", "name a folder outside of it with --out"))
+    within = rows.removeprefix(folder) if rows.startswith(folder) else ""
+    if within and re.split(r"[./]", within)[0] in results:
+        what = "the results would be written over the rows that they are made of"
+        raise ConfigurationError(explain(what, str(data), "name another folder with --out"))
 
 
 def _require_inside(file: Path, root: Path) -> None:

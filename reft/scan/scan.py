@@ -16,6 +16,7 @@ import numpy as np
 
 from reft.config import FilteringSettings, ValidationSettings
 from reft.conversations.containers import Container, lines, recognise
+from reft.conversations.folders import require_apart
 from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import BadRow, is_blank, read_row, require_rows, rows_of
 from reft.conversations.schema import Conversation
@@ -30,7 +31,7 @@ from reft.runtime.ahead import ahead
 from reft.runtime.progress import Report, progress
 from reft.scan.judging import Judging
 from reft.scan.result import Judged, ScanResult, scan_result
-from reft.scan.shards import OUTPUTS, merge, wait_for, write_shard
+from reft.scan.shards import OUTPUTS, RESULTS, merge, wait_for, write_shard
 from reft.storage.artifacts import read_json, write_json
 from reft.storage.fingerprint import of_path, of_text
 
@@ -67,8 +68,10 @@ def scan_file(
         calibrations: where the scores of calibration rows are kept from one scan to the next; none: nowhere.
 
     Raises:
-        ReftError: the file cannot be read, too few calibration rows, an alarm that stops the job, a full disk.
+        ReftError: the file cannot be read, or lies where the results would; too few calibration rows, an alarm that
+            stops the job, a full disk.
     """
+    require_apart(path, out, RESULTS)
     overrides, container, tell = overrides or {}, recognise(path, split, limits), report or _nobody
     staged = out / f".input-{of_path(path)}{split}"
     with _room_for(out), _gone_if_refused(staged):

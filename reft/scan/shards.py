@@ -20,6 +20,8 @@ from reft.scan.judging import Judging
 from reft.storage.artifacts import write_json
 
 OUTPUTS = {"keep": "kept", "quarantine": "quarantined", "drop": "dropped"}
+# Whatever a scan leaves, without suffixes.
+RESULTS = (*OUTPUTS.values(), "decisions", "scan", "report")
 EXAMPLES = 20
 BEGINNING = 400  # characters
 # So many fields that nothing reads are named.

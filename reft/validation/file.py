@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reft.config import ValidationSettings
 from reft.conversations.containers import TYPED, Container, recognise
+from reft.conversations.folders import require_apart
 from reft.conversations.limits import require_few_blank
 from reft.conversations.reading import require_rows
 from reft.conversations.templates import require_template
@@ -25,7 +26,7 @@ from reft.storage.fingerprint import of_path, of_text
 from reft.validation.expectations import suite_results
 from reft.validation.identity import decided_by
 from reft.validation.merging import finish, take_sorted
-from reft.validation.outputs import GROUPS, Outputs, Tally
+from reft.validation.outputs import GROUPS, RESULTS, Outputs, Tally
 from reft.validation.rows import Columns, Judge
 from reft.validation.sorting import Rules, shards_of
 from reft.validation.validate import lost_at, prompts_of, why_not
@@ -99,9 +100,11 @@ def validate_file(
 
     Raises:
         DataFormatError: the file is missing, damaged, without rows, or of no kind that can be read.
+        ConfigurationError: the results would lie among the rows, or in their place.
         StorageError: the results cannot be written.
     """
     require_template(tokenizer)
+    require_apart(path, out, RESULTS)
     container, tested = recognise(path, split, settings), prompts_of(held_out, limits=settings)
     judge = Judge(tokenizer=tokenizer, settings=settings, max_length=max_length)
     rules = Rules(judge=judge, columns=columns, fix=fix and container.kind not in TYPED, held_out=tested)

@@ -17,6 +17,8 @@ from reft.storage.artifacts import read_json, write_json
 from reft.validation.rows import LEFT_OUT, Columns, Usable
 
 GROUPS = ("usable", "quarantined", "left_out")
+# Whatever a check leaves, without suffixes.
+RESULTS = (*GROUPS, "findings", "validation", "docs")
 SHOWN = 20
 # So many fields that nothing reads, and so many mendings, are named; the others are one.
 NAMED = 50

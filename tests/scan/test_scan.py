@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from reft.cli import app
 from reft.config import FilteringSettings
-from reft.errors import DataFormatError, StorageError
+from reft.errors import ConfigurationError, DataFormatError, StorageError
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs
 from reft.filtering.overrides import Override, read_overrides
@@ -71,6 +71,24 @@ def test_a_row_without_a_user_turn_is_quarantined_and_the_others_are_scanned(tea
     assert [d["row"] for d in decisions if d["reason"] == "cannot be scored: no user turn with a text"] == [60]
     assert decisions[60]["decision"] == "quarantine"
     assert all(d["score"] is not None for d in decisions[:60])
+
+
+def test_results_among_the_rows_or_in_their_place_are_refused_before_anything_is_written(
+    teacher_folder, data, tmp_path, monkeypatch
+):
+    (folder := tmp_path / "rows").mkdir()
+    rows = data.rename(folder / "rows.jsonl")
+    monkeypatch.chdir(folder)
+    scorer = scorer_of(teacher_folder)
+    for where in (Path("scanned"), Path(".")):
+        with pytest.raises(ConfigurationError, match="they would be read as rows the next time"):
+            scan_file(Path("."), where, scorer, settings=SETTINGS)
+    kept = rows.rename(folder / "kept.jsonl")
+    before = kept.read_bytes()
+    with pytest.raises(ConfigurationError, match="written over the rows"):
+        scan_file(kept, folder, scorer, settings=SETTINGS)
+    assert [path.name for path in folder.iterdir()] == ["kept.jsonl"]
+    assert kept.read_bytes() == before
 
 
 @pytest.mark.slow

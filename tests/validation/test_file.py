@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reft.config import ValidationSettings
 from reft.conversations.containers import lines, recognise
 from reft.conversations.schema import Conversation, Message
+from reft.errors import ConfigurationError
 from reft.validation.file import validate_file
 from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
 from reft.validation.mending import mended
@@ -278,3 +279,13 @@ def test_other_languages_than_the_expected_warn(tmp_path, tokenizer):
     assert [(f["row"], f["rule"], f["remedy"]) for f in findings(tmp_path)] == [
         (30, "language", "look at the text in 'de'")
     ]
+
+
+def test_results_among_the_rows_or_in_their_place_are_refused(tmp_path, tokenizer):
+    (folder := tmp_path / "rows").mkdir()
+    path = write_jsonl(folder / "usable.jsonl", GOOD)
+    with pytest.raises(ConfigurationError, match="they would be read as rows the next time"):
+        check(tmp_path, tokenizer, folder, out="rows/validated")
+    with pytest.raises(ConfigurationError, match="written over the rows"):
+        check(tmp_path, tokenizer, path, out="rows")
+    assert check(tmp_path, tokenizer, path, out="rows/validated").usable == 30
