@@ -119,7 +119,8 @@ class Prepared:
 
     def cost(self, stage: str) -> dict[str, float]:
         """What making the teacher, or storing its soft labels, took when that was done."""
-        return read_json({"teacher": self._teacher, "soft_labels": self._labels}[stage] / "cost.json")
+        folder = self._labels if stage == "soft_labels" else self._teacher
+        return read_json(folder / "cost.json")
 
     def aligned_minus_base(self) -> dict[str, torch.Tensor]:
         """What alignment changed of each weight matrix, by name; both whole models pass through the host's memory."""

@@ -7,6 +7,7 @@ import reft.comparison.teachers as module
 from reft.comparison.settings import ComparisonSettings
 from reft.comparison.teachers import Teachers
 from reft.models.loading import load_model, load_tokenizer
+from reft.storage.artifacts import write_json
 
 
 @pytest.mark.slow
@@ -38,3 +39,10 @@ def test_the_aligned_model_stands_on_the_aligned_start(small, tiny_model, tmp_pa
     warmer = run.model_copy(update={"soft_labels": run.soft_labels.model_copy(update={"temperature": 2.0})})
     labels = [Teachers(tmp_path / "teachers").of(settings).labels for settings in (run, warmer)]
     assert not torch.equal(labels[0].of_row(0)[0], labels[1].of_row(0)[0])
+
+
+def test_what_a_teacher_took_is_told_without_its_soft_labels(small, tmp_path):
+    prepared = Teachers(tmp_path / "teachers").of(small.run)
+    write_json(prepared._folder / "cost.json", {"seconds": 2.0})  # a teacher that was made before
+    assert prepared.cost("teacher") == {"seconds": 2.0}
+    assert [path.name for path in prepared._folder.parent.iterdir() if path.is_dir()] == [prepared._folder.name]
