@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -244,10 +243,9 @@ def test_a_bucket_that_takes_long_holds_up_nothing_else_and_a_model_is_fetched_a
         with ThreadPoolExecutor(MANY) as pool:
             answers = [pool.submit(text_of, client, name) for _ in range(MANY)]
             until(lambda: getattr(server.app.state.engine.front, "there", 0) == MANY)
-            started = time.monotonic()
             assert client.files.list().data == []
             assert text_of(client) == "".join(WORDS)
-            assert time.monotonic() - started < 10
+            assert not any(answer.done() for answer in answers)  # they still wait
             there.set()
             assert {answer.result() for answer in answers} == {"".join(WORDS)}
         assert fetched == ["models/ftjob-m"]
