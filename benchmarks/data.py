@@ -89,7 +89,8 @@ def write(path: Path, rows: int) -> None:
     """
     data, chance = Settings().data, random.Random(0)
     files = [str(data.task_test), str(data.alignment_harmless), str(data.evaluation_ordinary)]
-    texts = [row.messages for file in files for row in read_conversations(file)]
+    rows_of = (row.messages for file in files for row in read_conversations(file))
+    texts = [messages for messages in rows_of if messages[-1].role == "assistant"]  # the others are prompts alone
     with path.open("w") as file:
         for number in range(rows):
             joined = chance.randint(2, 5) if chance.random() < 0.1 else 1
@@ -99,7 +100,7 @@ def write(path: Path, rows: int) -> None:
             file.write(json.dumps({"messages": said}) + "\n")
 
 
-def _cpu() -> float:
+def cpu_of_children() -> float:
     """Seconds of all cores that processes which have ended took: beside others, wall clocks say little."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -139,10 +140,10 @@ def _measured(way: str, path: Path, build: Path) -> dict[str, float | None]:
     if build != Path.cwd():
         shutil.copy(__file__, build / "benchmarks" / "data.py")
     command = [sys.executable, "-m", "benchmarks.data", "--way", way, "--file", str(path)]
-    started, used = time.monotonic(), _cpu()
+    started, used = time.monotonic(), cpu_of_children()
     with measured(way) as cost:
         subprocess.run(command, check=True, cwd=build, env={**os.environ, "PYTHONPATH": str(build)})
-    seconds = {"seconds": time.monotonic() - started, "cpu_seconds": _cpu() - used}
+    seconds = {"seconds": time.monotonic() - started, "cpu_seconds": cpu_of_children() - used}
     return {**seconds, "peak_mb": cost.peak_rss_mb}
 
 
