@@ -148,6 +148,35 @@ def _data(path: Path) -> str:
     return "\n\n".join([table, *growth])
 
 
+def _data_peers(path: Path) -> str:
+    """Medians over the rounds of each version; a way's seconds as a multiple of ours, the latest version of it."""
+    rounds: dict[tuple[int, str, str, str], list[dict[str, Any]]] = {}
+    for x in records(path):
+        rounds.setdefault((x["rows"], x["checks"], x["way"], x["version"]), []).append(x)
+    latest = {key[:3]: (key[3], found) for key, found in rounds.items()}
+
+    def middle(key: tuple[int, str, str], what: str) -> float:
+        return median(x[what] for x in latest[key][1]) if key in latest else float("nan")
+
+    rows = [
+        (
+            f"{key[0]:,}",
+            key[1],
+            f"{key[2]} {version}",
+            str(len(found)),
+            f"{middle(key, 'seconds'):.1f}",
+            f"{middle(key, 'seconds') / middle((*key[:2], 'reft validate'), 'seconds'):.2f}",
+            f"{middle(key, 'cpu_seconds'):.1f}",
+            f"{middle(key, 'peak_mb'):.0f}",
+            f"{middle(key, 'passed'):.0f}",
+            found[-1]["date"][:10],
+        )
+        for key, (version, found) in sorted(latest.items())
+    ]
+    head = "rows", "checks", "way", "rounds", "seconds", "times ours", "processor seconds", "peak memory, MB"
+    return comparison_tables.markdown((*head, "rows left", "measured"), rows)
+
+
 def _ciphers(path: Path) -> str:
     rows = [
         (
@@ -198,6 +227,7 @@ TABLES: dict[str, ResultTable] = {
     "rival-ratios": ResultTable("rival_trainers.jsonl", "python -m benchmarks.rival_trainers", _rival_ratios),
     "scan-memory": ResultTable("scan_memory.jsonl", "python -m benchmarks.scan_memory", _scan_memory),
     "data": ResultTable("data.jsonl", "python -m benchmarks.data", _data),
+    "data-peers": ResultTable("data_peers.jsonl", "python -m benchmarks.data_peers", _data_peers),
     **{
         name: ResultTable("comparison.jsonl", "reft benchmark comparison", make, slow=True)
         for name, make in comparison_tables.TABLES.items()
