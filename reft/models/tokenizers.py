@@ -19,12 +19,31 @@ def load_tokenizer(
     Raises:
         ModelError: the folder or hub id has no usable tokenizer.
     """
+    return _loaded(transformers.AutoTokenizer, name, chat_template, trust_remote_code=trust_remote_code)
+
+
+def try_tokenizer(folder: Path, chat_template: str = "auto", trust_remote_code: bool = False) -> None:
+    """See that a folder's tokenizer loads and can be given the template, before any work begins.
+
+    A `tokenizer.json` is read by the class that all fast tokenizers are made of: which of them a model asks for makes
+    no difference to that, and to find it out transformers would load PyTorch and what runs models. A tokenizer with
+    code of its own needs that code.
+
+    Raises:
+        ModelError: as `load_tokenizer`.
+    """
+    described = folder / "tokenizer_config.json"
+    if described.is_file() and b'"auto_map"' in described.read_bytes():
+        load_tokenizer(str(folder), chat_template, trust_remote_code)
+    else:
+        _loaded(transformers.PreTrainedTokenizerFast, str(folder), chat_template)
+
+
+def _loaded(kind: Any, name: str, chat_template: str, **options: Any) -> transformers.PreTrainedTokenizerBase:
     folder = Path(name).expanduser()
     require_folder_or_hub_id(name)
     try:
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-            folder if folder.is_dir() else name, trust_remote_code=trust_remote_code
-        )
+        tokenizer: Any = kind.from_pretrained(folder if folder.is_dir() else name, **options)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             explain(

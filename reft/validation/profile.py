@@ -14,7 +14,7 @@ from reft.conversations.templates import TemplateChoice
 from reft.errors import ConfigurationError, ModelError, ReftError, parts
 from reft.models.default_model import resolve_model
 from reft.models.folders import faults_of_folder
-from reft.models.tokenizers import load_tokenizer
+from reft.models.tokenizers import try_tokenizer
 from reft.storage.files import is_hub_id
 from reft.validation.faults import Fault
 from reft.validation.validate import prompts_of
@@ -103,13 +103,13 @@ def _tokenizers(model: ModelSettings) -> Iterator[Fault]:
     """Of models that lie here: whether they can be spoken to by the named template."""
     for setting, name in (("model.name", model.name), ("model.aligned", model.aligned)):
         try:
-            folder = resolve_model(name) if name else None
+            folder = Path(resolve_model(name)).expanduser() if name else None
         except ModelError:
             continue  # the default model, not fetched: said already
-        if folder is None or not (Path(folder).expanduser() / "tokenizer.json").is_file():
+        if folder is None or not (folder / "tokenizer.json").is_file():
             continue
         try:
-            load_tokenizer(folder, model.chat_template, model.trust_remote_code)
+            try_tokenizer(folder, model.chat_template, model.trust_remote_code)
         except ModelError as error:
             what, where, remedy = parts(error)
             blamed = "model.chat_template" if "model.chat_template" in where else setting

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -14,6 +16,7 @@ from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware, cpu_multiplies_bfloat16
 from reft.models.layers import decoder_layers, layer_count, run_to_layer
 from reft.models.loading import load_model, load_tokenizer
+from reft.models.tokenizers import try_tokenizer
 from reft.refusal_feature.features import collect_features
 from tests.factories import build_model
 
@@ -51,6 +54,26 @@ def test_chat_templates_by_choice(tmp_path):
         load_tokenizer(folder, str(tmp_path / "missing.jinja"))
     (tmp_path / "mine.jinja").write_text("mine")
     assert load_tokenizer(folder, str(tmp_path / "mine.jinja")).chat_template == "mine"
+
+
+def test_a_tokenizer_is_tried_as_it_is_loaded(tmp_path):
+    folder = build_model(tmp_path / "bare", "llama", chat_template=False)
+    try_tokenizer(folder)
+    with pytest.raises(ModelError, match="no chat template"):
+        try_tokenizer(folder, "own")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"tokenizer\.json and tokenizer_config\.json"):
+        try_tokenizer(folder)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_not_tried_without_it(tmp_path):
+    folder = build_model(tmp_path / "own", "llama")
+    described = folder / "tokenizer_config.json"
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    described.write_text(json.dumps(json.loads(described.read_text()) | own))
+    (folder / "config.json").write_text('{"model_type": "own"}')
+    with pytest.raises(ModelError, match="contains custom code"):
+        try_tokenizer(folder)
 
 
 def without_marks(folder, *, bos=False):

@@ -116,7 +116,11 @@ def test_what_changed_since_a_run_is_named(finished):
 def test_a_run_that_reuses_everything_says_so_and_ends_with_its_table_and_verdict(finished):
     folder, summary = finished
     command = [str(ZENML), "pipeline", "run", "reft_pipeline", "--config", str(folder / "profile.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    said = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every import
+    done = subprocess.run(command, capture_output=True, text=True, env=said, check=True, timeout=600)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "reft.report.html" in imported
+    assert not imported & {"torch._dynamo", "transformers.core_model_loading", "transformers.modeling_utils", "peft"}
     shown = done.stdout + done.stderr
     (reused,) = [line for line in shown.splitlines() if "reused from earlier runs: " in line]
     assert set(reused.split(": ")[1].split(", ")) == {*STAGES, "gate", "registration"}
