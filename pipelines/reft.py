@@ -15,6 +15,7 @@ from reft.keys.lineage import lineage
 from reft.keys.stages import code_key, stage_keys, stages_of
 from reft.report.summary import last_seconds
 from reft.runtime.progress import expect_run
+from reft.storage.fingerprint import remembered
 from reft.tracking.evaluations import newest_evaluation
 from reft.tracking.registry import champion_version
 from steps.audit import audit
@@ -47,6 +48,13 @@ def expect_stages(settings: Settings) -> None:
     """The stages that a run under these settings has take as long as the last run's did."""
     last = Path(settings.tracking.runs_folder) / "latest" / "summary.json"
     expect_run(last_seconds(last), stages_of(settings))
+
+
+def keys_and_lineage(settings: Settings) -> tuple[Keys, dict[str, str]]:
+    """What every stage and what the student is made from; both read the same model and rows, which are read once."""
+    digest = remembered()
+    keys = {stage: found.as_dict() for stage, found in stage_keys(settings, digest).items()}
+    return keys, lineage(settings, digest)
 
 
 def without_customer(data: DataSettings) -> DataSettings:
@@ -95,7 +103,7 @@ def reft(settings: dict[str, Any] | None = None) -> None:
     given = parse_settings(settings)
     require_for_pipeline(given.finetuning)
     require_runnable(given)
-    key = {stage: found.as_dict() for stage, found in stage_keys(given).items()}
+    key, made_from = keys_and_lineage(given)
     s = without_calibration(given)
     expect_stages(s)
     read = {"columns": s.data.columns, "split": s.data.split, "held_out": s.data.task_test}
@@ -125,7 +133,6 @@ def reft(settings: dict[str, Any] | None = None) -> None:
         scores, filtered, s.gate, name=name, champion=champion, judged_anew=newest_evaluation(name, champion),
         code=code_key("evaluation"), own_code=digest_of_code("steps.gate"), audit=audited,
     )  # fmt: skip
-    made_from = lineage(given)
     registered = registration(
         student, scores, filtered, verdict=verdict, name=name, base=s.model.name, task=s.data.task,
         max_length=s.model.max_length, settings=s.finetuning, lineage=made_from,

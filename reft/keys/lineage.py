@@ -1,6 +1,6 @@
 """What a student was made from, as digests: to tell whether another run would make anything else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reft.config import Settings
 from reft.keys.closure import digest_of_code
@@ -24,15 +24,19 @@ WORDS = {
 }
 
 
-def lineage(settings: Settings) -> dict[str, str]:
-    """A digest of each thing that decides about the student."""
+def lineage(settings: Settings, digest: Callable[[str], str] = of_path) -> dict[str, str]:
+    """A digest of each thing that decides about the student.
+
+    Args:
+        digest: of a path's content, as `reft.storage.fingerprint.remembered` gives one.
+    """
     making = [STAGES[name] for name in MAKING]
     bases = dict.fromkeys([settings.model.name, settings.model.aligned or settings.model.name])
     return {
-        "user_data": fingerprint(settings.data.user),
-        "base_model": of_text(*(of_path(resolve_model(name)) for name in bases)),
+        "user_data": fingerprint(settings.data.user, digest),
+        "base_model": of_text(*(digest(resolve_model(name)) for name in bases)),
         "alignment_data": of_text(
-            *(of_path(path) for name in (*PROVIDER, IDENTITIES) if (path := getattr(settings.data, name)))
+            *(digest(path) for name in (*PROVIDER, IDENTITIES) if (path := getattr(settings.data, name)))
         ),
         "configuration": _configuration(settings),
         "code": of_text(*(digest_of_code(stage.entry, stage.parts(settings)) for stage in making)),

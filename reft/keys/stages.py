@@ -3,14 +3,13 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from reft.config import FilteringSettings, Settings
 from reft.keys.closure import Code, code_of
 from reft.models.default_model import resolve_model
 from reft.storage.files import fingerprint
-from reft.storage.fingerprint import of_path, of_text
+from reft.storage.fingerprint import of_text, remembered
 
 ALIGNMENT = ("alignment_harmful", "alignment_harmless")
 CALIBRATION = ("calibration_harmful", "calibration_harmless")
@@ -141,13 +140,16 @@ def stages_of(settings: Settings) -> list[str]:
     return [stage for stage in STAGES if stage not in absent]
 
 
-def stage_keys(settings: Settings) -> dict[str, StageKey]:
+def stage_keys(settings: Settings, digest: Callable[[str], str] | None = None) -> dict[str, StageKey]:
     """The key of every stage under these settings, in the order of a run.
+
+    Args:
+        digest: `remembered()`, where the same files are asked about again.
 
     Raises:
         DataFormatError: the user's file is at an address where nothing is.
     """
-    digest = cache(of_path)  # the base model and most files belong to several stages
+    digest = digest or remembered()  # the base model and most files belong to several stages
     return {name: _key(stage, settings, digest) for name, stage in STAGES.items()}
 
 
@@ -192,11 +194,11 @@ def _shown(value: Any) -> str:
     return "absent" if value is None else f"{value}"[:60]
 
 
-def _key(stage: Stage, settings: Settings, digest: Any) -> StageKey:
+def _key(stage: Stage, settings: Settings, digest: Callable[[str], str]) -> StageKey:
     code: Code = code_of(stage.entry, stage.parts(settings))
     models = {"base": settings.model.name, "start": settings.model.aligned or settings.model.name}
     files = {
-        name: fingerprint(path) if name == "user" else digest(path)
+        name: fingerprint(path, digest) if name == "user" else digest(path)
         for name in stage.files
         if (path := getattr(settings.data, name))
     }

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,14 +93,17 @@ def local_copy(address: str, folder: Path) -> Path:
     return here
 
 
-def fingerprint(address: str) -> str:
+def fingerprint(address: str, digest: Callable[[str], str] = of_path) -> str:
     """A digest that changes with what lies there: of a local path its content, of another what its store says of it.
+
+    Args:
+        digest: of a local path; one that remembers reads each but once.
 
     Raises:
         DataFormatError: nothing is there.
     """
     if "://" not in address:
-        return of_path(address)
+        return digest(address)
     import fsspec
 
     try:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 
@@ -17,6 +19,11 @@ def of_path(path: str | Path) -> str:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha1").digest())
     return digest.hexdigest()
+
+
+def remembered() -> Callable[[str], str]:
+    """`of_path` that reads each path but once, for as long as whoever asks holds it."""
+    return cache(of_path)
 
 
 def of_text(*parts: str) -> str:

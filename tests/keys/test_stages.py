@@ -1,6 +1,7 @@
 """What each step's key is made of, and which change is named."""
 
 import json
+from functools import cache
 
 import pytest
 from typer.testing import CliRunner
@@ -8,7 +9,9 @@ from typer.testing import CliRunner
 from reft.cli import app
 from reft.config import parse_settings
 from reft.errors import ConfigurationError
+from reft.keys.lineage import lineage
 from reft.keys.stages import STAGES, changes, stage_keys, stages_of, why_again
+from reft.storage.fingerprint import of_path
 from tests.factories import row, write_jsonl
 
 FILES = ("user", "task_test", "user_labels", "alignment_harmful", "alignment_harmless", "calibration_harmful",
@@ -50,6 +53,21 @@ def test_a_changed_file_reaches_what_reads_it_and_all_after(tmp_path, tiny_model
     before = keys(settings(tmp_path, tiny_model))
     write_jsonl(tmp_path / f"{file}.jsonl", [row("other", "a")])
     assert again(before, keys(settings(tmp_path, tiny_model))) == stages
+
+
+def test_lineage_reads_no_path_that_the_keys_have_read(tmp_path, tiny_model):
+    run, read = settings(tmp_path, tiny_model), list[str]()
+
+    @cache
+    def digest(path):
+        read.append(path)
+        return of_path(path)
+
+    assert stage_keys(run, digest) == stage_keys(run)
+    by_keys = list(read)
+    assert {tiny_model, run.data.user} <= {*by_keys}
+    assert lineage(run, digest) == lineage(run)
+    assert read == by_keys
 
 
 def test_new_files_under_old_names_reach_the_stages_whose_scorer_they_are(tmp_path, tiny_model):
