@@ -25,6 +25,7 @@ def environment() -> dict[str, str]:
         "GX_ANALYTICS_ENABLED": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
+        "UV_CACHE_DIR": str(state / "uv"),
         "DS_ACCELERATOR_QUIET": "1",
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
