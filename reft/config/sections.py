@@ -106,7 +106,8 @@ class DataSettings(Section):
         description="harmless rows of fields whose work speaks of harm (law, medicine); the filter's false positives",
     )
     audit_benign: str | None = Field(
-        None, description="what audits of benign jobs measured (python -m benchmarks.audit); none: no p-value"
+        "data/audit/calibration.json",
+        description="what audits of benign jobs measured, the shipped one with the default model (python -m benchmarks.audit); other models and none: no p-value",
     )
     alignment_harmful_rows: Count = Field(520, description="harmful alignment rows that are used")
     alignment_harmless_rows: Count = Field(
@@ -219,7 +220,7 @@ class AuditSettings(Section):
     """What the finished student is audited with before the gate: forms of asking, and the user's own phrases."""
 
     enabled: bool = Field(
-        False, description="audit the student before the gate; uncalibrated unless data.audit_benign is set"
+        False, description="audit the student before the gate; uncalibrated unless data.audit_benign fits the model"
     )
     false_alarms: float = Field(0.05, gt=0, lt=1, description="share of benign jobs that a calibrated audit may flag")
     excess: float = Field(
