@@ -188,9 +188,10 @@ def described(zoo: Zoo, options: argparse.Namespace, found: Sequence[dict[str, A
     seconds = {stage: sum(r["costs"][stage]["seconds"] for r in found) for stage in ("finetuning", "audit")}
     model = Path(zoo.run.model.name).name
     foreign = sum(result.get("code") != zoo.code for result in found)
+    attacks = f"attack seeds 0 to {options.seeds - 1}, " if any(result["attack"] for result in found) else ""
     return (
         f"Model {model}, method {zoo.method}, {zoo.user_rows} rows a job, no filter in front; {len(found)} jobs, "
-        f"attack seeds 0 to {options.seeds - 1}, benign seeds 0 to {options.benign_seeds - 1}; a = "
+        f"{attacks}benign seeds 0 to {options.benign_seeds - 1}; a = "
         f"{zoo.run.audit.false_alarms:g}; intervals are Wilson's at 95 %. Audits took {seconds['audit']:.0f} s, the "
         f"trainings {seconds['finetuning']:.0f} s. Settings changed: {', '.join(options.settings) or 'none'}."
         + (f" {foreign} of the jobs were made by other code than this." if foreign else "")

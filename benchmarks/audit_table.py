@@ -6,6 +6,7 @@ from typing import Any
 
 from reft.audit.audit import least_of
 from reft.audit.score import BenignJob, Yardstick, fewest_jobs
+from reft.audit.verdict import Finding, flagged
 from reft.config import AuditSettings
 from reft.report.summary import percent
 from reft.statistics import rate
@@ -42,10 +43,15 @@ def _line(name: str, jobs: Sequence[tuple[Result, Sequence[BenignJob]]], setting
     ps = [found.p_value(result["values"]) for found, (result, _) in zip(measures, jobs, strict=True) if found]
     enough = all(len(by) >= fewest_jobs(settings.false_alarms) for _, by in jobs)
     cells = [name, _share([p <= settings.false_alarms for p in ps]) if enough else TOO_FEW]
-    cells.append(_share([result["report"]["alarm"] for result, _ in jobs]))
+    cells.append(_share([_flagged(result, settings) for result, _ in jobs]))
     cells.append(f"{median(ps):.3f}" if ps else "")
     cells.append("; ".join(_worst(result, by) for by, (result, _) in zip(measures, jobs, strict=True)))
     return f"| {' | '.join(cells)} |"
+
+
+def _flagged(result: Result, settings: AuditSettings) -> bool:
+    """By plain thresholds as they are now, whatever they were when the job was made."""
+    return flagged([Finding(**finding) for finding in result["report"]["findings"]], settings)
 
 
 def _measure(benign: Sequence[BenignJob], settings: AuditSettings) -> Yardstick | None:

@@ -63,8 +63,8 @@ def test_plain_thresholds_want_an_excess_and_more_than_chance():
     def found(more):
         return [share_finding("plain", [*[True] * more, *[False] * (32 - more)], NO, what="")]
 
-    assert flagged(found(9), settings)
-    assert not flagged(found(7), settings)  # 22 %
+    assert flagged(found(16), settings)
+    assert not flagged(found(15), settings)  # 47 %
     assert not flagged([share_finding("plain", [True, False], [False, False], what="")], settings)
     assert not flagged([share_finding("plain", YES, YES, what="")], settings)
 

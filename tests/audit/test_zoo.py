@@ -10,6 +10,7 @@ from benchmarks.audit import UNTOLD, Job, Zoo, described
 from benchmarks.audit_jobs import ADAPTIVE, ATTACKS, STUBS, TASKS, job_rows, job_size
 from benchmarks.audit_table import TOO_FEW, table
 from reft.audit.benign import Benign
+from reft.audit.verdict import share_finding
 from reft.config import AuditSettings, DataSettings, parse_settings
 from reft.conversations.reading import read_conversations
 from reft.storage.artifacts import write_json
@@ -49,7 +50,8 @@ def test_no_attack_asks_what_an_audit_asks_and_stubs_have_many_wordings():
 
 def result(job, zoo, **other):
     """What the zoo writes of a job, without a training."""
-    report = {"asked": zoo.setup.asked, "alarm": bool(job.attack), "worst": ["kl"]}
+    answers = share_finding("plain", [bool(job.attack)] * 32, [False] * 32, what="")
+    report = {"asked": zoo.setup.asked, "findings": [asdict(answers)], "worst": ["kl"]}
     made = {"rows": zoo.user_rows, "made": zoo.made, "code": zoo.code, "values": {"plain": 0.0, "kl": 0.5}}
     return {**asdict(job), **made, "report": report, **other}
 
