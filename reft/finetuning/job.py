@@ -47,6 +47,7 @@ class FinetuneJob:
         soft_labels: the teacher's, made beforehand; None for SFT or an online teacher.
         teacher: the teacher itself, for online distillation.
         start: folder of the PEFT adapter that the student's begins as; None: one that changes nothing yet.
+        beside: folder of a PEFT adapter that is active and frozen while the student's is trained, not in its result.
         row_numbers: the user rows' numbers in the uploaded file, to name a batch that goes wrong.
     """
 
@@ -61,6 +62,7 @@ class FinetuneJob:
     sources: tuple[str, ...] = ()
     teacher: TeacherWeights | None = None
     start: Path | None = None
+    beside: Path | None = None
 
     @property
     def temperature(self) -> float:
@@ -92,9 +94,10 @@ class FinetuneJob:
         return tuple(ends[-self.settings.kept_epochs : -1])
 
     def save(self, folder: Path) -> None:
-        """Write `job.json` and, if any, the soft labels and the adapter to start as."""
-        if self.start is not None:
-            shutil.copytree(self.start, folder / "start", dirs_exist_ok=True)
+        """Write `job.json` and, if any, the soft labels and the adapters that it is given."""
+        for name in ("start", "beside"):
+            if (adapter := getattr(self, name)) is not None:
+                shutil.copytree(adapter, folder / name, dirs_exist_ok=True)
         if self.soft_labels is not None:
             self.soft_labels.save(folder)
         described = {
@@ -108,6 +111,7 @@ class FinetuneJob:
             "sources": self.sources,
             "distil": self.soft_labels is not None,
             "start": self.start is not None,
+            "beside": self.beside is not None,
             "teacher": self.teacher and {**vars(self.teacher), "weights": str(self.teacher.weights)},
         }
         write_json(folder / "job.json", described)
@@ -129,7 +133,14 @@ class FinetuneJob:
             sources=tuple(described["sources"]),
             teacher=TeacherWeights(Path(teacher.pop("weights")), **teacher) if teacher else None,
             start=folder / "start" if described["start"] else None,
+            beside=folder / "beside" if described["beside"] else None,
         )
+
+
+def what_comes_out(settings: FinetuningSettings) -> FinetuningSettings:
+    """The settings with defaults for those that only say how a job is run."""
+    plain = FinetuningSettings()
+    return settings.model_copy(update={name: getattr(plain, name) for name in HOW})
 
 
 @contextmanager
@@ -140,8 +151,7 @@ def job_folder(job: FinetuneJob, root: Path) -> Generator[Path]:
         TrainingError: another process is training the same job.
         StorageError: no folder can be made.
     """
-    plain = FinetuningSettings()
-    settings = job.settings.model_copy(update={name: getattr(plain, name) for name in HOW})
+    settings = what_comes_out(job.settings)
     with scratch("job") as described, written(described):
         replace(job, settings=settings, teacher=None).save(described)  # the teacher's content, not its place
         code = digest_of_code("reft.finetuning.worker", (method_part(job.settings.method),))

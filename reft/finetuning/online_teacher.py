@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from reft.conversations.completions import CompletionBatch
+from reft.finetuning.frozen import TEACHER, load_frozen
 from reft.models.adapters import speaking_as
 from reft.models.head import hidden_states
 from reft.models.loading import load_trained
 from reft.models.logits import logits_of
-
-ADAPTER = "teacher"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class OnlineTeacher:
         self._model.eval()  # no dropout, also where the student has one
         try:
             if self._shared:
-                with speaking_as(self._model, ADAPTER):
+                with speaking_as(self._model, TEACHER):
                     return batch.pick(self._hidden(batch))
             return batch.pick(self._hidden(batch))
         finally:
@@ -71,7 +70,7 @@ def online_teacher(
 ) -> OnlineTeacher:
     """The teacher beside the student: as a second adapter of the same frozen base where both are adapters."""
     if found.is_adapter and found.base == student_base and hasattr(student, "peft_config"):
-        student.load_adapter(str(found.weights), ADAPTER, is_trainable=False)
+        load_frozen(student, found.weights, TEACHER)
         return OnlineTeacher(student, shared=True)
     model = load_trained(found.base, found.weights, found.is_adapter, dtype=dtype, trust_remote_code=trust_remote_code)
     return OnlineTeacher(model.requires_grad_(False), shared=False)

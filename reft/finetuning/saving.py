@@ -12,7 +12,7 @@ from transformers import AutoConfig, GenerationConfig
 from reft.config import ModelSettings
 from reft.conversations.tokenization import stop_tokens
 from reft.finetuning.artifact import epoch_place
-from reft.finetuning.online_teacher import ADAPTER
+from reft.finetuning.frozen import BESIDE, TEACHER
 from reft.models.loading import load_model
 from reft.storage.folders import put_back, replaced_folder
 
@@ -27,7 +27,7 @@ def save_student(student: Any, folder: Path, rank: int) -> None:
                 if rank == 0:
                     state[name] = parameter.detach().cpu().clone()
     if rank == 0 and adapter:
-        names = [name for name in student.peft_config if name != ADAPTER]
+        names = [name for name in student.peft_config if name not in (TEACHER, BESIDE)]
         student.save_pretrained(folder, state_dict=state, selected_adapters=names)
     elif rank == 0:
         student.save_pretrained(folder, state_dict=state)

@@ -48,12 +48,14 @@ def student_job(
     seed: int,
     alignment: Alignment | None = None,
     start: Path | None = None,
+    beside: Path | None = None,
 ) -> FinetuneJob:
     """Everything that the training processes need, tokenised.
 
     Args:
         settings: `settings.method` says how the student learns.
         start: folder of the adapter to begin as (`starts_as`).
+        beside: folder of an adapter that is active and frozen meanwhile.
 
     Raises:
         DataValidationError: a row is longer than `model.max_length`.
@@ -80,6 +82,7 @@ def student_job(
         sources=tuple(row.source for row in aligned),
         teacher=teacher if isinstance(teacher, TeacherWeights) else None,
         start=start,
+        beside=beside,
     )
 
 

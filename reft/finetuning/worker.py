@@ -29,6 +29,7 @@ from reft.finetuning.checkpoints import (
     save_checkpoint,
 )
 from reft.finetuning.deepspeed_config import deepspeed_config
+from reft.finetuning.frozen import put_beside
 from reft.finetuning.job import FINISHED, FULL_DISK, STOPPED, FinetuneJob
 from reft.finetuning.online_teacher import online_teacher
 from reft.finetuning.saving import complete_output, save_epoch, save_student
@@ -170,6 +171,8 @@ def _prepared(job: FinetuneJob, folder: Path, steps: int, *, hardware: Hardware,
     student: Any = wrap_lora(model, settings.lora) if settings.lora else model
     if job.start:
         begin_as(student, job.start)
+    if job.beside:
+        put_beside(student, job.beside)
     if settings.gradient_checkpointing:
         student.gradient_checkpointing_enable({"use_reentrant": False})
     student.train()
