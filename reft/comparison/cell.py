@@ -15,7 +15,7 @@ from reft.config.renamed import present_name
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all, encode_prompts, encode_text
 from reft.evaluation.questions import ask, evaluation_sets
-from reft.finetuning.methods import Method, load_method
+from reft.finetuning.methods import load_method
 from reft.finetuning.student import fit_student, student_job
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
@@ -99,8 +99,7 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
     start = str(prepared.aligned if method.start == "aligned" and not as_teacher else prepared.base)
     dtype, trust = choose_hardware(run.model.dtype).dtype, run.model.trust_remote_code
     if method.loss:
-        with _stage("finetuning", costs) as cost:
-            cost.tokens = _train(cell, given, kept, method=method, start=start)
+        _train(cell, given, kept, start=start, costs=costs)
         model = load_trained(start, given.adapter, True, dtype=dtype, trust_remote_code=trust)
     else:
         model = load_model(start, dtype, trust_remote_code=trust)
@@ -121,21 +120,31 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
     }
 
 
-def _train(cell: Cell, given: CellInputs, kept: Sequence[Conversation], *, method: Method, start: str) -> int:
-    """Through the pipeline's own path; the adapter ends in its folder. Returns the tokens."""
-    run, prepared = given.run, given.prepared
+def _train(
+    cell: Cell,
+    given: CellInputs,
+    kept: Sequence[Conversation],
+    *,
+    start: str,
+    costs: dict[str, dict[str, float]],
+) -> None:
+    """Through the pipeline's own path; the adapter ends in its folder, and what it cost among the costs."""
+    run, prepared, method = given.run, given.prepared, load_method(cell.method)
     settings = run.finetuning.for_method(cell.method, dict(given.options))
     settings = settings.model_copy(update={"work_folder": str(given.work), "merged": False, "launcher": "local"})
     alignment = prepared.alignment(distils=method.distils) if method.alignment else None
     model = run.model.model_copy(update={"name": start})
     begins = prepared.start_of(settings) if method.begins_as_teacher(settings) else None
-    job = student_job(kept, model, settings, seed=cell.seed, alignment=alignment, start=begins)
-    student, tokens = fit_student(cell.name, job)
-    if method.after:
-        method.after(student.weights, prepared.aligned_minus_base, method.options(given.options))
-    shutil.copytree(student.weights, given.adapter, dirs_exist_ok=True)
-    shutil.rmtree(student.weights)
-    return tokens
+    provided = prepared.provided(settings)
+    costs.update(provided.costs)
+    beside = provided.adapters[method.beside] if method.beside else None
+    with _stage("finetuning", costs) as cost:
+        job = student_job(kept, model, settings, seed=cell.seed, alignment=alignment, start=begins, beside=beside)
+        student, cost.tokens = fit_student(cell.name, job)
+        if method.after:
+            method.after(student.weights, provided, method.options(given.options))
+        shutil.copytree(student.weights, given.adapter, dirs_exist_ok=True)
+        shutil.rmtree(student.weights)
 
 
 def _filtered(user: UserRows, removed: Sequence[bool]) -> tuple[list[Conversation], dict[str, list[bool]]]:

@@ -20,7 +20,7 @@ from reft.statistics import Interval
 from reft.storage.artifacts import write_json, write_text
 
 HEAD = ("seeds", "user rows")
-STAGES = ("teacher", "soft_labels", "filtering", "finetuning", "evaluation")
+STAGES = ("teacher", "soft_labels", "provider_adapters", "filtering", "finetuning", "evaluation")
 # What plots show.
 DRAWN = (JUDGED.name, "over_refusal", "accuracy")
 COSTS = ("task", "poison ratio", "method", *(stage.replace("_", " ") for stage in STAGES))

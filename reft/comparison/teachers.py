@@ -20,8 +20,11 @@ from reft.errors import TrainingError
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs, save_inputs
 from reft.filtering.scorers import Scorer, load_scorer
-from reft.finetuning.student import Alignment, starts_as
+from reft.finetuning.job import what_comes_out
+from reft.finetuning.methods import Provided, load_method
+from reft.finetuning.student import Alignment, fit_student, starts_as, student_job
 from reft.keys.closure import digest_of_code
+from reft.keys.stages import method_part
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
@@ -30,7 +33,7 @@ from reft.soft_labels.labels import SoftLabels
 from reft.soft_labels.making import make_soft_labels
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.storage.digests import seal
-from reft.storage.fingerprint import of_path
+from reft.storage.fingerprint import of_path, of_text
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import (
     alignment_rows,
@@ -45,6 +48,10 @@ DATA = (
     "alignment_harmful", "alignment_harmless", "alignment_harmful_rows", "alignment_harmless_rows",
     "alignment_identities", "calibration_harmful", "calibration_harmless", "lookalike_share",
 )  # fmt: skip
+
+
+# What adapters that a provider makes are trained by.
+SFT = "sft"
 
 
 class Prepared:
@@ -100,6 +107,21 @@ class Prepared:
     def start_of(self, settings: FinetuningSettings) -> Path | None:
         """The teacher's adapter, where a student of these settings begins as it, as in the pipeline."""
         return starts_as(Teacher.load(self._teacher), self._run.model, settings)
+
+    def provided(self, settings: FinetuningSettings) -> Provided:
+        """What a provider makes once for all students of these settings; adapters are trained with these, too."""
+        wanted = load_method(settings.method).adapters
+        if not wanted:
+            return Provided(aligned_minus_base=self.aligned_minus_base)
+        parts = (method_part(SFT), method_part(settings.method))
+        code = digest_of_code("reft.finetuning.worker", parts)
+        key = of_text(what_comes_out(settings.for_method(SFT)).model_dump_json(), code)[:16]
+        made = self._made(f"-{settings.method}-{key}", lambda folder: self._train_adapters(settings, folder))
+        return Provided(
+            aligned_minus_base=self.aligned_minus_base,
+            adapters={adapter.name: made / adapter.name for adapter in wanted},
+            costs={"provider_adapters": read_json(made / "cost.json")},
+        )
 
     @property
     def folder(self) -> Path:
@@ -174,6 +196,21 @@ class Prepared:
                 Teacher.load(self._teacher), run.model, run.data, settings=run.soft_labels
             )
         labels.save(folder)
+        write_json(folder / "cost.json", cost.as_dict())
+
+    def _train_adapters(self, settings: FinetuningSettings, folder: Path) -> None:
+        """A method's adapters of the aligned model, each in a folder of its name."""
+        model = self._run.model.model_copy(update={"name": str(self.aligned)})
+        plain = settings.for_method(SFT).model_copy(update={"kept_epochs": 1})
+        with measured("provider_adapters") as cost:
+            for adapter in load_method(settings.method).adapters:
+                beside = folder / adapter.beside if adapter.beside else None
+                rows = adapter.rows(*self._rows)
+                job = student_job(rows, model, plain, seed=self._run.seed, beside=beside)
+                student, tokens = fit_student(adapter.name, job)
+                cost.tokens += tokens
+                shutil.copytree(student.weights, folder / adapter.name)
+                shutil.rmtree(student.weights)
         write_json(folder / "cost.json", cost.as_dict())
 
     def _merge(self, folder: Path) -> None:

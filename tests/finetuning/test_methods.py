@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from reft.config import FinetuningSettings, LoraSettings
 from reft.conversations.tokenization import encode_all
 from reft.errors import ConfigurationError
-from reft.finetuning.methods import load_method, method_names, require_fitting, require_for_pipeline
+from reft.finetuning.methods import Provided, load_method, method_names, require_fitting, require_for_pipeline
 from reft.finetuning.methods._losses import Training
 from reft.finetuning.methods.constrained_sft import ConstraintSettings, constrained, token_strengths
 from reft.finetuning.methods.lisa import LisaSettings, proximal
@@ -145,7 +145,9 @@ def test_the_pipeline_takes_methods_that_begin_as_a_model_that_it_has(name):
     require_for_pipeline(FinetuningSettings(method=name))
 
 
-@pytest.mark.parametrize("name", ["none", "aligned", "oracle", "lisa", "safe_lora", "sft_on_aligned"])
+@pytest.mark.parametrize(
+    "name", ["none", "aligned", "oracle", "lisa", "safe_lora", "sft_on_aligned", "buffer_and_reinforce"]
+)
 def test_the_pipeline_refuses_the_others_before_anything_is_trained(name):
     with pytest.raises(ConfigurationError, match=f"which {name} does not"):
         require_for_pipeline(FinetuningSettings(method=name))
@@ -161,7 +163,7 @@ def test_a_student_that_begins_as_the_teacher_is_the_aligned_model_in_the_pipeli
         require_for_pipeline(FinetuningSettings(method=name))
 
 
-@pytest.mark.parametrize("name", ["constrained_sft", "safe_lora"])
+@pytest.mark.parametrize("name", ["constrained_sft", "safe_lora", "buffer_and_reinforce"])
 def test_what_looks_below_the_adapter_would_find_no_aligned_model_there(name):
     begins = FinetuningSettings(method=name, start="teacher")
     assert not load_method(name).begins_as_teacher(begins)
@@ -218,7 +220,7 @@ def test_safe_lora_projects_one_matrix_and_leaves_what_it_knows_nothing_of(train
     name = "model.layers.1.mlp.down_proj.weight"
     torch.manual_seed(3)
     away = torch.outer(*(torch.randn(size) for size in before[name].shape)) * 0.01
-    project_adapter(tmp_path, lambda: {name: away}, SafeLoraSettings())
+    project_adapter(tmp_path, Provided(aligned_minus_base=lambda: {name: away}), SafeLoraSettings())
     after = updates_of(tmp_path)
     torch.testing.assert_close(after[name], away @ (away.T @ before[name]) / away.norm(), rtol=1e-3, atol=1e-6)
     assert all(torch.equal(after[other], before[other]) for other in before if other != name)
@@ -230,7 +232,7 @@ def test_safe_lora_projects_the_share_that_points_away_most(training, tmp_path):
     torch.manual_seed(2)
     alignments = {name: torch.outer(*(torch.randn(size) for size in u.shape)) for name, u in before.items()}
     cosines = {name: project(before[name], alignments[name])[1] for name in before}
-    project_adapter(tmp_path, lambda: alignments, SafeLoraSettings(share=0.25))
+    project_adapter(tmp_path, Provided(aligned_minus_base=lambda: alignments), SafeLoraSettings(share=0.25))
     after = updates_of(tmp_path)
     count = math.ceil(0.25 * len(before))
     lowest = sorted(cosines, key=cosines.get)[:count]

@@ -6,8 +6,8 @@ LoRA configuration, so that a difference between them is theirs. `finetuning.met
 `finetuning.method_settings` holds what it takes. Modules that begin with `_` are shared parts.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,12 +18,50 @@ from reft.errors import ConfigurationError, explain
 if TYPE_CHECKING:
     import torch
 
+    from reft.conversations.schema import Conversation
     from reft.finetuning.methods._losses import StepLoss, Training
 
-__all__ = ["Method", "NoSettings", "load_method", "method_names", "require_fitting", "require_for_pipeline"]
+__all__ = [
+    "Method",
+    "NoSettings",
+    "Provided",
+    "ProviderAdapter",
+    "load_method",
+    "method_names",
+    "require_fitting",
+    "require_for_pipeline",
+]
 
-# From the names of weight matrices to what alignment changed of each.
-AlignedMinusBase = Callable[[], "Mapping[str, torch.Tensor]"]
+Rows = Sequence["Conversation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderAdapter:
+    """An adapter of the aligned model that a provider trains once for all jobs, by `sft`.
+
+    Attributes:
+        rows: what it learns, made of the harmful and the harmless alignment rows.
+        beside: the name of one before it that is active and frozen meanwhile.
+    """
+
+    name: str
+    rows: Callable[[Rows, Rows], Rows]
+    beside: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provided:
+    """What a provider has made once for all jobs.
+
+    Attributes:
+        aligned_minus_base: from the names of weight matrices to what alignment changed of each.
+        adapters: folders of the method's `adapters`, by their names.
+        costs: what making these took.
+    """
+
+    aligned_minus_base: Callable[[], "Mapping[str, torch.Tensor]"]
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    costs: Mapping[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +79,10 @@ class Method:
         oracle: whether the poisoned rows are taken out beforehand by their labels.
         highest_zero_stage: of DeepSpeed's; a loss that looks at the weights themselves needs them whole.
         on_adapters: whether it looks at the model below the adapter, and so cannot train a model whole.
-        after: what is done to the written adapter's folder when training is over; gets what alignment changed, and
-            the method's settings.
+        adapters: what a provider trains beforehand, in this order.
+        beside: the name of one of these that is active and frozen while the user's rows are learnt.
+        after: what is done to the written adapter's folder when training is over; gets what a provider made, and the
+            method's settings.
         settings: what `finetuning.method_settings` may hold.
     """
 
@@ -56,7 +96,9 @@ class Method:
     oracle: bool = False
     highest_zero_stage: int = 3
     on_adapters: bool = False
-    after: Callable[[Path, AlignedMinusBase, Any], None] | None = None
+    adapters: tuple[ProviderAdapter, ...] = ()
+    beside: str | None = None
+    after: Callable[[Path, Provided, Any], None] | None = None
     settings: type[Section] = NoSettings
 
     def needs(self, *, filtered: bool) -> list[str]:
@@ -122,11 +164,11 @@ def require_for_pipeline(settings: FinetuningSettings) -> None:
 
     Raises:
         ConfigurationError: it trains nothing, starts from the aligned model and shall not begin as the teacher, needs
-            labels or changes the adapter afterwards; or as `require_fitting` says.
+            labels or adapters beforehand, or changes the adapter afterwards; or as `require_fitting` says.
     """
     method = require_fitting(settings)
     starts = method.start != "aligned" or method.begins_as_teacher(settings)
-    if method.loss is None or not starts or method.oracle or method.after:
+    if method.loss is None or not starts or method.oracle or method.adapters or method.after:
         what = f"the pipeline finetunes the base model, which {settings.method} does not"
         remedy = "name another method, or compare it with reft benchmark comparison"
         if method.loss and not (starts or method.on_adapters):

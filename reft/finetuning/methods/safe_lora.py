@@ -15,11 +15,9 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 
 from reft.config import Section, Share
-from reft.finetuning.methods import AlignedMinusBase
+from reft.finetuning.methods import Provided
+from reft.finetuning.methods._adapters import PREFIX, WEIGHTS, A, B
 from reft.finetuning.methods.sft import METHOD as SFT
-
-WEIGHTS = "adapter_model.safetensors"
-PREFIX, A, B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 class SafeLoraSettings(Section):
@@ -64,10 +62,10 @@ def projected(
     return {**weights, **{name: matrix.to(weights[name].dtype).contiguous() for _, name, matrix in chosen}}
 
 
-def project_adapter(folder: Path, aligned_minus_base: AlignedMinusBase, settings: SafeLoraSettings) -> None:
+def project_adapter(folder: Path, provided: Provided, settings: SafeLoraSettings) -> None:
     """On the adapter that training wrote."""
-    weights = load_file(str(folder / WEIGHTS))
-    save_file(projected(weights, aligned_minus_base(), settings.share), str(folder / WEIGHTS), {"format": "pt"})
+    weights, moved = load_file(str(folder / WEIGHTS)), provided.aligned_minus_base()
+    save_file(projected(weights, moved, settings.share), str(folder / WEIGHTS), {"format": "pt"})
 
 
 METHOD = replace(
