@@ -34,7 +34,7 @@ from reft.config import Settings
 from reft.conversations.schema import Conversation
 from reft.filtering.inputs import read_inputs
 from reft.filtering.scorers import Scorer, load_scorer
-from reft.finetuning.methods import load_method
+from reft.finetuning.methods import load_method, require_for_pipeline
 from reft.finetuning.student import fit_student, student_job
 from reft.keys.closure import digest_of_code
 from reft.keys.stages import method_part
@@ -69,6 +69,7 @@ class Zoo:
     def __init__(self, run: Settings, out: Path, *, user_rows: int, method: str) -> None:
         self.run, self.out, self.user_rows, self.method = run, out, user_rows, method
         self.training = run.finetuning.for_method(method, None)
+        require_for_pipeline(self.training)  # its jobs are trained as the pipeline does, which would be another method
         self.setup = setup_of(Questions.read(run.data, run.audit).digest(run.audit), run.model, self.training)
         self.prepared = Prepared(run, out / "teachers")
         self.code = digest_of_code("reft.audit.run", (method_part(method),))

@@ -13,6 +13,7 @@ from reft.audit.benign import Benign
 from reft.audit.verdict import share_finding
 from reft.config import AuditSettings, DataSettings, parse_settings
 from reft.conversations.reading import read_conversations
+from reft.errors import ConfigurationError
 from reft.storage.artifacts import write_json
 
 MADE = [name for name in ATTACKS if name != ADAPTIVE]  # that one needs a filter to see
@@ -88,6 +89,13 @@ def test_a_job_of_other_settings_rows_or_methods_is_another(zoo, tiny_model):
     for other in ({"user_rows": 120}, {"method": "sft"}, {"epochs": 3}):
         assert zoo_of(tiny_model, zoo.out, **other).result(JOB) is None
     assert zoo.result(replace(JOB, seed=2)) is None
+
+
+def test_a_method_that_the_pipeline_does_not_train_is_refused_not_trained_as_another(tiny_model, tmp_path):
+    for method in ("safe_lora", "sft_on_aligned", "buffer_and_reinforce"):
+        with pytest.raises(ConfigurationError, match=f"which {method} does not"):
+            zoo_of(tiny_model, tmp_path, method=method)
+    assert zoo_of(tiny_model, tmp_path, method="sft_on_aligned", start="teacher").made["method"] == "sft_on_aligned"
 
 
 def test_a_job_from_before_its_making_was_noted_is_told_by_its_questions_and_rows(zoo, tiny_model):
