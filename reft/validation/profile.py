@@ -8,7 +8,7 @@ from jinja2 import TemplateSyntaxError
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from reft import plugins
-from reft.config import DataSettings, ModelSettings, Settings
+from reft.config import ModelSettings, Settings
 from reft.conversations.formats import column_names
 from reft.conversations.templates import TemplateChoice
 from reft.errors import ConfigurationError, ModelError, ReftError, parts
@@ -35,7 +35,7 @@ def faults_of(settings: Settings) -> list[Fault]:
 
 def missing(settings: Settings) -> list[Fault]:
     """Files, models and templates that are not there or cannot be used; reads no rows."""
-    return [*_files(settings.data), *_models(settings.model), *_template(settings.model)]
+    return [*_files(settings), *_models(settings.model), *_template(settings.model)]
 
 
 def wrong_options(settings: Settings) -> Iterator[Fault]:
@@ -52,9 +52,11 @@ def wrong_options(settings: Settings) -> Iterator[Fault]:
             yield Fault(setting, what, remedy)
 
 
-def _files(data: DataSettings) -> Iterator[Fault]:
+def _files(settings: Settings) -> Iterator[Fault]:
     for name in FILES:
-        path = getattr(data, name)
+        path = getattr(settings.data, name)
+        if name == "audit_benign" and not settings.audit.enabled:
+            continue  # nothing reads it, and profiles of before do not know it
         if path and not _is_elsewhere(path) and not Path(path).exists():
             remedy = "correct the path (it counts from the folder where the run starts)"
             if name in OPTIONAL:

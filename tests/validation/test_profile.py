@@ -67,6 +67,12 @@ def test_a_missing_file_is_named_with_its_setting(name):
     assert ("null" in found.remedy) == (name in ("user_labels", "task_test"))
 
 
+def test_a_calibration_is_wanted_where_there_is_an_audit_alone():
+    data = {"audit_benign": "not/there.json"}
+    assert the_fault(data=data, audit={"enabled": True}).setting == "data.audit_benign"
+    assert faults_of(parse_settings({"data": data})) == []
+
+
 @pytest.mark.parametrize("address", ["s3://bucket/rows.jsonl", "https://example.org/rows.jsonl", "owner/rows"])
 def test_what_lies_elsewhere_is_left_alone(address):
     assert faults_of(parse_settings({"data": {"user": address}, "model": {"name": "owner/model"}})) == []
