@@ -128,7 +128,7 @@ def test_dashes_that_stand_for_nothing_draw_no_table(tmp_path):
         (gzip.compress(ROWS.encode()) + b"\n", "cut off, or a few bytes stand after the end"),
         (pa.compress(ROWS.encode(), codec="zstd", asbytes=True) + b"\n", "after the end of the zstd data"),
     ],
-    # Of bytes pytest would make names with the time of day in them, which gzip writes: two workers collect different ones.
+    # Bytes would be names with the time of day, which gzip writes: two workers would collect different ones.
     ids=["feather", "sqlite", "feather, gzip", "gzip and text", "gzip and zeros", "gzip and a line", "zstd and a line"],
 )
 def test_what_is_not_read_is_told_by_what_it_is(tmp_path, content, words):
