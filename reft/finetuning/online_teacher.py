@@ -14,6 +14,8 @@ from reft.models.head import hidden_states
 from reft.models.loading import load_trained
 from reft.models.logits import logits_of
 
+ADAPTER = TEACHER  # what others knew it by before
+
 
 @dataclass(frozen=True)
 class TeacherWeights:

@@ -63,8 +63,7 @@ def scan_file(
     Args:
         out: gets `kept`, `quarantined` and `dropped` in the input's own kind, and `decisions` as JSONL.
         columns: prompt's and answer's column, as `reft.conversations.reading.read_rows` takes them.
-        split: of a folder with splits; none: train.
-        limits: of a file's size and shape; none: the defaults.
+        split, limits: as `reft.conversations.containers.recognise` takes them.
         calibrations: where the scores of calibration rows are kept from one scan to the next; none: nowhere.
 
     Raises:

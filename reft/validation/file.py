@@ -99,9 +99,7 @@ def validate_file(
         processes: how many share a long file; none: as many as there are cores.
 
     Raises:
-        DataFormatError: the file is missing, damaged, without rows, or of no kind that can be read.
-        ConfigurationError: the results would lie among the rows, or in their place.
-        StorageError: the results cannot be written.
+        ReftError: the file cannot be read, holds no rows, or lies where the results would; they cannot be written.
     """
     require_template(tokenizer)
     require_apart(path, out, RESULTS)
