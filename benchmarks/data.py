@@ -1,7 +1,7 @@
 """Validating a million rows: time, memory, where the time goes: `python -m benchmarks.data` (about ten minutes).
 
-`--before FOLDER` measures an older build on the same rows, too. Of several numbers of rows it also says how the seconds
-grow with them (1: a line). Beside `reft validate`: a plain pass of `datasets` over
+`--before FOLDER` measures an older build on the same rows, too. Of several numbers from 100,000 rows on it also says how
+the seconds grow with them (1: a line). Beside `reft validate`: a plain pass of `datasets` over
 the same file, and the tokenisation alone. Memory is the peak of a process of its own. Each appends a line to
 `results/data.jsonl` when it is done.
 """
@@ -82,6 +82,9 @@ WAYS: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 
 
+LONG = 100_000  # rows from which on a start-up does not count
+
+
 def write(path: Path, rows: int) -> None:
     """Rows of mixed length: shipped dialogues, one to five of them joined, each row with its number.
 
@@ -128,7 +131,8 @@ def main() -> None:
                 found = _measured(way, path, build)
                 which = {} if build == Path.cwd() else {"build": build.name}
                 append("data", {"rows": rows, "way": way, **which, **found})
-                taken[way, which.get("build", "")][rows] = found["seconds"]
+                if rows >= LONG:
+                    taken[way, which.get("build", "")][rows] = found["seconds"]
     for (way, build), seconds in taken.items():
         if len(seconds) > 1:
             which = {"build": build} if build else {}
