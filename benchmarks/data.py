@@ -1,9 +1,9 @@
 """Validating a million rows: time, memory, where the time goes: `python -m benchmarks.data` (about ten minutes).
 
-`--before FOLDER` measures an older build on the same rows, too. Of several numbers from 100,000 rows on it also says how
-the seconds grow with them (1: a line). Beside `reft validate`: a plain pass of `datasets` over
-the same file, and the tokenisation alone. Memory is the peak of a process of its own. Each appends a line to
-`results/data.jsonl` when it is done.
+`--before FOLDER` measures an older build on the same rows, too. Of several numbers of rows, from 100,000 on, it also
+says how the seconds grow with them (1: a line). Beside `reft validate`: a plain pass of `datasets` over the same file,
+and the tokenisation alone. Memory is the peak of a process of its own. Each appends a line to `results/data.jsonl`
+when it is done.
 """
 
 import argparse
