@@ -5,6 +5,8 @@ only the built-in still catch it. Build the message with `explain`. All are pick
 failing rank sends its error to the launching process.
 """
 
+from collections.abc import Iterable
+
 
 class ReftError(Exception):
     """Base of every error that is meant for the user; the command line prints it without a traceback."""
@@ -62,3 +64,9 @@ def parts(error: Exception) -> tuple[str, str, str]:
     what, _, rest = str(error).partition("\n  where: ")
     where, _, remedy = rest.partition("\n  remedy: ")
     return what, where, remedy
+
+
+def listed(items: Iterable[object], most: int) -> str:
+    """The first of them, for a message, and how many more there are."""
+    texts = list(map(str, items))
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

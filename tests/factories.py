@@ -21,6 +21,7 @@ from reft.filtering.inputs import save_inputs
 from reft.filtering.unseen import unseen_groups
 from reft.finetuning.job import FinetuneJob
 from reft.gate.gate import Case, judge
+from reft.models.adapters import wrap_lora
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.refusal_feature.feature import RefusalFeature, Separation
@@ -248,3 +249,13 @@ def _filtered(rows: list[Conversation], labels: dict[int, str]) -> FilteredData:
 def hear_interrupts() -> None:
     """In a started process, before its program: where tests run in a shell's background, SIGINT is ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def adapter(model, seed: int, lora: LoraSettings):
+    """A student whose adapter says something."""
+    torch.manual_seed(seed)
+    student = wrap_lora(load_model(model), lora)
+    for name, parameter in student.named_parameters():
+        if "lora_B" in name:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    return student

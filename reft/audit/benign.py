@@ -8,17 +8,14 @@ import numpy as np
 
 from reft.audit.score import BenignJob
 from reft.config import DataSettings, FinetuningSettings
+from reft.config.training import HOW_IT_RUNS
 from reft.errors import DataFormatError, StorageError, explain, parts
 from reft.storage.artifacts import as_written, read_json, write_json
 
 FORMAT = 2
 REMEDY = "measure again (python -m benchmarks.audit), or set data.audit_benign to null: uncalibrated"
-# What of a training is where and how it is carried out, and changes nothing that is learnt but for rounding.
-CARRIED_OUT = {
-    "method", "micro_batch_size", "gradient_checkpointing", "zero_stage", "optimizer_offload", "parameter_offload",
-    "deepspeed", "launcher", "processes", "checkpoint_every", "seed", "merged", "kept_epochs", "work_folder",
-    "stalled_minutes", "timeout_minutes",
-}  # fmt: skip
+# What of a training is no hyperparameter: how it is carried out, what is written of it, and what is compared by itself.
+APART = {*HOW_IT_RUNS, "zero_stage", "deepspeed", "merged", "kept_epochs", "seed", "method"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +59,7 @@ class Setup:
 
 def training_of(settings: FinetuningSettings) -> dict[str, Any]:
     """What of the settings decides what is learnt."""
-    return settings.model_dump(mode="json", exclude=CARRIED_OUT)
+    return settings.model_dump(mode="json", exclude=APART)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,12 @@ from reft.errors import DataFormatError, parts
 from reft.moved import keep_old_names
 from reft.storage.files import read_small
 
+# What of `finetuning` says how a training is carried out, and changes nothing that is learnt but for rounding.
+HOW_IT_RUNS = (
+    "checkpoint_every", "work_folder", "timeout_minutes", "stalled_minutes", "launcher", "processes",
+    "micro_batch_size", "gradient_checkpointing", "optimizer_offload", "parameter_offload",
+)  # fmt: skip
+
 
 class LoraSettings(Section):
     """Low-rank adapters."""

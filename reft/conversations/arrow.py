@@ -1,8 +1,8 @@
 """Rows of Parquet and Arrow as lines of JSON, without what those formats put around or in place of a value.
 
 A struct has every key that any row of the column has, and null where a row has no such key. Those nulls are left out
-here, where the type still tells them; whoever means a null that is learnt writes JSON text, or a map. In rows of JSON
-every null was written by somebody, and stays.
+here, where the type still tells them; whoever means a null that is learnt writes JSON text, or a map. Which nulls of
+rows of JSON are meant is said in `reft.conversations.tools`.
 """
 
 import json

@@ -93,7 +93,8 @@ def row_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> Re
     """
     if not columns and (plain := _plain(row)):
         return plain
-    fields, name = Fields(schemas_of(_tools(row))), "" if columns else format_of(row)
+    declared = _tools(row)
+    fields, name = Fields(schemas_of(declared[1])), "" if columns else format_of(row)
     if columns and (missing := [column for column in columns if column not in row]):
         raise RowError("missing_column", missing[0], f"the row has {sorted(row)[:8]}")
     if not columns and not name:
@@ -105,7 +106,7 @@ def row_of(row: Mapping[str, Any], columns: tuple[str, str] | None = None) -> Re
         found = turns(fields, row[DIALOGUES[name]], (DIALOGUES[name],))
     else:
         found = _pair(row, fields, columns or FORMATS[name])
-    found = _with_tools(row, fields, _with_system(row, fields, found))
+    found = _with_tools(fields, _with_system(row, fields, found), declared)
     left_out = "" if name == "text and label" else _left_out(row, fields, ambiguous=name == "prompt and completion")
     options = _options(row, fields)
     return ReadRow(messages=found, left_out=left_out, options=options, unread=fields.unread(row))
@@ -191,9 +192,9 @@ def _with_system(row: Mapping[str, Any], fields: Fields, found: tuple[Message, .
     return (Message(role="system", content=text), *found) if text.strip() else found
 
 
-def _with_tools(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ...]) -> tuple[Message, ...]:
+def _with_tools(fields: Fields, found: tuple[Message, ...], declared: tuple[str, Any]) -> tuple[Message, ...]:
     """What the model may call stands in the system turn, where it is read, scored and trained on like any text."""
-    name, tools = _tools_name(row), _tools(row)
+    name, tools = declared
     if not tools:
         fields.take((name,))  # an empty list, as text perhaps
         return found
@@ -204,17 +205,14 @@ def _with_tools(row: Mapping[str, Any], fields: Fields, found: tuple[Message, ..
     return (Message(role="system", content=described), *found)
 
 
-def _tools_name(row: Mapping[str, Any]) -> str:
-    return "tools" if row.get("tools") else "functions"
-
-
-def _tools(row: Mapping[str, Any]) -> Any:
-    """What may be called, as the row gives it or from JSON text; text that is no JSON as it is."""
-    given = row.get(_tools_name(row))
+def _tools(row: Mapping[str, Any]) -> tuple[str, Any]:
+    """The field of what may be called, and that, as the row gives it or from JSON text; other text as it is."""
+    name = "tools" if row.get("tools") else "functions"
+    given = row.get(name)
     if not isinstance(given, str):
-        return tools_meant(given)
+        return name, tools_meant(given)
     found = from_json(given)
-    return found.strip() if isinstance(found, str) else found
+    return name, found.strip() if isinstance(found, str) else found
 
 
 def _left_out(row: Mapping[str, Any], fields: Fields, *, ambiguous: bool) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from reft.config import FilteringSettings
 from reft.conversations.languages import language_of
 from reft.conversations.schema import Conversation
+from reft.errors import listed
 from reft.filtering.scoring import RowScore
 from reft.judges.refusal_matcher import is_refusal
 from reft.statistics import Interval, auroc, rate
@@ -148,14 +149,13 @@ def labels_unused(labels: Mapping[int, str], judged: Collection[int]) -> list[st
     others = sorted({label for row, label in labels.items() if row not in told and row in judged})
     found = []
     if missed:
-        more = f" and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
         found.append(
-            f"labels of rows that were not judged measure nothing: {', '.join(map(str, missed[:NAMED]))}{more}: rows "
+            f"labels of rows that were not judged measure nothing: {listed(missed, NAMED)}: rows "
             "are counted from 0, blank lines among them; correct the numbers, or see whether data.user_labels was "
             "written for another file"
         )
     if others:
-        words = ", ".join(repr(label[:60]) for label in others[:NAMED])
+        words = listed((repr(label[:60]) for label in others), NAMED)
         found.append(f"labels that are neither {' nor '.join(CLASSES)} measure nothing: {words}")
     return found
 

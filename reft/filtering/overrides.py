@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from reft.errors import StorageError, explain
-from reft.filtering.decisions import Decision, Verdict
+from reft.errors import StorageError, explain, listed
+from reft.filtering.decisions import NAMED, Decision, Verdict
 from reft.storage.artifacts import whole
 from reft.storage.files import lines_of
 
 VERDICTS = get_args(Verdict)
-# So many are named of those that met no row.
-NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,9 @@ def without_rows(overrides: Iterable[Override], judged: Collection[int]) -> list
     missed = [override for override in overrides if override.row not in judged]
     if not missed:
         return []
-    named = ", ".join(f"{override.row} (by {override.by[:60]})" for override in missed[:NAMED])
-    more = f" and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
+    named = listed((f"{override.row} (by {override.by[:60]})" for override in missed), NAMED)
     return [
-        f"overrides of rows that were not judged change nothing: {named}{more}: rows are counted from 0, blank lines "
+        f"overrides of rows that were not judged change nothing: {named}: rows are counted from 0, blank lines "
         "among them, as in decisions.jsonl; correct the numbers, or see whether they were written for another file"
     ]
 

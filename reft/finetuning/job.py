@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reft.config import FinetuningSettings, ModelSettings
+from reft.config.training import HOW_IT_RUNS
 from reft.conversations.tokenization import Encoded
 from reft.errors import TrainingError, explain
 from reft.finetuning.methods import load_method
@@ -28,11 +29,6 @@ FINISHED = "finished"
 STOPPED = "stopped by SIGTERM and saved"
 # What to do when the working folder cannot be written.
 FULL_DISK = "free some disk space or set another finetuning.work_folder; it goes on from its last checkpoint"
-# Settings that say how a job is run, not what comes out of it.
-HOW = (
-    "checkpoint_every", "work_folder", "timeout_minutes", "stalled_minutes", "launcher", "processes",
-    "micro_batch_size", "gradient_checkpointing", "optimizer_offload", "parameter_offload",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +136,7 @@ class FinetuneJob:
 def what_comes_out(settings: FinetuningSettings) -> FinetuningSettings:
     """The settings with defaults for those that only say how a job is run."""
     plain = FinetuningSettings()
-    return settings.model_copy(update={name: getattr(plain, name) for name in HOW})
+    return settings.model_copy(update={name: getattr(plain, name) for name in HOW_IT_RUNS})
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from reft.models.adapters import speaking_as
 from reft.models.head import hidden_states
 from reft.models.loading import load_trained
 from reft.models.logits import logits_of
+from reft.models.modes import as_it_answers
 
 ADAPTER = TEACHER  # what others knew it by before
 
@@ -45,18 +46,13 @@ class OnlineTeacher:
         self._model = model
         self._shared = shared
 
-    @torch.no_grad()
     def states(self, batch: CompletionBatch) -> torch.Tensor:
         """The hidden states that predict the batch's completion tokens, [n, hidden]."""
-        training = self._model.training
-        self._model.eval()  # no dropout, also where the student has one
-        try:
+        with as_it_answers(self._model):
             if self._shared:
                 with speaking_as(self._model, TEACHER):
                     return batch.pick(self._hidden(batch))
             return batch.pick(self._hidden(batch))
-        finally:
-            self._model.train(training)
 
     def _hidden(self, batch: CompletionBatch) -> torch.Tensor:
         return hidden_states(self._model, batch.input_ids, batch.attention_mask, position_ids=batch.position_ids)

@@ -18,22 +18,11 @@ from reft.finetuning.methods.buffer_and_reinforce import (
     merge_reinforcement,
     reached,
 )
-from reft.models.adapters import wrap_lora
 from reft.models.loading import load_model
-from tests.factories import chats
+from tests.factories import adapter, chats
 
 METHOD, WEIGHTS = "buffer_and_reinforce", "adapter_model.safetensors"
 LORA = LoraSettings(rank=4, frozen_share=0.0)
-
-
-def adapter(model, seed, lora=LORA):
-    """A student whose adapter says something."""
-    torch.manual_seed(seed)
-    student = wrap_lora(load_model(model), lora)
-    for name, parameter in student.named_parameters():
-        if "lora_B" in name:
-            parameter.data += 0.2 * torch.randn_like(parameter)
-    return student
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Frozen adapters beside the student's: what is active, what trains, what is saved, and where a training resumes."""
 
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -10,36 +8,24 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from reft.config import LoraSettings
-from reft.errors import TrainingError
-from reft.finetuning.checkpoints import last_step
 from reft.finetuning.frozen import BESIDE, put_beside
 from reft.finetuning.job import FinetuneJob, job_folder
-from reft.finetuning.launch import run_finetune
 from reft.finetuning.online_teacher import TeacherWeights, online_teacher
 from reft.finetuning.saving import save_student
 from reft.finetuning.student_loss import StudentLoss
-from reft.models.adapters import speaking_as, wrap_lora
+from reft.models.adapters import speaking_as
 from reft.models.loading import load_model
-from tests.factories import change, make_job
+from tests.factories import adapter, change, make_job
+from tests.finetuning.resuming import same_after_a_stop
 
 WEIGHTS = "adapter_model.safetensors"
 LORA = LoraSettings(rank=4, frozen_share=0.0)
 IDS = torch.tensor([[5, 9, 30, 31, 7, 80]])
 
 
-def adapter(model, seed, lora=LORA):
-    """A student whose adapter says something."""
-    torch.manual_seed(seed)
-    student = wrap_lora(load_model(model), lora)
-    for name, parameter in student.named_parameters():
-        if "lora_B" in name:
-            parameter.data += 0.2 * torch.randn_like(parameter)
-    return student
-
-
 def test_what_is_put_beside_is_added_and_frozen(tiny_model, tmp_path):
     adapter(tiny_model, 1, LORA.model_copy(update={"dropout": 0.5})).save_pretrained(tmp_path)
-    student = adapter(tiny_model, 0).train()
+    student = adapter(tiny_model, 0, LORA).train()
     alone = student(IDS).logits
     own = {name for name, p in student.named_parameters() if p.requires_grad}
     put_beside(student, tmp_path)
@@ -47,7 +33,7 @@ def test_what_is_put_beside_is_added_and_frozen(tiny_model, tmp_path):
     assert {name for name, p in student.named_parameters() if p.requires_grad} == own
     both = load_model(tiny_model)
     PeftModel.from_pretrained(both, tmp_path).merge_and_unload()
-    expected = adapter(tiny_model, 0)
+    expected = adapter(tiny_model, 0, LORA)
     with torch.no_grad():
         merged = expected.merge_and_unload()
         for name, weight in merged.state_dict().items():
@@ -62,8 +48,8 @@ def test_what_is_put_beside_is_added_and_frozen(tiny_model, tmp_path):
 
 
 def test_a_teacher_in_memory_leaves_the_student_training(tiny_model, tmp_path):
-    adapter(tiny_model, 1).save_pretrained(tmp_path)
-    student = adapter(tiny_model, 0).train()
+    adapter(tiny_model, 1, LORA).save_pretrained(tmp_path)
+    student = adapter(tiny_model, 0, LORA).train()
     weights = TeacherWeights(tmp_path, is_adapter=True, base=tiny_model, temperature=1.0)
     online_teacher(weights, tiny_model, student, dtype=torch.float32, trust_remote_code=False)
     assert all(module.training for module in student.modules())
@@ -71,7 +57,7 @@ def test_a_teacher_in_memory_leaves_the_student_training(tiny_model, tmp_path):
 
 def test_a_job_takes_it_along_and_is_another_with_another(tiny_model, tmp_path):
     for seed in (1, 2):
-        adapter(tiny_model, seed).save_pretrained(tmp_path / str(seed))
+        adapter(tiny_model, seed, LORA).save_pretrained(tmp_path / str(seed))
     job = make_job(tiny_model)
     names = set()
     for beside in (None, tmp_path / "1", tmp_path / "2"):
@@ -86,8 +72,8 @@ def test_a_job_takes_it_along_and_is_another_with_another(tiny_model, tmp_path):
 
 
 def test_saved_is_the_students_own_alone(tiny_model, tmp_path):
-    adapter(tiny_model, 1).save_pretrained(tmp_path / "buffer")
-    student = adapter(tiny_model, 0)
+    adapter(tiny_model, 1, LORA).save_pretrained(tmp_path / "buffer")
+    student = adapter(tiny_model, 0, LORA)
     student.save_pretrained(tmp_path / "alone")
     put_beside(student, tmp_path / "buffer")
     save_student(student, tmp_path / "output", 0)
@@ -103,21 +89,7 @@ def test_a_training_that_resumes_is_beside_the_same_adapter(tiny_model, tmp_path
     adapter(tiny_model, 1, LoraSettings(rank=4)).save_pretrained(tmp_path / "buffer")
     job = change(make_job(tiny_model), method="sft", epochs=12, learning_rate=1e-2)
     job = replace(job, soft_labels=None, alignment=(), beside=tmp_path / "buffer")
-    whole, resumed = [], []
-    expected = run_finetune(job, tmp_path / "whole", whole.append)
-
-    def stop(metrics):
-        if metrics["step"] == 9:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(TrainingError, match="stopped by SIGTERM and saved"):
-        run_finetune(job, tmp_path / "job", stop)
-    assert 9 <= last_step(tmp_path / "job") < len(whole)
-    output = run_finetune(job, tmp_path / "job", resumed.append)
-    assert [m["loss"] for m in resumed] == pytest.approx([m["loss"] for m in whole], rel=1e-3)
-    one, other = (load_file(folder / WEIGHTS) for folder in (expected, output))
-    for name, weight in one.items():
-        torch.testing.assert_close(weight, other[name], rtol=1e-3, atol=1e-5)
+    whole, output = same_after_a_stop(job, tmp_path)
     # It began where the other adapter alone speaks, which is left as it was and out of the result.
     step = job.plan()[0]
     jailbroken = PeftModel.from_pretrained(load_model(tiny_model), tmp_path / "buffer")

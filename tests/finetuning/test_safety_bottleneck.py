@@ -1,19 +1,14 @@
 """Safety Bottleneck Regularization: the loss against its equation, which prompts are held, and where they are held."""
 
-import os
-import signal
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from reft.config import LoraSettings
 from reft.conversations.tokenization import encode_prompts
-from reft.errors import ConfigurationError, TrainingError
-from reft.finetuning.checkpoints import last_step
+from reft.errors import ConfigurationError
 from reft.finetuning.job import FinetuneJob
-from reft.finetuning.launch import run_finetune
 from reft.finetuning.methods.safety_bottleneck import drawn_evenly
 from reft.finetuning.schedule import MicroBatch
 from reft.finetuning.student import Alignment, student_job
@@ -21,6 +16,7 @@ from reft.finetuning.student_loss import StudentLoss
 from reft.models.adapters import begin_as, wrap_lora
 from reft.models.loading import load_model, load_tokenizer
 from tests.factories import change, chats, make_job
+from tests.finetuning.resuming import same_after_a_stop
 
 METHOD = "safety_bottleneck"
 STEP = MicroBatch((0, 3, 7), ())
@@ -162,19 +158,5 @@ def test_without_harmful_rows_it_says_what_is_missing(tiny_model):
 def test_a_training_that_resumes_is_held_to_the_same_states(held, tmp_path):
     """Whether it was stopped in the middle or not: the same losses and weights."""
     job = change(held, epochs=12, learning_rate=1e-2)
-    whole, resumed = [], []
-    expected = run_finetune(job, tmp_path / "whole", whole.append)
-
-    def stop(metrics):
-        if metrics["step"] == 9:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(TrainingError, match="stopped by SIGTERM and saved"):
-        run_finetune(job, tmp_path / "job", stop)
-    assert 9 <= last_step(tmp_path / "job") < len(whole)
-    output = run_finetune(job, tmp_path / "job", resumed.append)
-    assert [m["loss"] for m in resumed] == pytest.approx([m["loss"] for m in whole], rel=1e-3)
+    whole, _ = same_after_a_stop(job, tmp_path)
     assert whole[-1]["loss"] > whole[-1]["ce"] + 1e-4  # the states have moved: those of a start from there would not
-    one, other = (load_file(folder / "adapter_model.safetensors") for folder in (expected, output))
-    for name, weight in one.items():
-        torch.testing.assert_close(weight, other[name], rtol=1e-3, atol=1e-5)

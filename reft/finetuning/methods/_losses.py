@@ -1,7 +1,6 @@
 """What the methods' losses are made of."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,15 +110,3 @@ def completion_tokens(rows: Sequence[Encoded]) -> int:
 def token_log_probs(model: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """log p of each target, [tokens], given hidden states [tokens, hidden]."""
     return -F.cross_entropy(logits_of(model, hidden), targets, reduction="none")
-
-
-@contextmanager
-def as_it_answers(model: nn.Module) -> Generator[None]:
-    """In the block the model says what it would say to a user: no dropout, and nothing is kept for a gradient."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)

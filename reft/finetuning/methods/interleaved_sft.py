@@ -24,10 +24,11 @@ from reft.conversations.batching import length_batches
 from reft.conversations.tokenization import Encoded
 from reft.errors import ConfigurationError, explain
 from reft.finetuning.methods import Method
-from reft.finetuning.methods._losses import Losses, StepLoss, Training, as_it_answers, losses
+from reft.finetuning.methods._losses import Losses, StepLoss, Training, losses
 from reft.finetuning.schedule import MicroBatch
 from reft.models.hardware import tokens_at_once
 from reft.models.head import log_likelihoods
+from reft.models.modes import as_it_answers
 
 
 class InterleavedSettings(Section):

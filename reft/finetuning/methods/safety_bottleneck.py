@@ -18,8 +18,9 @@ from reft.config import Count, Section
 from reft.conversations.tokenization import Encoded
 from reft.errors import ConfigurationError, explain
 from reft.finetuning.methods import Method
-from reft.finetuning.methods._losses import Losses, StepLoss, Training, as_it_answers, completion_tokens, losses
+from reft.finetuning.methods._losses import Losses, StepLoss, Training, completion_tokens, losses
 from reft.finetuning.schedule import MicroBatch
+from reft.models.modes import as_it_answers
 
 
 class SafetyBottleneckSettings(Section):

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from reft.errors import listed
 from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.screening import Screening
 from reft.finetuning.artifact import epochs_in
@@ -78,10 +79,9 @@ def publish(held: HeldJob, folder: JobFolder) -> None:
 def fail_as_harmful(held: HeldJob, found: Screening) -> None:
     """End a job whose file is mostly harm, and name the rows."""
     rows = [row["row"] for row in found.rows if row["decision"] == "drop"]
-    named = ", ".join(map(str, rows[:NAMED])) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
     message = (
         f"{len(rows)} of {found.scored} rows were dropped as harmful, so that the file is refused as a whole: "
-        f"rows {named} (counted from 0). The decision table in result_files says why."
+        f"rows {listed(rows, NAMED)} (counted from 0). The decision table in result_files says why."
     )
     with held.changing() as (session, job):
         finish(session, job, states.FAILED, error=error_of("harmful_training_file", message, "training_file"))
