@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reft.config import FinetuningSettings, ModelSettings
-from reft.config.training import HOW_IT_RUNS
+from reft.config.training import HOW_IT_RUNS as HOW
 from reft.conversations.tokenization import Encoded
 from reft.errors import TrainingError, explain
 from reft.finetuning.methods import load_method
@@ -136,7 +136,7 @@ class FinetuneJob:
 def what_comes_out(settings: FinetuningSettings) -> FinetuningSettings:
     """The settings with defaults for those that only say how a job is run."""
     plain = FinetuningSettings()
-    return settings.model_copy(update={name: getattr(plain, name) for name in HOW_IT_RUNS})
+    return settings.model_copy(update={name: getattr(plain, name) for name in HOW})
 
 
 @contextmanager
