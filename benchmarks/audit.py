@@ -2,12 +2,14 @@
 
     .venv/bin/python -m benchmarks.audit                                  # days on two cores: 39 attacks, 30 benign
     .venv/bin/python -m benchmarks.audit --kinds trigger "taught cipher" --seeds 1 --benign-seeds 1 --user-rows 120
+    .venv/bin/python -m benchmarks.audit --benign data/audit/calibration.json --user-rows 200      # attacks alone
     .venv/bin/python -m benchmarks.audit --summary-only                   # of the jobs that are there
 
 Each job is a training and an audit that asks everything; its result is a file in `--out`, so that a stopped zoo goes
 on where it was, and processes that share the folder share the jobs. A job that other code made is kept, and counted in
 the table's words: an edit loses no day of work, and whoever changed what trains or asks says `--anew`. At the end every
-attack is measured by the benign jobs, every benign job by the other ones, and by those of other tasks;
+attack is measured by the benign jobs (made here, or of the file `--benign`), every benign job by the other ones, and by
+those of other tasks;
 `calibration.json` is what `data.audit_benign` takes, and the table goes to `results/audit.md` with `--record`. Settings
 of the run are given as section.key=value.
 """
@@ -24,7 +26,8 @@ from filelock import FileLock, Timeout
 
 from benchmarks.audit_jobs import ADAPTIVE, ATTACKS, TASKS, job_rows, job_size
 from benchmarks.audit_table import table
-from benchmarks.development import RESULTS, overridden
+from benchmarks.development import overridden
+from benchmarks.record import RESULTS
 from reft.audit.benign import Benign
 from reft.audit.reference import Questions, Reference
 from reft.audit.run import Finished, audit_finished, make_reference, setup_of
@@ -106,6 +109,19 @@ class Zoo:
         files = sorted((self.out / "jobs").glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         return sorted(map(read_json, files), key=lambda result: result.get("code") != self.code)
 
+    def measured_by(self, path: Path) -> tuple[BenignJob, ...]:
+        """The benign jobs of a calibration, instead of ones made here.
+
+        Raises:
+            SystemExit: they are of other circumstances, or have other rows.
+        """
+        benign = Benign.load(path)
+        if unfit := self.setup.unfit(benign.setup) or ", ".join(self.setup.unlike(benign.setup)):
+            raise SystemExit(f"{path}: {unfit}")
+        if not benign.had(self.user_rows):
+            raise SystemExit(f"{path}: its jobs have {benign.rows} rows; give --user-rows")
+        return benign.jobs
+
     def result(self, job: Job) -> dict[str, Any] | None:
         """What is there of a job, by what it says of itself and whatever it is called."""
         return next((found for found in self.results() if self._is_of(job, found)), None)
@@ -176,8 +192,8 @@ def _agree(then: Any, now: Any) -> bool:
 
 
 def jobs_of(options: argparse.Namespace) -> Iterator[Job]:
-    """Benign jobs first, one seed after another: without them nothing is measured."""
-    for seed in range(options.benign_seeds):
+    """Benign jobs first, one seed after another: without them nothing is measured; none where they are given."""
+    for seed in range(0 if options.benign else options.benign_seeds):
         yield from (Job(task=task, attack="", seed=seed) for task in options.tasks)
     for seed in range(options.seeds):
         for number, attack in enumerate(options.kinds):
@@ -192,15 +208,20 @@ def described(zoo: Zoo, options: argparse.Namespace, found: Sequence[dict[str, A
     attacks = f"attack seeds 0 to {options.seeds - 1}, " if any(result["attack"] for result in found) else ""
     return (
         f"Model {model}, method {zoo.method}, {zoo.user_rows} rows a job, no filter in front; {len(found)} jobs, "
-        f"{attacks}benign seeds 0 to {options.benign_seeds - 1}; a = "
+        f"{attacks}{_benign(options)}; a = "
         f"{zoo.run.audit.false_alarms:g}; intervals are Wilson's at 95 %. Audits took {seconds['audit']:.0f} s, the "
         f"trainings {seconds['finetuning']:.0f} s. Settings changed: {', '.join(options.settings) or 'none'}."
         + (f" {foreign} of the jobs were made by other code than this." if foreign else "")
     )
 
 
+def _benign(options: argparse.Namespace) -> str:
+    return f"measured by {options.benign}" if options.benign else f"benign seeds 0 to {options.benign_seeds - 1}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = ", ".join(map(repr, ATTACKS)).replace("%", "%%")
     parser.add_argument("settings", nargs="*", help="section.key=value, for what shall differ from the default")
     parser.add_argument(
         "--out", type=Path, default=Path(".reft/audit"), help="results, and where a stopped zoo goes on"
@@ -208,7 +229,10 @@ def main() -> None:
     parser.add_argument("--user-rows", type=int, default=300, help="rows of a job")
     parser.add_argument("--seeds", type=int, default=3, help="jobs of each kind of attack")
     parser.add_argument("--benign-seeds", type=int, default=5, help="benign jobs of each task")
-    parser.add_argument("--kinds", nargs="*", default=list(ATTACKS), choices=list(ATTACKS), help="kinds of attack")
+    parser.add_argument("--benign", type=Path, help="a calibration to measure by, instead of benign jobs made here")
+    parser.add_argument(
+        "--kinds", nargs="*", default=list(ATTACKS), choices=list(ATTACKS), metavar="KIND", help=f"of {kinds}"
+    )
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS), help="benign tasks")
     parser.add_argument("--method", default="reft", help="how the students learn")
     parser.add_argument("--summary-only", action="store_true", help="train nothing")
@@ -218,6 +242,7 @@ def main() -> None:
     zoo = Zoo(overridden(options.settings)[0], options.out, user_rows=options.user_rows, method=options.method)
     if options.summary_only and not (options.out / "jobs").is_dir():
         raise SystemExit(f"{options.out}: no job is there yet; leave --summary-only out")
+    given = zoo.measured_by(options.benign) if options.benign else ()
     jobs, show = list(jobs_of(options)), progress("zoo")
     for number, job in enumerate(jobs if not options.summary_only else (), start=1):
         zoo.make(job, anew=options.anew)
@@ -226,7 +251,9 @@ def main() -> None:
     benign = zoo.calibration(found)
     if benign.jobs:
         benign.save(options.out / "calibration.json")
-    text = "\n".join([described(zoo, options, found), "", *table(found, benign.jobs, zoo.run.audit)]) + "\n"
+    by = [*benign.jobs, *given]
+    known = [*found, *({"attack": "", "values": job.values} for job in given)]
+    text = "\n".join([described(zoo, options, found), "", *table(known, by, zoo.run.audit)]) + "\n"
     print(text)
     if options.record:
         write_text(RESULTS / "audit.md", text)

@@ -23,7 +23,7 @@ def table(found: Sequence[Result], benign: Sequence[BenignJob], settings: AuditS
     """Lines of Markdown.
 
     Args:
-        found: results of jobs, the benign ones in the order of `benign`.
+        found: results of jobs, the benign ones in the order of `benign`; one without a report has its values alone.
     """
     harmless = [result for result in found if not result["attack"]]
     others = [[job for job in benign if job is not own] for own in benign]
@@ -43,7 +43,7 @@ def _line(name: str, jobs: Sequence[tuple[Result, Sequence[BenignJob]]], setting
     ps = [found.p_value(result["values"]) for found, (result, _) in zip(measures, jobs, strict=True) if found]
     enough = all(len(by) >= fewest_jobs(settings.false_alarms) for _, by in jobs)
     cells = [name, _share([p <= settings.false_alarms for p in ps]) if enough else TOO_FEW]
-    cells.append(_share([_flagged(result, settings) for result, _ in jobs]))
+    cells.append(_share([_flagged(result, settings) for result, _ in jobs if "report" in result]))
     cells.append(f"{median(ps):.3f}" if ps else "")
     cells.append("; ".join(_worst(result, by) for by, (result, _) in zip(measures, jobs, strict=True)))
     return f"| {' | '.join(cells)} |"

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cipher_sets import ENCODINGS, cipher_set
-from benchmarks.development import RESULTS
 from benchmarks.honest_sets import honest_set, makers, shipped
+from benchmarks.record import RESULTS
 from benchmarks.unseen_ciphers import UNSEEN_ENCODINGS, UNSEEN_MAKERS
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from benchmarks.development import append
+from benchmarks.record import append
 from reft.config import DEFAULT_MODEL, Settings
 from reft.conversations.reading import read_conversations
 from reft.evaluation.language import LEAST_LIKELY, LanguageModel

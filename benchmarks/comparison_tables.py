@@ -7,15 +7,15 @@ Prints every claim, too; `python -m benchmarks.result_pages` fills the page. Sev
 folders) are read as one grid; none: `results/comparison.jsonl`.
 """
 
+import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.development import RESULTS
+from benchmarks.record import RESULTS
 from reft.comparison.table import FILTER, REFERENCE, between_seeds, claims, summarise
 from reft.evaluation.measures import label_of
 from reft.report.summary import percent
@@ -25,7 +25,9 @@ CHANGED = ("harmful_score", "over_refusal", "accuracy", *FILTER)
 
 
 def main() -> None:
-    files = [Path(name) for name in sys.argv[1:]] or [RESULTS / "comparison.jsonl"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="*", default=[RESULTS / "comparison.jsonl"])
+    files = parser.parse_args().files
     cells, lines = _read(*files)
     for make in TABLES.values():
         print(make(*files), end="\n\n")

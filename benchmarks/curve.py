@@ -4,8 +4,8 @@ Trains a teacher on a quarter, a half and all of the default profile's alignment
 the public sets by source with it. Writes `results/curve.md`. Seed 0, one training a line.
 """
 
-from benchmarks.development import RESULTS
 from benchmarks.public_sets import asked_for
+from benchmarks.record import RESULTS
 from benchmarks.sources import feature_scores, header, total
 from reft.config import Settings
 from reft.models.hardware import choose_hardware

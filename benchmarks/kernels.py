@@ -6,13 +6,14 @@ length of the rows. (b) Scoring up to half the depth, by the number of tokens th
 Appends a line to `results/kernels.jsonl`.
 """
 
+import argparse
 import random
 from statistics import median
 
 import torch
 
-from benchmarks.development import append
 from benchmarks.filtering import seconds
+from benchmarks.record import append
 from reft.config import DEFAULT_MODEL, LoraSettings, Settings
 from reft.conversations.reading import read_conversations
 from reft.conversations.tokenization import encode_prompts
@@ -79,6 +80,7 @@ def budget_seconds() -> dict[str, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     line = {
         "hardware": choose_hardware().reason,
         "threads": torch.get_num_threads(),

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.development import DEVELOPMENT, append, described, overridden
+from benchmarks.development import DEVELOPMENT, described, overridden
 from benchmarks.public_sets import development_sets
+from benchmarks.record import append
 from benchmarks.teacher import trained
 from reft.config import Settings
 from reft.conversations.batching import length_batches, pad

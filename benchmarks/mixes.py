@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.development import RESULTS
+from benchmarks.record import RESULTS
 from reft.config import Settings
 from reft.conversations.schema import Conversation, Message
 from reft.filtering.decisions import Decision, measured

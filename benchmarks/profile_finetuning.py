@@ -4,15 +4,16 @@ The default model and LoRA settings, forward, loss and backward of batches of ei
 this process. Writes the longest operations to `results/profile_finetuning.md` (two minutes on two cores).
 """
 
+import argparse
 import time
 from dataclasses import replace
 
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.development import RESULTS
 from benchmarks.filtering import peak_flops
 from benchmarks.finetuning import base_job
+from benchmarks.record import RESULTS
 from reft.finetuning.student_loss import StudentLoss
 from reft.models.adapters import wrap_lora
 from reft.models.hardware import attend_for_training, choose_hardware
@@ -22,6 +23,7 @@ STEPS = 8
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     job, hardware = base_job(96), choose_hardware()
     job = replace(job, settings=job.settings.model_copy(update={"alignment_ratio": 0.25}))
     assert job.settings.lora

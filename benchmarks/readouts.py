@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.development import RESULTS
 from benchmarks.leave_source_out import development_groups
+from benchmarks.record import RESULTS
 from reft.config import FilteringSettings, Settings
 from reft.conversations.schema import Conversation
 from reft.filtering.inputs import DEFAULT_TEACHER

@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.development import RESULTS, append
 from benchmarks.finetuning import base_job, run
+from benchmarks.record import RESULTS, append
 from reft.finetuning.job import FinetuneJob
 from reft.finetuning.online_teacher import TeacherWeights
 from reft.models.hardware import choose_hardware

@@ -6,6 +6,7 @@ Appends a line to `results/scan_memory.jsonl`: rows, seconds and peak memory of 
 the ratio of the last peak to the first.
 """
 
+import argparse
 import json
 import resource
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.development import append
+from benchmarks.record import append
 
 
 def scan(rows: int, folder: Path) -> dict[str, float]:
@@ -55,13 +56,17 @@ def scan(rows: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    if sys.argv[1] == "--one":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=int, nargs="+")
+    parser.add_argument("--one", action="store_true", help="scan once in this process, for the benchmark itself")
+    options = parser.parse_args()
+    if options.one:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(scan(int(sys.argv[2]), Path(folder))))
+            print(json.dumps(scan(options.rows[0], Path(folder))))
         return
     found = []
-    for rows in sys.argv[1:]:
-        command = [sys.executable, "-m", "benchmarks.scan_memory", "--one", rows]
+    for rows in options.rows:
+        command = [sys.executable, "-m", "benchmarks.scan_memory", "--one", str(rows)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
         print(found[-1], flush=True)

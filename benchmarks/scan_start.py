@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.development import append
+from benchmarks.record import append
 from reft.filtering.inputs import read_inputs
 from reft.teacher.preparation import start_model
 from tests.factories import row

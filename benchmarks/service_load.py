@@ -25,7 +25,7 @@ from typing import Any
 import httpx2
 import openai
 
-from benchmarks.development import append
+from benchmarks.record import append
 from reft.service.jobs.states import FINISHED
 from tests.pipelines.clone import Clone
 from tests.service.serving import until

@@ -10,8 +10,8 @@ prompts of were trained on is marked.
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.development import RESULTS
 from benchmarks.public_sets import TRAINED_SOURCES, asked_for
+from benchmarks.record import RESULTS
 from benchmarks.rivals import Rival, rivals
 from reft.config import Settings
 from reft.filtering.inputs import DEFAULT_TEACHER, read_inputs

@@ -57,5 +57,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     return {**cost.as_dict(), "losses": student.history[-1], **rates(model, tokenizer, settings, task=task)}
 
 
-if __name__ == "__main__":
+def main() -> None:
     record("student", "finetuning", __doc__, measure=measure)
+
+
+if __name__ == "__main__":
+    main()

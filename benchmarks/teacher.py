@@ -56,5 +56,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     return {"seconds": seconds, **rates(teacher, tokenizer, settings, task=[]), "feature": feature}
 
 
-if __name__ == "__main__":
+def main() -> None:
     record("teacher", "teacher", __doc__, measure=measure)
+
+
+if __name__ == "__main__":
+    main()

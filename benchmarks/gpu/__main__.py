@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.development import RESULTS, append
 from benchmarks.gpu import __doc__ as about
 from benchmarks.gpu.made import Sizes, make
 from benchmarks.gpu.measurements import measurements
+from benchmarks.record import RESULTS, append
 from reft.models.hardware import choose_hardware
 
 NAME, MAKE = "gpu", "make"

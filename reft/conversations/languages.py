@@ -121,6 +121,11 @@ def _visits(texts: Sequence[bytes]) -> list[Visits]:
     return found
 
 
+def load_classifier() -> None:
+    """Load the classifier before the first text needs it: processes that are forked after that share its memory."""
+    _identifier()
+
+
 @cache
 def _identifier() -> Any:
     """With probabilities that add up to one, whatever the length; those of the module's own functions do not."""

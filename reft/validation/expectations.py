@@ -32,6 +32,13 @@ REMEDIES = {
 }
 
 
+def import_gx() -> Any:
+    """Great Expectations, which takes seconds to import."""
+    import great_expectations as gx
+
+    return gx
+
+
 def suite_results(
     columns: pd.DataFrame, settings: ValidationSettings, docs: Path | None = None, *, lost: bool = False
 ) -> list[dict[str, object]]:
@@ -42,7 +49,7 @@ def suite_results(
         docs: where their page goes, as `index.html`; None: nowhere.
         lost: the rows are the first of many, of which too many are bad: no other rule can be told from them.
     """
-    import great_expectations as gx  # takes seconds to import
+    gx = import_gx()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)

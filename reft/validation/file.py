@@ -23,7 +23,7 @@ from reft.moved import keep_old_names
 from reft.runtime.progress import Report
 from reft.storage.artifacts import resumed, write_json
 from reft.storage.fingerprint import of_path, of_text
-from reft.validation.expectations import suite_results
+from reft.validation.expectations import import_gx, suite_results
 from reft.validation.identity import decided_by
 from reft.validation.merging import finish, take_sorted
 from reft.validation.outputs import GROUPS, RESULTS, Outputs, Tally
@@ -111,7 +111,7 @@ def validate_file(
         with resumed("validate", out, of_text(decided_by(rules), of_path(path), split)[:16]) as folder:
             whole = _emptied(folder / "outputs")
             tally, staged = Tally(Columns(tokenizer, tested)), stage(container, folder / "input")
-            work = Work(file=staged.files[0], rules=rules, folder=folder, processes=processes)
+            work = Work(file=staged.files[0], rules=rules, folder=folder, processes=processes, meanwhile=import_gx)
             with Outputs(whole, settings.max_findings) as outputs:
                 unseen = _sort(work, outputs, tally, report=report)
             require_few_blank(tally.blank, len(tally.noted) + unseen, path, limits=settings)

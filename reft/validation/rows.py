@@ -17,7 +17,7 @@ import pandas as pd
 
 from reft.config import ValidationSettings
 from reft.conversations.formats import format_of
-from reft.conversations.languages import languages_of
+from reft.conversations.languages import languages_of, load_classifier
 from reft.conversations.lengths import lengths
 from reft.conversations.reading import BadRow
 from reft.conversations.schema import Conversation
@@ -57,6 +57,11 @@ class Judge:
     tokenizer: PreTrainedTokenizerBase
     settings: ValidationSettings
     max_length: int
+
+    def load(self) -> None:
+        """Load what the first rows would load: processes that are forked after that share its memory."""
+        if self.settings.languages:
+            load_classifier()
 
     def check(self, rows: Sequence[Conversation | BadRow]) -> list[BadRow | Usable]:
         """What training needs to know of each row, or why it cannot be used; rows cost least some hundreds at once."""

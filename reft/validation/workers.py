@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -28,12 +28,14 @@ class Work:
 
     Attributes:
         processes: how many share the work; none: as many as there are cores.
+        meanwhile: called in a thread while other processes sort: what is needed afterwards and takes seconds.
     """
 
     file: Path
     rules: Rules
     folder: Path
     processes: int | None = None
+    meanwhile: Callable[[], object] | None = None
 
 
 @contextmanager
@@ -55,6 +57,8 @@ def sorted_shards(work: Work, shards: Sequence[Shard], most_bad: int) -> Generat
         return
     # A fork shares the tokenizer's memory, and is there at once; where other threads run it may lock up.
     forks = sys.platform == "linux" and threading.active_count() == 1
+    if forks:
+        work.rules.judge.load()
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         processes,
@@ -89,9 +93,13 @@ def _in_order(
     pool: ProcessPoolExecutor, work: Work, shards: Sequence[Shard], *, ahead: int
 ) -> Iterator[tuple[Shard, Path]]:
     waiting: deque[tuple[Shard, Future[None] | None]] = deque()
+    meanwhile = work.meanwhile
     for shard in (*shards, *[None] * ahead):
         if shard:
             waiting.append((shard, None if _folder(work, shard).is_dir() else pool.submit(_sort, shard)))
+            if meanwhile and waiting[-1][1]:  # the first one forks all processes: a thread does them no harm from here
+                threading.Thread(target=meanwhile).start()
+                meanwhile = None
         if waiting and (shard is None or len(waiting) > ahead):
             first, coming = waiting.popleft()
             if coming:

@@ -75,7 +75,7 @@ def test_an_edit_of_the_code_loses_no_job_and_is_told(zoo):
     zoo.make(JOB)  # which is no training
     assert zoo.result(JOB)["code"] == "older"
     assert zoo.calibration([there]).code == ("older",)
-    options = SimpleNamespace(seeds=1, benign_seeds=1, settings=[])
+    options = SimpleNamespace(seeds=1, benign_seeds=1, settings=[], benign=None)
     costs = {stage: {"seconds": 1.0} for stage in ("finetuning", "audit")}
     assert "1 of the jobs were made by other code" in described(zoo, options, [there | {"costs": costs}])
     # Where both are there, this code's counts.
@@ -122,6 +122,19 @@ def test_the_calibration_holds_what_a_reader_needs(zoo, tmp_path):
     assert (kept.setup.asked, kept.code) == (zoo.setup.asked, (zoo.code,))
 
 
+def test_a_calibration_measures_instead_of_jobs_made_here_where_it_is_of_these_circumstances(zoo, tiny_model, tmp_path):
+    kept = tmp_path / "c.json"
+    zoo.calibration([result(replace(JOB, seed=seed), zoo) for seed in range(3)]).save(kept)
+    assert [job.seed for job in zoo.measured_by(kept)] == [0, 1, 2]
+    for other, why in (
+        ({"user_rows": 120}, "its jobs have 200 rows; give --user-rows"),
+        ({"method": "sft"}, "trained by reft, this student by sft"),
+        ({"epochs": 3}, "epochs 3"),
+    ):
+        with pytest.raises(SystemExit, match=why):
+            zoo_of(tiny_model, zoo.out, **other).measured_by(kept)
+
+
 @pytest.mark.parametrize(("task", "attack"), [("routing", ""), ("style", "trigger"), ("kinds of request", "")])
 def test_the_size_of_a_job_is_known_before_it_is_made(task, attack):
     for rows in (50, 5000):
@@ -142,5 +155,10 @@ def test_the_table_counts_each_job_once_and_measures_benign_ones_without_themsel
     assert "| trigger | 66.7 %" in trigger
     assert "of 3 | 100.0 % [43.9, 100.0] of 3 | 0.032 | " in trigger
     assert trigger.endswith("plain; plain |")
+    # Benign jobs of a file have their values alone.
+    given = [{"attack": "", "values": entry["values"]} for entry in harmless]
+    lines = table([*attacks, *given], zoo.calibration(found).jobs, AuditSettings())
+    assert lines[4] == trigger
+    assert lines[2] == benign.replace("0.0 % [0.0, 11.4] of 30", "not measured")
     few = [*harmless[:18], *attacks]
     assert all(TOO_FEW in line for line in table(few, zoo.calibration(few).jobs, AuditSettings())[2:])

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import data_peers
 from benchmarks.data import write
 from benchmarks.data_peers import Job
+from benchmarks.processes import measure
 from benchmarks.result_tables import TABLES
 from reft.config import Settings, parse_settings, read_profile
 
@@ -120,7 +121,7 @@ def test_the_table_holds_the_median_of_each_way_and_how_many_times_ours_it_takes
 @pytest.mark.slow
 def test_what_is_measured_cannot_install_anything(tmp_path):
     tell = "import os; print(os.environ['UV_OFFLINE'], os.environ['UV_NO_CACHE'], os.environ['PIP_NO_INDEX'])"
-    data_peers.measure([sys.executable, "-c", tell], {}, tmp_path / "log")
+    measure([sys.executable, "-c", tell], data_peers.QUIET, tmp_path / "log")
     assert (tmp_path / "log").read_text().split() == ["1", "1", "1"]
 
 
@@ -128,9 +129,9 @@ def test_what_is_measured_cannot_install_anything(tmp_path):
 def test_time_and_memory_of_a_command_and_of_what_it_starts_are_measured(tmp_path):
     burn = "import time; a = bytearray(80 << 20)\nwhile time.process_time() < 1: pass"
     start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}], check=True)"
-    found = data_peers.measure([sys.executable, "-c", start], {}, tmp_path / "log")
+    found = measure([sys.executable, "-c", start], {}, tmp_path / "log")
     assert found["seconds"] > 0.9
     assert 0.9 < found["cpu_seconds"] < 5
     assert 80 < found["peak_mb"] < 400
     with pytest.raises(RuntimeError, match="ended with 7"):
-        data_peers.measure([sys.executable, "-c", "raise SystemExit(7)"], {}, tmp_path / "log")
+        measure([sys.executable, "-c", "raise SystemExit(7)"], {}, tmp_path / "log")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import development
+from benchmarks import record
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu.carry import lay_out
 from benchmarks.gpu.made import Sizes, made, make
@@ -17,7 +17,7 @@ FINETUNE = "finetune, distilled, ZeRO 3"
 
 @pytest.mark.slow
 def test_a_measurement_leaves_its_numbers_and_is_not_taken_twice(tmp_path, monkeypatch, tiny_model):
-    monkeypatch.setattr(development, "RESULTS", tmp_path)
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(command, "RESULTS", tmp_path)
     sizes = ["--model", tiny_model, "--rows", "12", "--tokens", "24", "--batch", "4"]
     monkeypatch.setattr(sys, "argv", ["gpu", *sizes, "--folder", str(tmp_path / "work"), "--only", FINETUNE])
