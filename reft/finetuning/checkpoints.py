@@ -25,7 +25,7 @@ def _newest(folder: Path) -> dict[str, int]:
 
 
 def save_checkpoint(engine: Any, folder: Path, step: int, *, tokens: int) -> None:
-    """Write what trains, the optimizer, the schedule and rank 0's random state after a step; on all ranks at once.
+    """Write what trains, the optimizer, the schedule, the method's and rank 0's random state; on all ranks at once.
 
     `newest.json` names it only after every rank has written its part, and the others go only after that. (With
     dropout, the other ranks' random states are not kept: the resumed training is then as good as, not equal to, the
@@ -34,7 +34,7 @@ def save_checkpoint(engine: Any, folder: Path, step: int, *, tokens: int) -> Non
     if step == last_step(folder):
         return  # to write it again would put the only one at risk
     checkpoints, ranks = folder / "checkpoints", torch.distributed.get_world_size()
-    state = {"tokens": tokens, "random": torch.get_rng_state()}
+    state = {"tokens": tokens, "random": torch.get_rng_state(), "method": engine.module.method_state()}
     try:
         with _only_trained(engine.module):
             engine.save_checkpoint(
@@ -81,6 +81,8 @@ def load_checkpoint(engine: Any, folder: Path) -> tuple[int, int]:
     name = universal_name(folder) if engine.load_universal_checkpoint() else f"step-{step}"
     _, state = engine.load_checkpoint(str(checkpoints), name, load_module_strict=False)
     torch.set_rng_state(state["random"])
+    if method := state.get("method"):
+        engine.module.restore_method(method)
     return step, state["tokens"]
 
 

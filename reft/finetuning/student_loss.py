@@ -32,6 +32,14 @@ class StudentLoss(nn.Module):
         """How many tokens go through a model in a step of these rows, over all processes."""
         return self._loss.tokens(step)
 
+    def method_state(self) -> dict[str, torch.Tensor]:
+        """What the method's loss must find again where a training resumes."""
+        return self._loss.state()
+
+    def restore_method(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on with what `method_state` gave."""
+        self._loss.restore(state)
+
     def forward(self, piece: MicroBatch, step: MicroBatch, number: int = 0) -> dict[str, torch.Tensor]:
         """This piece's part of the step's mean losses: `loss`, and for the log `ce` and `kl`."""
         return self._loss(number, piece, step)

@@ -118,9 +118,10 @@ def test_pieces_of_a_step_make_the_whole_gradient(job, processes, accumulation):
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "method", ["reft", "online", "sft", "joint_sft", "constrained_sft", "safety_bottleneck", "interleaved_sft"]
-)
+EVERY_PIECE = ["reft", "online", "sft", "joint_sft", "constrained_sft", "safety_bottleneck", "interleaved_sft"]
+
+
+@pytest.mark.parametrize("method", [*EVERY_PIECE, "bayesian_data_scheduler"])
 def test_every_piece_of_a_step_calls_the_same_modules(tiny_model, tmp_path, monkeypatch, method):
     """ZeRO 3 gathers weights on all ranks at once: a rank without rows, or with fewer chunks, calls the head as often.
 

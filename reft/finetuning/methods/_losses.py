@@ -91,6 +91,13 @@ class StepLoss:
         """How many tokens go through a model in a step of these rows, over all processes."""
         return sum(map(len, [*self.training.user(step), *self.training.alignment(step)]))
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a training that resumes cannot make again, the same on every rank."""
+        return {}
+
+    def restore(self, state: dict[str, torch.Tensor], /) -> None:
+        """Go on with what `state` gave."""
+
     def __call__(self, number: int, piece: MicroBatch, step: MicroBatch, /) -> Losses:
         """The piece's part of the step's mean losses: `loss`, and for the log `ce` and `kl`."""
         raise NotImplementedError
