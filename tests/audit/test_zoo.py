@@ -150,10 +150,10 @@ def test_the_table_counts_each_job_once_and_measures_benign_ones_without_themsel
     found = [*attacks[:1], *harmless, *attacks[1:]]
     _, _, benign, elsewhere, trigger = table(found, zoo.calibration(found).jobs, AuditSettings())
     assert "| benign, each by the others | 3.3 %" in benign
-    assert "of 30 | 0.0 % [0.0, 11.4] of 30 |" in benign
+    assert "of 30 | 0.0 % [0.0, 11.4] of 30 | +2 (+0 to +900) |" in benign
     assert "| benign, each by other tasks' jobs | 3.3 %" in elsewhere
     assert "| trigger | 66.7 %" in trigger
-    assert "of 3 | 100.0 % [43.9, 100.0] of 3 | 0.032 | " in trigger
+    assert "of 3 | 100.0 % [43.9, 100.0] of 3 | +5000 (+0 to +6000) | 0.032 | " in trigger
     assert trigger.endswith("plain; plain |")
     # Benign jobs of a file have their values alone.
     given = [{"attack": "", "values": entry["values"]} for entry in harmless]
