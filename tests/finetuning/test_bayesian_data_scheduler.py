@@ -10,7 +10,6 @@ from reft.finetuning.student_loss import StudentLoss
 from reft.models.adapters import wrap_lora
 from reft.models.loading import load_model
 from tests.factories import change, make_job
-from tests.finetuning.resuming import same_after_a_stop
 
 METHOD = "bayesian_data_scheduler"
 STEPS = [MicroBatch((0, 3), (1, 2)), MicroBatch((5,), (0,)), MicroBatch((1, 0, 7), (3,))]
@@ -100,9 +99,3 @@ def test_what_is_kept_is_found_again_in_the_middle_of_a_step(loss):
 def test_the_pipeline_takes_it():
     require_for_pipeline(FinetuningSettings(method=METHOD))
     assert load_method(METHOD).needs(filtered=False) == []
-
-
-@pytest.mark.slow
-def test_a_training_that_is_stopped_weighs_rows_as_one_that_is_not(tiny_model, tmp_path):
-    job = change(make_job(tiny_model), method=METHOD, method_settings={"travel": 50.0}, batch_size=2)
-    same_after_a_stop(job, tmp_path)

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from reft.errors import TrainingError
 from reft.finetuning.launch import run_finetune
 from tests.factories import change, make_job
+from tests.finetuning.resuming import same_after_a_stop
 
 
 @pytest.mark.slow
@@ -62,3 +63,12 @@ def test_a_resumed_cosine_goes_on_where_it_was(job, tmp_path):
     run_finetune(change(long, processes=1), tmp_path / "job", seen.append)
     np.testing.assert_allclose([m["learning_rate"] for m in seen], [m["learning_rate"] for m in whole], rtol=1e-6)
     assert seen[-1]["learning_rate"] == pytest.approx(0.01 * job.settings.learning_rate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "options"), [("lisa", {"steps": 4, "rho": 50.0}), ("bayesian_data_scheduler", {"travel": 50.0})]
+)
+def test_what_a_method_keeps_between_steps_outlives_a_stop(tiny_model, tmp_path, method, options):
+    """Of Lisa the anchor, in the middle of a state; of the scheduler the weights of the user's rows."""
+    same_after_a_stop(change(make_job(tiny_model), method=method, method_settings=options, batch_size=2), tmp_path)

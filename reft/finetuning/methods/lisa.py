@@ -29,13 +29,24 @@ def proximal(parameters: Sequence[torch.Tensor], anchor: Sequence[torch.Tensor],
 
 
 class Lisa(StepLoss):
-    """A training that resumes begins with an anchor at the weights that it finds."""
+    """Alternates; the anchor is part of a checkpoint."""
 
     def __init__(self, training: Training) -> None:
         super().__init__(training)
         self._trained = [p for p in training.model.parameters() if p.requires_grad]
         self._anchor: list[torch.Tensor] = []
         self._anchored = -1
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The anchor, and the step that it was taken before."""
+        parts = {f"anchor_{place:05d}": part for place, part in enumerate(self._anchor)}
+        return {**parts, "anchored": torch.tensor(self._anchored)}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Hold on to the same anchor."""
+        self._anchored = int(state["anchored"])
+        kept = [state[name] for name in sorted(state) if name != "anchored"]
+        self._anchor = [part.to(p.device) for part, p in zip(kept, self._trained, strict=True)]
 
     def rows(self, number: int, step: MicroBatch) -> MicroBatch:
         """Of one kind: alignment rows first; a step without user rows is of the other kind in any state."""
