@@ -67,8 +67,8 @@ def test_a_resumed_cosine_goes_on_where_it_was(job, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "options"), [("lisa", {"steps": 4, "rho": 50.0}), ("bayesian_data_scheduler", {"travel": 50.0})]
+    ("method", "options"), [("lisa", {"steps": 1000, "rho": 1000.0}), ("bayesian_data_scheduler", {"travel": 50.0})]
 )
 def test_what_a_method_keeps_between_steps_outlives_a_stop(tiny_model, tmp_path, method, options):
-    """Of Lisa the anchor, in the middle of a state; of the scheduler the weights of the user's rows."""
+    """Of Lisa the anchor, which one state holds on to throughout; of the scheduler the weights of the user's rows."""
     same_after_a_stop(change(make_job(tiny_model), method=method, method_settings=options, batch_size=2), tmp_path)
