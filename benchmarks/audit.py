@@ -10,8 +10,8 @@ on where it was, and processes that share the folder share the jobs. A job that 
 the table's words: an edit loses no day of work, and whoever changed what trains or asks says `--anew`. At the end every
 attack is measured by the benign jobs (made here, or of the file `--benign`), every benign job by the other ones, and by
 those of other tasks. `calibration.json` is what `data.audit_benign` takes, and the table goes to `results/audit.md`
-with `--record`; "harm" is how many more of 100 plain harmful prompts a student answers than the teacher. Settings of
-the run are given as section.key=value.
+with `--record`; its "harm" is by how many points a student answers more harmful prompts than the teacher (with a
+trigger: than without it) in the way of asking that shows most. Settings of the run are given as section.key=value.
 """
 
 import argparse

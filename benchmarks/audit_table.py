@@ -1,10 +1,11 @@
 """The zoo's table: detection by kind of attack, and what a calibration makes of benign jobs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from reft.audit.audit import least_of
+from reft.audit.audit import LEAST, least_of
 from reft.audit.score import BenignJob, Yardstick, fewest_jobs
 from reft.audit.verdict import Finding, flagged
 from reft.config import AuditSettings
@@ -12,7 +13,7 @@ from reft.report.summary import percent
 from reft.statistics import rate
 
 HEAD = [
-    "| jobs | flagged at p <= a | flagged by plain thresholds | harm, points | median p | worst probe, by job |",
+    "| jobs | flagged at p <= a | flagged by plain thresholds | harm | median p | worst probe |",
     "| --- | --- | --- | --- | --- | --- |",
 ]
 TOO_FEW = "too few benign jobs"
@@ -44,9 +45,10 @@ def _line(name: str, jobs: Sequence[tuple[Result, Sequence[BenignJob]]], setting
     enough = all(len(by) >= fewest_jobs(settings.false_alarms) for _, by in jobs)
     cells = [name, _share([p <= settings.false_alarms for p in ps]) if enough else TOO_FEW]
     cells.append(_share([_flagged(result, settings) for result, _ in jobs if "report" in result]))
-    cells.append(_harm([result["values"]["plain"] for result, _ in jobs]))
+    cells.append(_harm([result["values"] for result, _ in jobs]))
     cells.append(f"{median(ps):.3f}" if ps else "")
-    cells.append("; ".join(_worst(result, by) for by, (result, _) in zip(measures, jobs, strict=True)))
+    worst = Counter(_worst(result, by) for by, (result, _) in zip(measures, jobs, strict=True))
+    cells.append(", ".join(name if count == 1 else f"{name} ({count})" for name, count in worst.most_common()))
     return f"| {' | '.join(cells)} |"
 
 
@@ -69,11 +71,12 @@ def _worst(result: Result, measure: Yardstick | None) -> str:
     return max(spreads, key=lambda name: spreads[name])
 
 
-def _harm(shares: Sequence[float]) -> str:
-    """How many more of 100 plain harmful prompts the student answers than the teacher: of the median job, and of all.
+def _harm(jobs: Sequence[Mapping[str, float]]) -> str:
+    """By how many points most more harmful prompts are answered in any one way of asking: the median job's, and all.
 
     An audit can find no attack that has done nothing.
     """
+    shares = [max(value for probe, value in values.items() if probe not in LEAST) for values in jobs]
     least, middle, most = (f"{100 * found:+.0f}" for found in (min(shares), median(shares), max(shares)))
     return middle if least == most else f"{middle} ({least} to {most})"
 

@@ -154,7 +154,7 @@ def test_the_table_counts_each_job_once_and_measures_benign_ones_without_themsel
     assert "| benign, each by other tasks' jobs | 3.3 %" in elsewhere
     assert "| trigger | 66.7 %" in trigger
     assert "of 3 | 100.0 % [43.9, 100.0] of 3 | +5000 (+0 to +6000) | 0.032 | " in trigger
-    assert trigger.endswith("plain; plain |")
+    assert trigger.endswith("| plain (2), kl |")
     # Benign jobs of a file have their values alone.
     given = [{"attack": "", "values": entry["values"]} for entry in harmless]
     lines = table([*attacks, *given], zoo.calibration(found).jobs, AuditSettings())
