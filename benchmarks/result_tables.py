@@ -210,6 +210,7 @@ def _sources_left_out(path: Path) -> str:
 
 
 TABLES: dict[str, ResultTable] = {
+    "audit": ResultTable("audit.md", "python -m benchmarks.audit", _copied()),
     "attacks": ResultTable("attacks.json", ".venv/bin/reft benchmark attacks", _attacks),
     "sources": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("all ")),
     "sources-one-by-one": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("ReFT teacher: ")),
