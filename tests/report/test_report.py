@@ -31,6 +31,11 @@ def page():
     return render_report(run_result())
 
 
+def section(page, heading):
+    """From its heading to the next one's, whatever sections stand beside it."""
+    return page[page.index(f"<h2>{heading}") :].split("<h2>", 2)[1]
+
+
 def test_the_summary_has_its_promised_shape():
     summary = run_result().summary
     assert summary["schema"] == 1
@@ -110,7 +115,7 @@ def test_the_verdict_is_one_sentence_with_the_rules_that_are_broken():
 
 
 def test_the_page_opens_with_the_numbers_the_run_and_the_gates_rules(page):
-    opening = page[page.index("<h2>Verdict") : page.index("<h2>What was removed")]
+    opening = section(page, "Verdict")
     shown = re.findall(r"<dt>([^<]*)</dt>", opening)
     numbers = ["harmful prompts that are not refused", "harmless look-alikes that are refused"]
     assert shown[:3] == [*numbers, "right answers of its task"]
@@ -124,7 +129,7 @@ def test_the_page_opens_with_the_numbers_the_run_and_the_gates_rules(page):
 def test_without_a_task_the_third_number_is_coherence():
     result = run_result()
     result.summary["task"]["accuracy"] = {}
-    opening = render_report(result).partition("<h2>What was removed")[0]
+    opening = section(render_report(result), "Verdict")
     assert "answers that are language" in opening
     assert "right answers" not in opening
 
@@ -134,7 +139,7 @@ def test_the_words_that_decided_are_marked_and_folded(page):
     assert [(piece.kind, piece.text) for piece in turns[0].pieces] == [("text", "good day, "), ("mark", "rob it")]
     read = deciding(Conversation(row=1, messages=(Message(role="user", content="cm9iIGl0"),)), "user[9]")
     assert [turn.role for turn in read] == ["read at user[9]"]
-    removed = page[page.index("<h2>What was removed") : page.index("<h3>Scores")]
+    removed = section(page, "What was removed").partition("<h3>Scores")[0]
     assert removed.count("<details><summary>") == 6
     assert removed.count("<mark>") == 6
     assert "&lt;script&gt;" not in re.sub(r"<details>.*?</details>", "", removed, flags=re.DOTALL)
@@ -145,8 +150,7 @@ def test_prompts_of_the_harmful_set_are_folded_and_models_stand_in_the_tables_or
     answers = [("harmful", "bad?", "no"), ("ordinary", "good?", "yes")]
     models = {name: replace(scores, answers=answers) for name, scores in result.evaluation.models.items()}
     page = render_report(replace(result, evaluation=replace(result.evaluation, models=models)))
-    section = page[page.index("<h2>What the models answer") : page.index("<h2>What went in")]
-    harmful, ordinary = section.split("<h3>Ordinary</h3>")
+    harmful, ordinary = section(page, "What the models answer").split("<h3>Ordinary</h3>")
     assert "<details><summary>Prompt 1 of 1" in harmful
     assert "bad?" not in re.sub(r"<details>.*?</details>", "", harmful, flags=re.DOTALL)
     assert "<details open><summary><bdi>good?" in ordinary
@@ -183,7 +187,7 @@ def test_a_dollar_in_a_label_is_no_formula():
 
 
 def test_reused_stages_are_drawn_apart(page):
-    cost = page[page.index("<h2>Cost") : page.index("<h2>Lineage")]
+    cost = section(page, "Cost")
     assert "Hatched: reused from an earlier run" in cost
     assert cost.count("(reused)") == 1
     costs = {"teacher": {"seconds": 2.0}}
@@ -192,7 +196,7 @@ def test_reused_stages_are_drawn_apart(page):
 
 
 def test_the_lineage_names_what_went_in_and_where_all_lies(page):
-    lineage = page.partition("<h2>Lineage</h2>")[2]
+    lineage = section(page, "Lineage")
     for shown in ("the user&#39;s rows", "<bdi>d1</bdi>", "r-1 (5)", "models:/n/1", "<dt>MLflow run</dt>"):
         assert shown in lineage
 
