@@ -41,7 +41,11 @@ def retrain(
     found = decide_retraining(settings, champion, scorer)
     for reason in found.reasons:
         typer.echo(f"  {reason}")
-    if canary and (known := verdict.get("outcomes", {}).get("accuracy")):
+    known = verdict.get("outcomes", {}).get("accuracy")
+    if canary and not known:
+        whose = "the champion has no accuracy to hold them against" if serving else "nothing serves yet"
+        typer.echo(f"  the canary rows were not asked: {whose}")
+    elif canary:
         with files_of(name, serving) as folder:
             typer.echo(f"  {canary_drift(known, canary_accuracy(settings, folder, canary))}")
     if if_needed and not found.needed:

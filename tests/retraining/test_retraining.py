@@ -168,9 +168,11 @@ def test_nothing_to_do_is_said_and_costs_no_run(store, tmp_path, tiny_model):
     (tmp_path / "student" / "gate.json").write_text(json.dumps({"passed": True, "rules": []}))
     version = register_candidate(tmp_path / "student", "s", lineage(run), passed=True).version
     promote("s", "champion", "me", version=version)
-    said = CliRunner().invoke(app, ["retrain", "--if-needed", "--config", str(tmp_path / "run.yaml")])
+    command = ["retrain", "--if-needed", "--config", str(tmp_path / "run.yaml")]
+    said = CliRunner().invoke(app, [*command, "--canary", "new.jsonl"])
     assert said.exit_code == 0, said.output
     assert "nothing has changed" in said.stdout
+    assert "the canary rows were not asked: the champion has no accuracy" in said.stdout
     assert "nothing to do" in said.stdout
     assert store.search_model_versions("name = 's'")[0].version in (1, "1")
 
