@@ -120,12 +120,18 @@ def _rival_ratios(path: Path) -> str:
 
 
 def _scan_memory(path: Path) -> str:
+    found = records(path)
     rows = [
-        (f"{scan['rows']:,}", f"{scan['seconds']:.1f}", f"{scan['peak_mb']:.0f}", x["date"][:10])
-        for x in records(path)
+        (
+            f"{scan['rows']:,}", _of("reft scan", scan.get("build", "")), f"{scan['seconds']:.1f}",
+            f"{scan['peak_mb']:.0f}", x["date"][:10],
+        )
+        for x in found
         for scan in x["scans"]
-    ]
-    return comparison_tables.markdown(("rows", "seconds", "peak memory, MB", "measured"), rows)
+    ]  # fmt: skip
+    table = comparison_tables.markdown(("rows", "way", "seconds", "peak memory, MB", "measured"), rows)
+    faster = [f"{x['times_as_fast']:.2f} times as fast ({x['date'][:10]})." for x in found if "times_as_fast" in x]
+    return "\n\n".join([table, *faster])
 
 
 def _of(way: str, build: str) -> str:

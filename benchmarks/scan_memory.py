@@ -1,9 +1,10 @@
 """Peak memory of `reft scan` by the number of rows; a tiny random model, so that a million rows take minutes.
 
     .venv/bin/python -m benchmarks.scan_memory 10000 1000000
+    .venv/bin/python -m benchmarks.scan_memory 20000 --before FOLDER      # in turns with an older build, three times
 
 Appends a line to `results/scan_memory.jsonl`: rows, seconds and peak memory of each scan, each in its own process, and
-the ratio of the last peak to the first.
+the ratio of the last peak to the first; with an older build how many times as fast this one is, by the medians.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from benchmarks.record import append
 
@@ -59,20 +61,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=int, nargs="+")
     parser.add_argument("--one", action="store_true", help="scan once in this process, for the benchmark itself")
+    parser.add_argument("--before", type=Path, help="folder of an older build: both scan the first number of rows")
     options = parser.parse_args()
     if options.one:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(scan(options.rows[0], Path(folder))))
         return
-    found = []
-    for rows in options.rows:
-        command = [sys.executable, "-m", "benchmarks.scan_memory", "--one", str(rows)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(found[-1], flush=True)
-    line = {"scans": found}
-    line["peak_ratio"] = found[-1]["peak_mb"] / found[0]["peak_mb"]
-    append("scan_memory", line)
+    if options.before:
+        rows, builds = options.rows[0], {"": Path.cwd(), options.before.name: options.before}
+        scans = [{"build": name, **_scanned(rows, folder)} for _ in range(3) for name, folder in builds.items()]
+        older, present = (
+            median(x["seconds"] for x in scans if x["build"] == name) for name in (options.before.name, "")
+        )
+        append("scan_memory", {"scans": scans, "times_as_fast": older / present})
+        return
+    found = [_scanned(rows, Path.cwd()) for rows in options.rows]
+    append("scan_memory", {"scans": found, "peak_ratio": found[-1]["peak_mb"] / found[0]["peak_mb"]})
+
+
+def _scanned(rows: int, build: Path) -> dict[str, float]:
+    """A scan in a process of its own, by the code of a build."""
+    command = [sys.executable, "-m", "benchmarks.scan_memory", "--one", str(rows)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=build)
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(build.name, found, flush=True)
+    return found
 
 
 if __name__ == "__main__":
