@@ -14,8 +14,10 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from benchmarks.processes import measure
 from benchmarks.record import append
@@ -62,7 +64,7 @@ PASSES: dict[str, Callable[[Path], None]] = {"read": _read, "read and tokenise":
 WAYS = ("validate", *PASSES)
 
 
-SETTINGS = "parameters: {settings: {validation: {languages: [en]}}}\n"
+SETTINGS = {"validation": {"languages": ["en"]}}
 LONG = 100_000  # rows from which on a start-up does not count
 
 
@@ -114,16 +116,22 @@ def main() -> None:
             append("data", {"way": way, **which, "sizes": list(seconds), "exponent": exponent(seconds)})
 
 
+def validate_command(rows: Path, folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """`reft validate` as users run it, on rows, with settings; what it writes and its profile go into the folder."""
+    profile = folder / "profile.yaml"
+    profile.write_text(yaml.safe_dump({"parameters": {"settings": settings}}))
+    out = ["--out", str(folder / "validated"), "--config", str(profile)]
+    return [sys.executable, "-m", "reft.cli", "validate", str(rows), *out]
+
+
 def _measured(way: str, path: Path, build: Path) -> dict[str, float]:
     """Seconds, processor seconds and peak memory of one way with all its processes, with the code of a build."""
     command = [sys.executable, "-m", "benchmarks.data", "--way", way, "--file", str(path)]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         if way == "validate":
-            profile = Path(folder) / "profile.yaml"
-            profile.write_text(SETTINGS)
-            out = ["--out", f"{folder}/validated", "--config", str(profile)]
-            command = [sys.executable, "-m", "reft.cli", "validate", str(path), *out]
-        return measure(command, {"PYTHONPATH": str(build)}, Path(folder) / "log", cwd=build)
+            command = validate_command(path, folder, SETTINGS)
+        return measure(command, {"PYTHONPATH": str(build)}, folder / "log", cwd=build)
 
 
 def exponent(seconds: Mapping[int, float]) -> float:

@@ -41,7 +41,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.data import write
+from benchmarks.data import validate_command, write
 from benchmarks.processes import measure
 from benchmarks.record import append
 from reft.cli.version import DISTRIBUTION
@@ -164,11 +164,8 @@ def language_model() -> Path:
 
 def ours(job: Job) -> tuple[list[str], dict[str, str]]:
     """The command of `reft validate`, and what its environment holds beside ours."""
-    profile = job.out / "profile.yaml"
-    profile.write_text(yaml.safe_dump({"parameters": {"settings": settings_of(job)}}))
-    command = [sys.executable, "-m", "reft.cli", "validate", str(job.ours), "--out", str(job.out / "validated")]
-    more = ["--config", str(profile), "--processes", str(job.processes), "--json"]
-    return [*command, *more], {"PYTHONPATH": str(Path.cwd())}
+    command = validate_command(job.ours, job.out, settings_of(job))
+    return [*command, "--processes", str(job.processes), "--json"], {"PYTHONPATH": str(Path.cwd())}
 
 
 def data_juicer(job: Job) -> tuple[list[str], dict[str, str]]:
