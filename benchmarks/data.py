@@ -26,7 +26,7 @@ from reft.conversations.reading import read_conversations, read_rows
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode
 from reft.models.default_model import resolve_model
-from reft.models.loading import load_tokenizer
+from reft.models.tokenizers import load_tokenizer
 
 
 def _tokenizer():
