@@ -11,3 +11,10 @@ def typed(page: Path) -> list[str]:
     blocks = FENCE.findall(page.read_text())
     joined = (line for block in blocks for line in block.replace("\\\n", " ").splitlines())
     return [line for line in joined if line.strip() and not line.lstrip().startswith("#")]
+
+
+def shown(page: Path, language: str) -> str:
+    """What stands in the page's first fence of this language."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no fence of {language}"
+    return found[1]

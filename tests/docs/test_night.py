@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import typed
+from tests.docs.pages import shown, typed
 from tests.factories import BREAD, HARM, row, write_jsonl
 from tests.pipelines.clone import Clone
 
@@ -56,7 +56,7 @@ def clone(tmp_path_factory):
         write_jsonl(folder / name, rows)
     lines = [f'"{BREAD.format(i)}","Mix it well and bake it."' for i in range(40)]
     (folder / "data.csv").write_text("prompt,completion\n" + "\n".join(lines) + "\n")
-    (folder / "decisions.jsonl").write_text('{"row": 2, "decision": "keep", "by": "you", "reason": "a question"}\n')
+    (folder / "overrides.jsonl").write_text(shown(Path("docs/howto/review.md"), "json"))
     assert made.run(first)[0] == 0
     promoted = run(made, ".venv/bin/reft promote reft-student --version 1 --by us --reason first")
     assert promoted.returncode == 0, promoted.stderr
