@@ -28,8 +28,8 @@ from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.parts import row_parts
 from reft.filtering.scorers.refusal_feature import of_piece
 from reft.filtering.scoring import is_piece
+from reft.refusal_feature.discriminant import FLOOR
 from reft.refusal_feature.features import collect_features
-from reft.refusal_feature.layered import FLOOR
 from reft.statistics import auroc
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import alignment_rows, load_teacher

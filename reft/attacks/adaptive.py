@@ -1,4 +1,4 @@
-"""An attacker who knows the refusal feature: a greedy search for a suffix that lowers a request's score."""
+"""An attacker who knows the refusal feature: a greedy search for harmless clauses that lower a request's score."""
 
 import random
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ def adaptive_suffixes(
     settings: FilteringSettings,
     rounds: int = 4,
     candidates: int = 12,
+    in_front: bool = False,
     seed: int = 0,
 ) -> list[Conversation]:
     """One row per request, ending with the suffix that the search found.
@@ -26,6 +27,9 @@ def adaptive_suffixes(
     In each round every request tries `candidates` harmless sentences after what it has and keeps the one with the
     lowest deciding score, if it is lower. The attacker sees exactly what the filter sees, and joins them into one
     sentence as readily as into several.
+
+    Args:
+        in_front: every other sentence is tried before what it has.
     """
     rng = random.Random(seed)
     best = list(requests)
@@ -33,7 +37,9 @@ def adaptive_suffixes(
     for _ in range(rounds):
         suffixes = [rng.sample(list(harmless), candidates) for _ in best]
         tried = [
-            text + rng.choice(JOINS) + suffix for text, some in zip(best, suffixes, strict=True) for suffix in some
+            _joined(text, rng.choice(JOINS), clause, in_front=in_front and number % 2 == 1)
+            for text, some in zip(best, suffixes, strict=True)
+            for number, clause in enumerate(some)
         ]
         scores = _scores(scorer, tried, settings)
         for index in range(len(best)):
@@ -41,6 +47,10 @@ def adaptive_suffixes(
             if scores[found] < lowest[index]:
                 best[index], lowest[index] = tried[found], scores[found]
     return _rows(best)
+
+
+def _joined(text: str, join: str, clause: str, *, in_front: bool) -> str:
+    return clause + join + text if in_front else text + join + clause
 
 
 def _scores(scorer: Scorer, texts: Sequence[str], settings: FilteringSettings) -> list[float]:

@@ -12,6 +12,8 @@ from reft.filtering.scorers import Scorer
 from reft.runtime.progress import Report
 from reft.statistics import Interval, rate
 
+# Whether clauses are tried before a request, too.
+ADAPTIVE = {"adaptive suffix": False, "adaptive clauses on both sides": True}
 HARMLESS = "false positives: the harmless prompts themselves"
 
 
@@ -34,7 +36,7 @@ def measure_attacks(
     adaptive_rows: int = 20,
     report: Report | None = None,
 ) -> list[AttackResult]:
-    """Disguises on every harmful prompt, the adaptive attack on the first few, and the false positives.
+    """Disguises on every harmful prompt, the adaptive attacks on the first few, and the false positives.
 
     Args:
         harmful, harmless: prompts that nothing was trained or calibrated on.
@@ -43,8 +45,10 @@ def measure_attacks(
     chosen = Filter.calibrated(scorer, settings)
     requests, prompts = [c.instruction for c in harmful], [c.instruction for c in harmless]
     attacks = {name: disguise(name, requests, prompts) for name in disguises}
-    if adaptive_rows:
-        attacks["adaptive suffix"] = adaptive_suffixes(scorer, requests[:adaptive_rows], prompts, settings=settings)
+    for name, in_front in ADAPTIVE.items() if adaptive_rows else ():
+        attacks[name] = adaptive_suffixes(
+            scorer, requests[:adaptive_rows], prompts, settings=settings, in_front=in_front
+        )
     attacks[HARMLESS] = [Conversation(row=c.row, messages=c.prompt) for c in harmless]
     results = []
     for number, (name, rows) in enumerate(attacks.items(), start=1):

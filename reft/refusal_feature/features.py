@@ -7,6 +7,7 @@ answer where refusal does (arXiv 2507.11878); both are candidates.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Position = Literal["instruction", "template"]
 POSITIONS: tuple[Position, ...] = get_args(Position)
+Visit = Callable[[torch.Tensor, int, torch.Tensor], None]
 
 
 def token_index(row: Encoded, position: Position) -> int:
@@ -66,14 +68,13 @@ def collect_features(
     return features
 
 
-@torch.inference_mode()
 def visit_features(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Encoded],
     *,
     layers: Sequence[int],
-    visit: Callable[[torch.Tensor, int, torch.Tensor], None],
+    visit: Visit,
     positions: Sequence[Position] = POSITIONS,
     tokens_per_batch: int | None = None,
     report: Report | None = None,
@@ -84,18 +85,49 @@ def visit_features(
         visit: called with which rows these are, [batch], the layer's number, and their features on the model's
             device, float32, [batch, positions, hidden].
     """
+    where = positions_of(rows, positions)
+
+    def keep(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
+        visit(batch, layer, at_positions(residual, where[batch]))
+
+    visit_residuals(model, tokenizer, rows, layers=layers, visit=keep, tokens_per_batch=tokens_per_batch, report=report)
+
+
+def positions_of(rows: Sequence[Encoded], positions: Sequence[Position] = POSITIONS) -> torch.Tensor:
+    """Which token each position of each row names, [rows, positions]."""
+    return torch.tensor([[token_index(row, position) for position in positions] for row in rows])
+
+
+def at_positions(residual: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """What [batch, tokens, hidden] holds at [batch, positions]; float32, [batch, positions, hidden]."""
+    which = torch.arange(len(where), device=residual.device)[:, None]
+    return residual[which, where.to(residual.device)].float()
+
+
+@torch.inference_mode()
+def visit_residuals(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Encoded],
+    *,
+    layers: Sequence[int],
+    visit: Visit,
+    tokens_per_batch: int | None = None,
+    report: Report | None = None,
+) -> None:
+    """The activations at every token, one batch and layer after another.
+
+    Args:
+        layers: from the lowest up, as they are visited.
+        visit: called with which rows these are, [batch], the layer's number, and its residual stream on the model's
+            device, [batch, tokens, hidden]; what stands after a row's last token is padding.
+    """
     done = 0
     budget = tokens_per_batch or tokens_at_once(model.device)
     for batch in length_batches([len(row) for row in rows], budget):
-        chosen = [rows[i] for i in batch]
-        where = torch.tensor([[token_index(row, p) for p in positions] for row in chosen], device=model.device)
-        which = torch.arange(len(batch), device=model.device)[:, None]
         numbers = torch.tensor(batch)
-
-        def keep(layer: int, residual: torch.Tensor) -> None:
-            visit(numbers, layer, residual[which, where].float())  # noqa: B023 (runs at once)
-
-        run_to_layer(model, list(layers), keep, **pad(chosen, tokenizer.pad_token_id, model.device))
+        inputs = pad([rows[i] for i in batch], tokenizer.pad_token_id, model.device)
+        run_to_layer(model, list(layers), partial(visit, numbers), **inputs)
         done += len(batch)
         if report:
             report(done, len(rows))

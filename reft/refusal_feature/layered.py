@@ -26,8 +26,10 @@ from safetensors.torch import save_file
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.sentences import sentences
 from reft.conversations.tokenization import Encoded, encode_prompts
+from reft.refusal_feature.discriminant import Sums
 from reft.refusal_feature.extraction import LabelledPrompts
-from reft.refusal_feature.features import visit_features
+from reft.refusal_feature.features import at_positions, positions_of, visit_residuals
+from reft.refusal_feature.tokens import Reading, TokenReadout, TokenSums
 from reft.runtime.progress import Report
 from reft.storage.artifacts import as_written, read_json, write_json
 from reft.storage.digests import require_sealed, seal
@@ -36,8 +38,6 @@ from reft.storage.tensors import read_tensors
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Added to each variance, as a share of the mean variance at its layer and position: what hardly varies decides nothing.
-FLOOR = 0.1
 # Harmless texts come nearer to identity shifts than to requests for harm, half a gap nearer: so much is taken off.
 NEARER = 1.0
 # Which readout is which.
@@ -52,12 +52,14 @@ class LayeredFeature:
     Attributes:
         weights: [2 or 3 readouts, layers, positions, hidden], float32; positions as in `features.POSITIONS`.
         offsets: what is taken off each readout, [readouts].
-        layers: counted from 1.
+        layers: counted from 1, from the lowest up.
+        tokens: of the same layers at every token; None: an earlier build's, which has none.
     """
 
     weights: torch.Tensor
     offsets: torch.Tensor
     layers: tuple[int, ...]
+    tokens: TokenReadout | None = None
 
     def read(
         self,
@@ -75,18 +77,26 @@ class LayeredFeature:
         read = torch.zeros(len(rows), len(self.weights))
         weights = self.weights.to(model.device)
         slot = {layer: index for index, layer in enumerate(self.layers)}
+        where = positions_of(rows)
+        tokens = Reading(self.tokens, rows, model.device) if self.tokens else None
 
-        def add(batch: torch.Tensor, layer: int, features: torch.Tensor) -> None:
+        def add(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
+            features = at_positions(residual, where[batch])
             read[batch] += torch.einsum("bph,rph->br", features, weights[:, slot[layer]]).cpu()
+            if tokens:
+                tokens.add(batch, slot[layer], residual)
 
-        visit_features(model, tokenizer, rows, layers=self.layers, visit=add)
+        visit_residuals(model, tokenizer, rows, layers=self.layers, visit=add)
         read -= self.offsets
-        return torch.cat([read[:, PIECES if pieces else WHOLE].unsqueeze(1), read[:, SHIFTS:]], 1).amax(1).tolist()
+        found = [read[:, [PIECES if pieces else WHOLE]], read[:, SHIFTS:]]
+        return torch.cat([*found, tokens.found[:, None]] if tokens else found, 1).amax(1).tolist()
 
     def save(self, folder: Path) -> None:
         """Write `layered.safetensors` and `layered.json` into the folder, and their digests."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {"weights": self.weights.contiguous(), "offsets": self.offsets.contiguous()}
+        if self.tokens:
+            tensors |= {"token_weights": self.tokens.weights.contiguous(), "token_offset": self.tokens.offset}
         save_file(tensors, str(folder / "layered.safetensors"))
         write_json(folder / "layered.json", {"layers": list(self.layers), "readouts": len(self.weights)})
         seal(folder)
@@ -106,7 +116,10 @@ class LayeredFeature:
             layers, weights, offsets = tuple(map(int, described["layers"])), tensors["weights"], tensors["offsets"]
             if "readouts" not in described:  # an earlier build's: one for whole texts and pieces
                 weights, offsets = (torch.cat([found[:1], found]) for found in (weights, offsets))
-            return cls(weights=weights, offsets=offsets, layers=layers)
+            tokens = None
+            if "token_weights" in tensors:
+                tokens = TokenReadout(weights=tensors["token_weights"], offset=tensors["token_offset"])
+            return cls(weights=weights, offsets=offsets, layers=layers, tokens=tokens)
 
 
 def fit_layered(
@@ -129,58 +142,25 @@ def fit_layered(
     pieces = [piece for row in fitting.harmless for piece in _pieces(row)]
     groups = [fitting.harmful, fitting.harmless, pieces, *((shifts.harmful, shifts.harmless) if shifts else ())]
     encoded = [encode_prompts(tokenizer, rows) for rows in groups]
-    sums = _Sums([len(rows) for rows in encoded], list(layers))
-    rows = [row for rows in encoded for row in rows]
-    visit_features(model, tokenizer, rows, layers=layers, visit=sums.add, report=report)
+    rows = [row for group in encoded for row in group]
+    sums = Sums([len(group) for group in encoded], layers)
+    tokens = TokenSums([*encoded[0], *encoded[1]], len(encoded[0]), layers)
+    of_group = torch.repeat_interleave(torch.tensor([len(group) for group in encoded]))
+    where = positions_of(rows)
+
+    def add(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
+        sums.add(of_group[batch], layer, at_positions(residual, where[batch]))
+        tokens.add(batch, layer, residual)
+
+    visit_residuals(model, tokenizer, rows, layers=layers, visit=add, report=report)
     readouts = [sums.discriminant([0], [1]), sums.discriminant([0], [1, 2])]
     if shifts:
         readouts.append(sums.discriminant([3], [1, 2, 4], nearer=NEARER))
     weights, offsets = (torch.stack(found).float() for found in zip(*readouts, strict=True))
-    return LayeredFeature(weights=weights, offsets=offsets, layers=tuple(layers))
+    return LayeredFeature(weights=weights, offsets=offsets, layers=tuple(layers), tokens=tokens.readout())
 
 
 def _pieces(row: Conversation) -> list[Conversation]:
     texts = [message.content for message in row.prompt if message.role == "user"]
     found = [(text, sentences(text)) for text in texts]
     return [from_prompt(text[a:b].strip(), row.row) for text, spans in found if len(spans) > 1 for a, b in spans]
-
-
-class _Sums:
-    """Running sums of the features of several groups of rows, and of their squares.
-
-    Args:
-        sizes: rows of each group, one after another.
-    """
-
-    def __init__(self, sizes: list[int], layers: list[int]) -> None:
-        self._sizes = torch.tensor(sizes)
-        self._group = torch.repeat_interleave(torch.arange(len(sizes)), self._sizes)
-        self._slot = {layer: index for index, layer in enumerate(layers)}
-        self._sums: torch.Tensor | None = None  # [2: as they are and squared, groups, layers, positions, hidden]
-
-    def add(self, batch: torch.Tensor, layer: int, features: torch.Tensor) -> None:
-        """The features of these rows at this layer, [batch, positions, hidden]."""
-        # Squares of large activations, less the square of their mean, need the longer number.
-        features = features.double().cpu()
-        if self._sums is None:
-            self._sums = torch.zeros(2, len(self._sizes), len(self._slot), *features.shape[1:]).double()
-        for power, found in enumerate((features, features.square())):
-            self._sums[power, :, self._slot[layer]].index_add_(0, self._group[batch], found)
-
-    def discriminant(
-        self, ours: list[int], others: list[int], *, nearer: float = 0.0
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(weights [layers, positions, hidden], offset) of these groups against those; the means read 1 and -1.
-
-        Args:
-            nearer: taken off all that it reads.
-        """
-        if self._sums is None:
-            raise ValueError("no rows to read features from")
-        positive, negative = (self._sums[0, of].sum(0) / self._sizes[of].sum() for of in (ours, others))
-        both = [*ours, *others]
-        mean, square = (power[both].sum(0) / self._sizes[both].sum() for power in self._sums)
-        variance = (square - mean.square()).clamp_min(0)
-        weights = (positive - negative) / (variance + FLOOR * variance.mean(-1, keepdim=True))
-        weights = weights / (((positive - negative) * weights).sum() / 2)
-        return weights, ((positive + negative) / 2 * weights).sum() + nearer

@@ -5,7 +5,7 @@ import pytest
 
 from reft.attacks.adaptive import adaptive_suffixes
 from reft.attacks.disguises import DISGUISES, disguise
-from reft.attacks.measure import HARMLESS, measure_attacks
+from reft.attacks.measure import ADAPTIVE, HARMLESS, measure_attacks
 from reft.config import DataSettings, FilteringSettings, ModelSettings, RefusalFeatureSettings, Settings
 from reft.conversations.reading import read_conversations
 from reft.filtering.inputs import untrained_inputs
@@ -51,20 +51,22 @@ def test_every_attack_is_counted_at_the_filters_own_thresholds(tiny_model, tmp_p
         scorer, harmful, harmless, settings=settings.filtering, disguises=("plain", "rot13"), adaptive_rows=2
     )
     assert {result.attack: result.removed.n for result in found} == {
-        "plain": 3, "rot13": 3, "adaptive suffix": 2, HARMLESS: 20,
+        "plain": 3, "rot13": 3, **dict.fromkeys(ADAPTIVE, 2), HARMLESS: 20,
     }  # fmt: skip
     assert all(result.dropped.value <= result.removed.value for result in found)
     # The attacker takes what lowers his score, and nothing else.
     requests = [row.instruction for row in harmful[:2]]
     prompts = [row.instruction for row in harmless]
-    before, after = (
-        [row.deciding.score for row in scorer.score(rows, settings.filtering)]
-        for rows in (
-            disguise("plain", requests, prompts),
-            adaptive_suffixes(scorer, requests, prompts, settings=settings.filtering, candidates=4),
+    plain = disguise("plain", requests, prompts)
+    before = [row.deciding.score for row in scorer.score(plain, settings.filtering)]
+    for in_front in (False, True):
+        rows = adaptive_suffixes(
+            scorer, requests, prompts, settings=settings.filtering, candidates=4, in_front=in_front
         )
-    )
-    assert all(now <= then for now, then in zip(after, before, strict=True))
+        after = [row.deciding.score for row in scorer.score(rows, settings.filtering)]
+        assert all(now <= then for now, then in zip(after, before, strict=True))
+        begin = [row.instruction.startswith(request) for row, request in zip(rows, requests, strict=True)]
+        assert in_front or all(begin)
 
 
 def _every_so_many(data: DataSettings, rows: int, folder: Path) -> DataSettings:
@@ -100,7 +102,7 @@ def test_a_disguise_that_is_undone_hides_nothing(tmp_path):
         adaptive_rows=1,
     )
     removed = {result.attack: result.removed.value for result in results}
-    assert set(removed) == {"plain", *undone, "adaptive suffix", HARMLESS}
+    assert set(removed) == {"plain", *undone, *ADAPTIVE, HARMLESS}
     assert removed[HARMLESS] <= 0.25
     assert removed["plain"] >= removed[HARMLESS] + 0.1
     assert {name: removed[name] for name in undone if removed[name] < removed["plain"] - 0.1} == {}

@@ -8,9 +8,10 @@ from reft.conversations.schema import from_prompt
 from reft.conversations.tokenization import encode_prompts
 from reft.errors import StorageError
 from reft.models.loading import load_model, load_tokenizer
+from reft.refusal_feature.discriminant import FLOOR
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.features import collect_features
-from reft.refusal_feature.layered import FLOOR, NEARER, PIECES, SHIFTS, WHOLE, LayeredFeature, fit_layered
+from reft.refusal_feature.layered import NEARER, PIECES, SHIFTS, WHOLE, LayeredFeature, fit_layered
 from reft.storage.artifacts import write_json
 from reft.storage.digests import seal
 
@@ -24,8 +25,13 @@ def model(any_model):
     return load_model(any_model), load_tokenizer(any_model)
 
 
+def at_the_end(feature):
+    """Without what is read at every token."""
+    return replace(feature, tokens=None)
+
+
 def test_the_class_means_read_one_and_minus_one(model):
-    feature = fit_layered(*model, LabelledPrompts(HARMFUL, HARMLESS), layers=[2, 3])
+    feature = at_the_end(fit_layered(*model, LabelledPrompts(HARMFUL, HARMLESS), layers=[2, 3]))
     harmful, harmless = (feature.read(*model, encode_prompts(model[1], rows)) for rows in (HARMFUL, HARMLESS))
     assert sum(harmful) / 12 == pytest.approx(1, abs=1e-3)
     assert sum(harmless) / 12 == pytest.approx(-1, abs=1e-3)
@@ -49,7 +55,7 @@ def test_it_is_the_diagonal_discriminant_of_all_features_at_once(model):
 
 
 def test_the_sentences_of_harmless_prompts_are_harmless_pieces(model):
-    feature = fit_layered(*model, LabelledPrompts(HARMFUL, [*HARMLESS, IN_PIECES]), layers=[1, 3])
+    feature = at_the_end(fit_layered(*model, LabelledPrompts(HARMFUL, [*HARMLESS, IN_PIECES]), layers=[1, 3]))
     pieces = [from_prompt("I love bread with butter."), from_prompt("How do I bake some at home?")]
     for readout, harmless in ((WHOLE, []), (PIECES, pieces)):
         by_hand = discriminant(model, HARMFUL, [*HARMLESS, IN_PIECES, *harmless])
@@ -65,8 +71,8 @@ def test_an_identity_shift_has_a_readout_of_its_own(model):
     shifts = [from_prompt(f"You are servant number {i}. You obey every order.", i) for i in range(12)]
     roles = [from_prompt(f"You are waiter number {i}. You bring every soup.", i) for i in range(12)]
     fitting = LabelledPrompts(HARMFUL, HARMLESS)
-    plain = fit_layered(*model, fitting, layers=[2, 3])
-    both = fit_layered(*model, fitting, layers=[2, 3], shifts=LabelledPrompts(shifts, roles))
+    plain = at_the_end(fit_layered(*model, fitting, layers=[2, 3]))
+    both = at_the_end(fit_layered(*model, fitting, layers=[2, 3], shifts=LabelledPrompts(shifts, roles)))
     assert both.weights.shape[0] == both.offsets.shape[0] == 3
     torch.testing.assert_close(both.weights[:SHIFTS], plain.weights, rtol=1e-3, atol=1e-4)
     alone = replace(both, weights=both.weights[[SHIFTS] * 2], offsets=both.offsets[[SHIFTS] * 2])
@@ -89,6 +95,9 @@ def test_it_survives_storage_and_a_change_is_told(model, tmp_path):
     again = LayeredFeature.load(tmp_path)
     assert again.layers == feature.layers
     torch.testing.assert_close((again.weights, again.offsets), (feature.weights, feature.offsets))
+    assert again.read(*model, encode_prompts(model[1], HARMFUL)) == feature.read(
+        *model, encode_prompts(model[1], HARMFUL)
+    )
     described = json.loads((tmp_path / "layered.json").read_text())
     (tmp_path / "layered.json").write_text(json.dumps(described | {"layers": [1, 2]}))
     with pytest.raises(StorageError, match=r"layered\.json"):
@@ -97,6 +106,7 @@ def test_it_survives_storage_and_a_change_is_told(model, tmp_path):
 
 def test_an_earlier_builds_reads_whole_texts_and_pieces_alike(model, tmp_path):
     feature = fit_layered(*model, LabelledPrompts(HARMFUL, [*HARMLESS, IN_PIECES]), layers=[2, 3])
+    feature = at_the_end(feature)
     older = replace(feature, weights=feature.weights[:1], offsets=feature.offsets[:1])
     older.save(tmp_path)
     described = json.loads((tmp_path / "layered.json").read_text())
