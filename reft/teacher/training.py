@@ -22,6 +22,7 @@ from reft.models.adapters import frozen_layers, wrap_lora
 from reft.models.hardware import attend_for_training
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.layers import watch_layers
+from reft.models.masters import Masters
 from reft.models.memory import return_freed_memory
 from reft.refusal_feature.feature import RefusalFeature
 from reft.refusal_feature.features import token_index
@@ -72,18 +73,19 @@ def train_teacher(
     attend_for_training(model, max(len(row.encoded) for row in rows))
     trained = (wrap_lora(model, settings.lora) if settings.lora else model).train()
     batches = mixed_batches(rows, settings.batch_size, settings.epochs, rng=random.Random(seed))
-    parameters = [p for p in trained.parameters() if p.requires_grad]
-    optimizer, schedule = optimizer_and_schedule(parameters, settings.learning_rate, len(batches))
+    masters = Masters([p for p in trained.parameters() if p.requires_grad], model.dtype)
+    optimizer, schedule = optimizer_and_schedule(masters.parameters, settings.learning_rate, len(batches))
     running = RunningFeature.start(feature, settings.momentum, model.device)
     for step, batch in enumerate(batches, start=1):
         pad_id = tokenizer.pad_token_id
         losses = _step_losses(trained, batch, feature, running=running, settings=settings, pad_id=pad_id)
         _require_finite(losses["loss"], step)
-        _update(parameters, losses["loss"], optimizer, schedule=schedule, max_grad_norm=settings.max_grad_norm)
+        _update(masters, losses["loss"], optimizer, schedule=schedule, max_grad_norm=settings.max_grad_norm)
         if step % 8 == 0:
             return_freed_memory()
         if report:
             report(step, len(batches), {name: value.item() for name, value in losses.items()})
+    masters.leave()
     return trained.eval()
 
 
@@ -126,19 +128,15 @@ def _step_losses(
 
 
 def _update(
-    parameters: list[nn.Parameter],
-    loss: torch.Tensor,
-    optimizer: Optimizer,
-    *,
-    schedule: LambdaLR,
-    max_grad_norm: float,
+    masters: Masters, loss: torch.Tensor, optimizer: Optimizer, *, schedule: LambdaLR, max_grad_norm: float
 ) -> None:
     """One optimizer step down the loss."""
     loss.backward()
-    nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    nn.utils.clip_grad_norm_(masters.used, max_grad_norm)
+    masters.take_gradients()
     optimizer.step()
     schedule.step()
-    optimizer.zero_grad(set_to_none=True)
+    masters.give_back()
 
 
 def _require_finite(loss: torch.Tensor, step: int) -> None:
