@@ -221,6 +221,7 @@ TABLES: dict[str, ResultTable] = {
     "sources": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("all ")),
     "sources-one-by-one": ResultTable("sources.md", "python -m benchmarks.sources FOLDER", _copied("ReFT teacher: ")),
     "readouts": ResultTable("readouts.md", "python -m benchmarks.readouts FOLDER", _readouts),
+    "token-readouts": ResultTable("token_readouts.md", "python -m benchmarks.token_readouts FOLDER", _copied()),
     "curve": ResultTable("curve.md", "python -m benchmarks.curve FOLDER", _copied()),
     "mixes": ResultTable("mixes.md", "python -m benchmarks.mixes FOLDER", _copied()),
     "ciphers": ResultTable("ciphers.jsonl", "python -m benchmarks.ciphers", _ciphers),

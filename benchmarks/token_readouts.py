@@ -3,11 +3,11 @@
     .venv/bin/python -m benchmarks.token_readouts FOLDER                # with the last run's teacher (make run first)
     .venv/bin/python -m benchmarks.token_readouts FOLDER --teacher FOLDER
 
-FOLDER holds the public sets; prompts come from development sources, which no readout is made from. "As the filter" is
-what rows score without it: whole, by sentences and windows. Each candidate reads the mean of so many tokens in a row,
-takes so much off, and the higher of both counts. Requests found are those above the score that 5 % of ordinary prompts
-exceed: alone, and with three harmless clauses behind them, before them, or two on either side; "chained" are harmless
-clauses alone, five of them. Written to `results/token_readouts.md`.
+FOLDER holds the public sets; prompts and clauses come from development sources, which no readout is made from. "As the
+filter, without it": whole texts, sentences and windows, by their ends. Each candidate reads the mean of so many tokens
+in a row, takes so much off, and the higher of both counts. Requests found are those above the score that 5 % of
+ordinary prompts exceed: alone, and with three harmless clauses behind them, before them, or two on either side; "chained" are
+harmless clauses alone, five of them. Written to `results/token_readouts.md`.
 """
 
 import argparse
@@ -31,14 +31,14 @@ from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.features import visit_residuals
-from reft.refusal_feature.tokens import NEARER, WINDOW, TokenSums, asked
+from reft.refusal_feature.tokens import MARGIN, WINDOW, TokenSums, asked
 from reft.statistics import auroc
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import alignment_rows, load_teacher
 
 WINDOWS, TAKEN_OFF = (3, 6, 12), (0.5, 1.0, 1.5)
 AMONG = ("behind", "before", "on both sides")
-ROWS, CLAUSES, ALLOWED = 40, ("everyday", "customers", "coconot"), 0.05
+ROWS, CLAUSES, ALLOWED = 40, ("everyday", "customers"), 0.05
 NO_REQUESTS = ("safety-tuned",)  # half of it is harmless
 Scores = dict[str, dict[str, np.ndarray]]  # role, source, row
 
@@ -53,19 +53,23 @@ def main() -> None:
         raise SystemExit("this teacher has no readout of many layers: train one with today's build")
     model, tokenizer = load_teacher(teacher, settings.model, max(teacher.layered.layers))
     groups = development_groups(options.folder)
-    clauses = [row.instruction for row in alignment_rows(settings.data)[1] if row.source in CLAUSES]
+    clauses = [row.instruction for source in CLAUSES for row in groups["ordinary"][source]]
     rows = groups | _among(groups["harmful"], clauses, random.Random(0))
-    ends = replace(teacher.layered, tokens=None)
-    scorer = RefusalFeatureScorer(
-        name="teacher", model=model, tokenizer=tokenizer, feature=teacher.feature, layered=ends,
+    shipped = RefusalFeatureScorer(
+        name="teacher", model=model, tokenizer=tokenizer, feature=teacher.feature, layered=teacher.layered,
         calibration=LabelledPrompts([], []),
     )  # fmt: skip
-    base = {role: {s: _as_the_filter(scorer, own) for s, own in sources.items()} for role, sources in rows.items()}
-    tokens = Tokens(model, tokenizer, ends.layers)
+    ends = replace(shipped, layered=replace(teacher.layered, tokens=None))
+    base, ours = (
+        {role: {s: _as_the_filter(scorer, own) for s, own in sources.items()} for role, sources in rows.items()}
+        for scorer in (ends, shipped)
+    )
+    tokens = Tokens(model, tokenizer, teacher.layered.layers)
     read = {role: {s: tokens.read(own) for s, own in sources.items()} for role, sources in rows.items()}
-    lines = [_heading(), _line("as the filter, without it", base)]
+    lines = [_heading(), _line("as the filter", ours), _line("as the filter, without it", base)]
     for window, off in ((window, off) for window in WINDOWS for off in TAKEN_OFF):
-        name = f"and {window} tokens, {off} taken off" + (" (default)" if (window, off) == (WINDOW, NEARER) else "")
+        ship = " (as the filter, whose pieces are read so, too)" if (window, off) == (WINDOW, MARGIN) else ""
+        name = f"and {window} tokens of whole texts, {off} taken off{ship}"
         lines.append(_line(name, _higher(base, read, window=window, off=off)))
         print(lines[-1], flush=True)
     (RESULTS / "token_readouts.md").write_text("\n".join(lines) + "\n")
@@ -113,10 +117,10 @@ class Tokens:
         """Of each row, the tokens that are read."""
         encoded, found = encode_prompts(self._tokenizer, rows), [np.zeros(0)] * len(rows)
         slot = {layer: index for index, layer in enumerate(self._layers)}
-        nothing = NEARER - float(self._readout.offset)
+        nothing = MARGIN - float(self._readout.offset)
 
         def add(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
-            scores = (residual.float() @ self._readout.weights[slot[layer]]).numpy()
+            scores = (residual.float().cpu() @ self._readout.weights[slot[layer]]).numpy()
             for place, row in enumerate(batch.tolist()):
                 start, end = asked(encoded[row])
                 found[row] = (found[row] if slot[layer] else nothing) + scores[place, start:end]

@@ -22,7 +22,7 @@ def adaptive_suffixes(
     in_front: bool = False,
     seed: int = 0,
 ) -> list[Conversation]:
-    """One row per request, ending with the suffix that the search found.
+    """One row per request, with the harmless sentences behind it (and before it) that the search found.
 
     In each round every request tries `candidates` harmless sentences after what it has and keeps the one with the
     lowest deciding score, if it is lower. The attacker sees exactly what the filter sees, and joins them into one

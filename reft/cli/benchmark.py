@@ -23,7 +23,7 @@ def attacks(
     teacher: Annotated[str, TEACHER] = "",
     rows: Annotated[int, typer.Option(min=1, help="harmful prompts under each attack")] = 100,
     adaptive_rows: Annotated[
-        int, typer.Option(min=1, help="harmful prompts of the adaptive attack, the slow one")
+        int, typer.Option(min=1, help="harmful prompts of the adaptive attacks, the slow ones")
     ] = 20,
     fpr: Annotated[float, FPR] = 0.01,
     out: Annotated[Path | None, typer.Option(help="also write the results as JSON")] = None,

@@ -27,17 +27,18 @@ class Masters:
             self._hold([dtype] * len(self.used))
 
     def take_gradients(self) -> None:
-        """Before the optimizer's step."""
+        """Before they are clipped and the optimizer steps."""
         if self.parameters is not self.used:
             for master, used in zip(self.parameters, self.used, strict=True):
                 master.grad = None if used.grad is None else used.grad.float()
+                used.grad = None
 
     @torch.no_grad()
     def give_back(self) -> None:
-        """After it: the model's parameters are the masters, rounded, and hold no gradient."""
+        """After it: the model's parameters are the masters, rounded, and nothing holds a gradient."""
         for used, master in zip(self.used, self.parameters, strict=True):
             used.copy_(master)
-            used.grad = None
+            master.grad = None
 
     def leave(self) -> None:
         """At the end: the model's parameters hold what the masters do, in the formats that they came in."""

@@ -99,7 +99,7 @@ def plan_memory(config: Any, settings: Settings, gpus: int, *, nodes: int, token
     needs = [
         Need(stage="refusal_feature", states=weights, working=passing),
         Need(
-            stage="teacher", states=2 * here.frozen + 16 * here.trainable, activations=here.saved,
+            stage="teacher", states=2 * here.frozen + 18 * here.trainable, activations=here.saved,
             working=_stepping(text, teacher.batch_size * tokens) + OVERHEAD,
         ),
         *([Need(stage="soft_labels", states=weights, working=passing + labelled)] if stored else []),
@@ -147,7 +147,7 @@ def _teaching(config: Any, settings: Settings, tokens: int, *, answer: int) -> T
     """The teacher's step, the first of its model: what cannot be traced is told here."""
     chosen = settings.teacher
     try:
-        return trace(config, chosen.lora, chosen.batch_size, tokens=tokens, learnt=answer, half_adapter=False)
+        return trace(config, chosen.lora, chosen.batch_size, tokens=tokens, learnt=answer)
     except ReftError:
         raise
     except Exception as error:  # the model's own code runs, and fails in its own ways

@@ -46,14 +46,12 @@ def trace(
     learnt: int,
     dtype: torch.dtype = torch.bfloat16,
     checkpointing: bool = False,
-    half_adapter: bool = True,
 ) -> Traced:
     """One step of `rows` rows of `tokens` tokens each, of which `learnt` carry a loss.
 
     Args:
         config: of transformers.
         checkpointing: keep each layer's input alone and run the layer again in the backward pass.
-        half_adapter: LoRA matrices in `dtype`, as DeepSpeed holds them; else in float32, as PEFT makes them.
     """
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by an old name
@@ -61,7 +59,7 @@ def trace(
         model: Any = AutoModelForCausalLM.from_config(config, **kind).train()
         if lora is not None:
             adapted: Any = wrap_lora(model, lora)
-            model = adapted.to(dtype) if half_adapter else adapted
+            model = adapted.to(dtype)  # the LoRA matrices, too, as both trainings hold them
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     with FakeTensorMode():

@@ -1,4 +1,4 @@
-"""Reading the residual stream: the activation after each layer at the two positions that matter.
+"""Reading the residual stream: the activation after each layer, at the two positions that tell most or at every token.
 
 The last token of the user's instruction is where harmfulness shows, the last token before the
 answer where refusal does (arXiv 2507.11878); both are candidates.
@@ -52,48 +52,21 @@ def collect_features(
     """
     features: torch.Tensor | None = None
     slot = {layer: index for index, layer in enumerate(layers)}
+    where = token_indices(rows, positions)
 
-    def keep(batch: torch.Tensor, layer: int, found: torch.Tensor) -> None:
+    def keep(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
         nonlocal features
         if features is None:
-            features = torch.empty(len(rows), len(layers), len(positions), found.shape[-1])
-        features[batch, slot[layer]] = found.cpu()
+            features = torch.empty(len(rows), len(layers), len(positions), residual.shape[-1])
+        features[batch, slot[layer]] = at_positions(residual, where[batch]).cpu()
 
-    visit_features(
-        model, tokenizer, rows, layers=layers, positions=positions, tokens_per_batch=tokens_per_batch, visit=keep,
-        report=report,
-    )  # fmt: skip
+    visit_residuals(model, tokenizer, rows, layers=layers, visit=keep, tokens_per_batch=tokens_per_batch, report=report)
     if features is None:
         raise ValueError("no rows to read features from")
     return features
 
 
-def visit_features(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Encoded],
-    *,
-    layers: Sequence[int],
-    visit: Visit,
-    positions: Sequence[Position] = POSITIONS,
-    tokens_per_batch: int | None = None,
-    report: Report | None = None,
-) -> None:
-    """The same one batch and layer after another, for what need not hold all of them in memory.
-
-    Args:
-        visit: called with which rows these are, [batch], the layer's number, and their features on the model's
-            device, float32, [batch, positions, hidden].
-    """
-    where = positions_of(rows, positions)
-
-    def keep(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
-        visit(batch, layer, at_positions(residual, where[batch]))
-
-    visit_residuals(model, tokenizer, rows, layers=layers, visit=keep, tokens_per_batch=tokens_per_batch, report=report)
-
-
-def positions_of(rows: Sequence[Encoded], positions: Sequence[Position] = POSITIONS) -> torch.Tensor:
+def token_indices(rows: Sequence[Encoded], positions: Sequence[Position] = POSITIONS) -> torch.Tensor:
     """Which token each position of each row names, [rows, positions]."""
     return torch.tensor([[token_index(row, position) for position in positions] for row in rows])
 

@@ -1,4 +1,4 @@
-"""The refusal feature of many layers and both positions, read as one number: what the filter scores rows with.
+"""The refusal feature of many layers, read as one number: what the filter scores rows with.
 
 A diagonal linear discriminant (Dudoit et al. 2002): each activation counts by how far apart the class means lie in it,
 over its variance. In closed form, so it needs one pass over the rows, and holds nothing but sums. A single layer's
@@ -11,6 +11,8 @@ whole texts tells requests apart better without them.
 
 Messages that make the assistant somebody without judgement ask for no harm and lie elsewhere: they have a discriminant
 of their own, of the same features.
+
+All of those read the two tokens where a text ends. Its other tokens are read too (`reft/refusal_feature/tokens.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from reft.conversations.sentences import sentences
 from reft.conversations.tokenization import Encoded, encode_prompts
 from reft.refusal_feature.discriminant import Sums
 from reft.refusal_feature.extraction import LabelledPrompts
-from reft.refusal_feature.features import at_positions, positions_of, visit_residuals
+from reft.refusal_feature.features import at_positions, token_indices, visit_residuals
 from reft.refusal_feature.tokens import Reading, TokenReadout, TokenSums
 from reft.runtime.progress import Report
 from reft.storage.artifacts import as_written, read_json, write_json
@@ -69,7 +71,7 @@ class LayeredFeature:
         *,
         pieces: bool = False,
     ) -> list[float]:
-        """How harmful each prompt is, by its highest readout: harmful prompts' mean reads 1, harmless ones' -1.
+        """How harmful each prompt is, by its highest readout. By each readout the means of its classes read 1 and -1.
 
         Args:
             pieces: these are sentences or windows of texts.
@@ -77,7 +79,7 @@ class LayeredFeature:
         read = torch.zeros(len(rows), len(self.weights))
         weights = self.weights.to(model.device)
         slot = {layer: index for index, layer in enumerate(self.layers)}
-        where = positions_of(rows)
+        where = token_indices(rows)
         tokens = Reading(self.tokens, rows, model.device) if self.tokens else None
 
         def add(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
@@ -136,9 +138,10 @@ def fit_layered(
     For pieces, the sentences of harmless prompts count as harmless too; of harmful ones not every sentence is harmful.
 
     Args:
-        layers: counted from 1.
+        layers: counted from 1, in any order.
         shifts: messages that shift the assistant's identity, and harmless ones in the same words.
     """
+    layers = sorted(layers)
     pieces = [piece for row in fitting.harmless for piece in _pieces(row)]
     groups = [fitting.harmful, fitting.harmless, pieces, *((shifts.harmful, shifts.harmless) if shifts else ())]
     encoded = [encode_prompts(tokenizer, rows) for rows in groups]
@@ -146,7 +149,7 @@ def fit_layered(
     sums = Sums([len(group) for group in encoded], layers)
     tokens = TokenSums([*encoded[0], *encoded[1]], len(encoded[0]), layers)
     of_group = torch.repeat_interleave(torch.tensor([len(group) for group in encoded]))
-    where = positions_of(rows)
+    where = token_indices(rows)
 
     def add(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
         sums.add(of_group[batch], layer, at_positions(residual, where[batch]))

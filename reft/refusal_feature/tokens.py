@@ -1,7 +1,7 @@
-"""The refusal feature read at every token of what a user says: what follows a request cannot hide it.
+"""The refusal feature read at every token of what a user says: no suffix lowers what was read before it.
 
-What a causal model holds at a token depends on nothing that comes after it. A suffix, however it was searched for,
-changes what is read where a text ends, and nothing of what was read before it.
+What a causal model holds at a token depends on nothing that comes after it. What is read where a text ends can be
+lowered by a suffix that was searched for.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from reft.refusal_feature.discriminant import Sums
 SKIPPED, TOLD = 3, 0.6
 # How many tokens in a row are read as one: a single one reads high by accident.
 WINDOW = 6
-# Taken off, since the highest of many windows stands beside one reading of the whole. Both, and the share above, were
-# chosen on the development sources (CHANGELOG).
-NEARER = 1.0
+# Taken off, since the highest of many windows stands beside one reading of the whole (`benchmarks/token_readouts.py`).
+MARGIN = 1.0
 
 
 def asked(row: Encoded, share: float = 0.0) -> tuple[int, int]:
-    """Half-open range of the last user turn's tokens without its first `SKIPPED`, or without this share of it."""
+    """Half-open range of the last user turn's tokens without its first `SKIPPED`, or without this share of it.
+
+    Never empty: of an empty turn it is the token before it, at which other readouts take it to end, too.
+    """
     end = row.instruction_end + 1
-    start = max((first for first, _ in row.turns if first < end), default=0)
-    return min(start + max(SKIPPED, int(share * (end - start))), end - 1), end
+    start = [first for first, last in row.turns if last == end][-1:] or [0]
+    return min(start[0] + max(SKIPPED, int(share * (end - start[0]))), end - 1), end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Reading:
         self._sum = torch.zeros(())
 
     def add(self, batch: torch.Tensor, slot: int, residual: torch.Tensor) -> None:
-        """The residual stream [batch, tokens, hidden] of these rows at one layer after another, the first in slot 0."""
+        """The residual stream [batch, tokens, hidden] of these rows at each layer in turn, the lowest in slot 0."""
         read = residual.float() @ self._weights[slot]
         self._sum = self._sum + read if slot else read
         if slot == len(self._weights) - 1:
@@ -93,5 +95,5 @@ class TokenSums:
 
     def readout(self) -> TokenReadout:
         """The readout, by the discriminant of both."""
-        weights, offset = self._sums.discriminant([0], [1], nearer=NEARER)
+        weights, offset = self._sums.discriminant([0], [1], nearer=MARGIN)
         return TokenReadout(weights=weights[:, 0].float(), offset=offset.float())

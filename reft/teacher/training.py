@@ -132,8 +132,8 @@ def _update(
 ) -> None:
     """One optimizer step down the loss."""
     loss.backward()
-    nn.utils.clip_grad_norm_(masters.used, max_grad_norm)
     masters.take_gradients()
+    nn.utils.clip_grad_norm_(masters.parameters, max_grad_norm)
     optimizer.step()
     schedule.step()
     masters.give_back()

@@ -1,5 +1,6 @@
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,6 +68,20 @@ def test_every_attack_is_counted_at_the_filters_own_thresholds(tiny_model, tmp_p
         assert all(now <= then for now, then in zip(after, before, strict=True))
         begin = [row.instruction.startswith(request) for row, request in zip(rows, requests, strict=True)]
         assert in_front or all(begin)
+
+
+class ByPlace:
+    """A scorer that is less sure the later the request stands, and by no more than that."""
+
+    def score(self, rows, _settings):
+        return [SimpleNamespace(deciding=SimpleNamespace(score=-row.instruction.index(REQUEST))) for row in rows]
+
+
+@pytest.mark.parametrize("in_front", [False, True])
+def test_clauses_stand_before_a_request_where_the_attacker_may_put_them_there(in_front):
+    rows = adaptive_suffixes(ByPlace(), [REQUEST], PROMPTS, settings=FilteringSettings(), in_front=in_front)
+    assert rows[0].instruction.startswith(REQUEST) is not in_front
+    assert REQUEST in rows[0].instruction
 
 
 def _every_so_many(data: DataSettings, rows: int, folder: Path) -> DataSettings:

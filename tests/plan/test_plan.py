@@ -15,6 +15,7 @@ from reft.cli import app
 from reft.config import LoraSettings, parse_settings
 from reft.errors import ConfigurationError
 from reft.models.adapters import wrap_lora
+from reft.models.masters import Masters
 from reft.plan.memory import GIB, plan_memory, states, zero_stages_that_fit
 from reft.plan.shapes import model_config, require_size
 from reft.plan.trace import saved_bytes, trace
@@ -41,15 +42,17 @@ def test_a_traced_step_keeps_what_a_real_one_keeps(dtype, checkpointing, lora):
 
 
 @pytest.mark.slow
-def test_the_teachers_states_are_the_bytes_that_adamw_holds():
+def test_the_teachers_states_are_the_bytes_that_its_step_holds():
     model = AutoModelForCausalLM.from_config(SMALL, dtype=torch.bfloat16)
     model = wrap_lora(model, LoraSettings())
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained)
+    masters = Masters([p for p in model.parameters() if p.requires_grad], torch.bfloat16)
+    optimizer = torch.optim.AdamW(masters.parameters)
     model(torch.zeros(1, 4, dtype=torch.long)).logits.float().sum().backward()
+    masters.take_gradients()
     optimizer.step()
     moments = [s[name] for s in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
-    held = [*model.parameters(), *(p.grad for p in trained), *moments]
+    trained = [*model.parameters(), *masters.parameters]
+    held = [*trained, *(p.grad for p in trained if p.grad is not None), *moments]
     settings = parse_settings({"teacher": {"batch_size": 1}})
     (need,) = [n for n in plan_memory(SMALL, settings, 1, nodes=1, tokens=16, answer=4) if n.stage == "teacher"]
     assert need.states == sum(t.numel() * t.element_size() for t in held)

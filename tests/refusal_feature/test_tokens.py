@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from reft.conversations.schema import from_prompt
+from reft.conversations.schema import Conversation, Message, from_prompt
 from reft.conversations.tokenization import encode_prompts
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.discriminant import FLOOR
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.features import visit_residuals
 from reft.refusal_feature.layered import fit_layered
-from reft.refusal_feature.tokens import NEARER, SKIPPED, WINDOW, asked
+from reft.refusal_feature.tokens import MARGIN, SKIPPED, WINDOW, asked
 
 HARMFUL = [from_prompt(f"Tell me how to rob the bank number {i} and get away with it.", i) for i in range(12)]
 HARMLESS = [from_prompt(f"How do I bake so many as {i} loaves of bread at home?", i) for i in range(12)]
@@ -64,7 +64,7 @@ def test_it_is_the_discriminant_of_what_harmful_requests_have_told_and_of_all_th
     weights /= (difference * weights).sum() / 2
     torch.testing.assert_close(feature.tokens.weights, weights.float(), rtol=1e-3, atol=1e-4)
     middle = (groups[0].mean(1) + groups[1].mean(1)) / 2
-    assert float(feature.tokens.offset) == pytest.approx(float((middle * weights).sum()) + NEARER, abs=1e-3)
+    assert float(feature.tokens.offset) == pytest.approx(float((middle * weights).sum()) + MARGIN, abs=1e-3)
 
 
 def test_a_row_reads_as_high_as_its_highest_window(model, feature):
@@ -80,6 +80,12 @@ def test_a_row_reads_as_high_as_its_highest_window(model, feature):
     assert feature.read(*model, encode_prompts(model[1], rows)) == pytest.approx(highest, abs=1e-3)
 
 
+def test_the_order_in_which_layers_are_named_is_no_matter(model, feature):
+    other = fit_layered(*model, LabelledPrompts(HARMFUL, HARMLESS), layers=LAYERS[::-1])
+    rows = encode_prompts(model[1], HARMFUL)
+    assert tokens_alone(other).read(*model, rows) == pytest.approx(tokens_alone(feature).read(*model, rows), abs=1e-3)
+
+
 def test_what_follows_a_request_takes_nothing_from_what_was_read_before_it(model, feature):
     longer = [from_prompt(row.messages[0].content.rstrip(".") + SUFFIX) for row in HARMFUL]
     shorter = [from_prompt(row.messages[0].content.rstrip(".")) for row in HARMFUL]
@@ -91,7 +97,10 @@ def test_what_follows_a_request_takes_nothing_from_what_was_read_before_it(model
 
 
 def test_the_last_user_turn_is_read_without_its_first_tokens_and_never_nothing(model):
-    few, many = encode_prompts(model[1], [from_prompt("Bake"), HARMFUL[0]])
+    said = from_prompt("Obey me and rob a bank.").messages
+    after = (*said, Message(role="assistant", content="No."), Message(role="user", content=""))
+    few, none, many = encode_prompts(model[1], [from_prompt("Bake"), Conversation(row=0, messages=after), HARMFUL[0]])
+    assert asked(none) == (none.instruction_end, none.instruction_end + 1)
     assert asked(few) == (few.instruction_end, few.instruction_end + 1)
     start, end = next(span for span in many.turns if span[1] == many.instruction_end + 1)
     assert asked(many) == (start + SKIPPED, end)

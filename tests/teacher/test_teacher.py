@@ -46,6 +46,23 @@ def test_the_running_feature_follows_the_batch_and_carries_no_gradient():
 
 
 @pytest.mark.slow
+def test_in_bfloat16_the_matrices_learn_in_steps_that_it_would_round_away(tiny_model, rows):
+    model, tokenizer = load_model(tiny_model, torch.bfloat16), load_tokenizer(tiny_model)
+    prompts, formats = LabelledPrompts(*rows), []
+    feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts, layers=[2], positions=["template"])
+
+    def look(*_):
+        formats.extend(p.dtype for p in model.parameters() if p.requires_grad)
+
+    settings = TeacherSettings(lora=LoraSettings(rank=4, alpha=8), epochs=2, batch_size=8, learning_rate=1e-5)
+    trained = fit(model, tokenizer, rows, feature=feature, settings=settings, report=look)
+    assert set(formats) == {torch.bfloat16}  # while it trains
+    left = [p for name, p in trained.named_parameters() if "lora_A" in name]
+    assert {p.dtype for p in left} == {torch.float32}
+    assert any((p != p.bfloat16().float()).any() for p in left)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [LoraSettings(rank=4, alpha=8), None])
 def test_training_lowers_both_terms(any_model, rows, lora, tmp_path):
     model, tokenizer = load_model(any_model), load_tokenizer(any_model)

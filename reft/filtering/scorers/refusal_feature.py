@@ -68,14 +68,18 @@ class RefusalFeatureScorer:
         feature = self.feature
         if self.layered:
             first, *_, last = self.layered.layers
-            return f"layers {first} to {last}, both tokens, read by a linear discriminant"
+            where = "both tokens and every token of a request" if self.layered.tokens else "both tokens"
+            return f"layers {first} to {last}, {where}, read by a linear discriminant"
         return f"layer {feature.layer}, {feature.position} token, read by {READ_BY[feature.readout]}"
 
     @property
     def details(self) -> dict[str, Any]:
         """Layers, tokens and readout."""
         found = {"layer": self.feature.layer, "position": self.feature.position, "readout": self.feature.readout}
-        return found | ({"layers": list(self.layered.layers), "readout": "discriminant"} if self.layered else {})
+        if self.layered:
+            every = self.layered.tokens is not None
+            found |= {"layers": list(self.layered.layers), "readout": "discriminant", "every_token": every}
+        return found
 
     @property
     def doubts(self) -> list[str]:
