@@ -6,8 +6,8 @@
 FOLDER holds the public sets; prompts and clauses come from development sources, which no readout is made from. "As the
 filter, without it": whole texts, sentences and windows, by their ends. Each candidate reads the mean of so many tokens
 in a row, takes so much off, and the higher of both counts. Requests found are those above the score that 5 % of
-ordinary prompts exceed: alone, and with three harmless clauses behind them, before them, or two on either side; "chained" are
-harmless clauses alone, five of them. Written to `results/token_readouts.md`.
+ordinary prompts exceed: alone, and with three harmless clauses behind them, before them, or two on either side;
+"chained" are harmless clauses alone, five of them. Written to `results/token_readouts.md`.
 """
 
 import argparse
