@@ -1,11 +1,12 @@
 """What the benchmarks that choose defaults share: settings from the command line, the development sets."""
 
 import argparse
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,12 +16,44 @@ from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.evaluation.evaluate import evaluate_model
 from reft.evaluation.questions import EvaluationSets
+from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.keys.closure import digest_of_code
 from reft.models.hardware import choose_hardware
 from reft.runtime.progress import progress
+from reft.statistics import auroc
 from reft.storage.fingerprint import of_path
+from reft.teacher.artifact import Teacher
 
 DEVELOPMENT = Path("data/development")
+Separated = dict[str, dict[str, float]]  # other role, harmful source
+
+
+def teacher_and_sets(description: str | None) -> tuple[Teacher, Path]:
+    """The teacher that the command line names, else the last run's, and the folder of the public sets."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the public sets")
+    parser.add_argument("--teacher", type=Path, default=DEFAULT_TEACHER)
+    options = parser.parse_args()
+    return Teacher.load(options.teacher), options.folder
+
+
+def prompts_alone(rows: Iterable[Conversation]) -> list[Conversation]:
+    """The rows without their answers and whatever else they carry."""
+    return [replace(row, messages=row.prompt, unread=()) for row in rows]
+
+
+def separated(scored: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]]) -> Separated:
+    """How well each harmful source's scores are told from those of look-alikes and ordinary prompts.
+
+    AUROC, the mean over the sources of the other role.
+    """
+    return {
+        role: {
+            source: float(np.mean([auroc(found, other) for other in scored[role].values()]))
+            for source, found in scored["harmful"].items()
+        }
+        for role in ("lookalikes", "ordinary")
+    }
 
 
 def overridden(assignments: list[str]) -> tuple[Settings, dict[str, Any]]:

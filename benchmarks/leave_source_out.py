@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from benchmarks.development import DEVELOPMENT, described, overridden
+from benchmarks.development import DEVELOPMENT, described, overridden, separated
 from benchmarks.public_sets import development_sets
 from benchmarks.record import append
 from benchmarks.teacher import trained
@@ -29,7 +29,7 @@ from reft.conversations.batching import length_batches, pad
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_prompts
-from reft.statistics import auroc, rate
+from reft.statistics import rate
 from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import load_teacher
 
@@ -110,11 +110,8 @@ def _summary(logits: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
         }
         for role, sources in logits.items()
     }
-    separated = {
-        role: float(np.mean([auroc(h, other) for h in logits["harmful"].values() for other in logits[role].values()]))
-        for role in ("lookalikes", "ordinary")
-    }
-    return {"refused": refused, "auroc": separated}
+    means = {role: float(np.mean(list(own.values()))) for role, own in separated(logits).items()}
+    return {"refused": refused, "auroc": means}
 
 
 if __name__ == "__main__":

@@ -10,28 +10,23 @@ error over harmful sources; then every source in turn is left out, the candidate
 one-standard-error rule (candidates stand from the simplest on), and judged on it. Written to `results/readouts.md`.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.development import Separated, prompts_alone, separated, teacher_and_sets
 from benchmarks.leave_source_out import development_groups
 from benchmarks.record import RESULTS
 from reft.config import FilteringSettings, Settings
 from reft.conversations.schema import Conversation
-from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.parts import row_parts
 from reft.filtering.scorers.refusal_feature import of_piece
 from reft.filtering.scoring import is_piece
 from reft.refusal_feature.discriminant import FLOOR
 from reft.refusal_feature.features import collect_features
-from reft.statistics import auroc
-from reft.teacher.artifact import Teacher
 from reft.teacher.preparation import alignment_rows, load_teacher
 
 Readout = Callable[[torch.Tensor], np.ndarray]  # [texts, layers, positions, hidden] -> [texts]
@@ -44,8 +39,11 @@ class Texts:
 
     def __init__(self, rows: list[Conversation], read: Callable[[list], torch.Tensor], tokenizer: object) -> None:
         settings = FilteringSettings()
-        asked = [replace(row, messages=row.prompt, unread=()) for row in rows]
-        parts = [(i, where, e) for i, row in enumerate(asked) for where, e in row_parts(tokenizer, row, settings)]
+        parts = [
+            (i, where, e)
+            for i, row in enumerate(prompts_alone(rows))
+            for where, e in row_parts(tokenizer, row, settings)
+        ]
         self.features = read([encoded for *_, encoded in parts])
         self.rows = np.array([i for i, *_ in parts])
         self.pieces = np.array([is_piece(where) for _, where, _ in parts])
@@ -66,11 +64,8 @@ class Texts:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the public sets")
-    parser.add_argument("--teacher", type=Path, default=DEFAULT_TEACHER)
-    options = parser.parse_args()
-    settings, teacher = Settings(), Teacher.load(options.teacher)
+    teacher, folder = teacher_and_sets(__doc__)
+    settings = Settings()
     top = max(teacher.layered.layers) if teacher.layered else teacher.feature.layer
     model, tokenizer = load_teacher(teacher, settings.model, top)
 
@@ -80,14 +75,14 @@ def main() -> None:
     harmful, harmless = (Texts(rows, read, tokenizer) for rows in alignment_rows(settings.data))
     groups = {
         role: {source: Texts(rows, read, tokenizer) for source, rows in sources.items()}
-        for role, sources in development_groups(options.folder).items()
+        for role, sources in development_groups(folder).items()
     }
     table = {}
     for name, readouts in candidates(harmful, harmless):
         found = {role: {s: (t, t.read(*readouts)) for s, t in sources.items()} for role, sources in groups.items()}
         for way in WAYS:
             scored = {role: {s: t.scores(f, way) for s, (t, f) in own.items()} for role, own in found.items()}
-            table[f"{name}, {way}"] = _separated(scored)
+            table[f"{name}, {way}"] = separated(scored)
             print(_line(f"{name}, {way}", table[f"{name}, {way}"]), flush=True)
     lines = ["| readout | " + " | ".join(f"AUROC, {role}" for role in ROLES) + " |", "| --- | --- | --- |"]
     lines += [_line(*row) for row in table.items()] + ["", _left_out(table)]
@@ -150,19 +145,6 @@ def _probe(harmful: torch.Tensor, harmless: torch.Tensor, layers: slice, *, stre
     weights = torch.from_numpy(probe.coef_[0]).float()
     half_gap = float(((both[: len(harmful)].mean(0) - both[len(harmful) :].mean(0)) / spread @ weights) / 2)
     return lambda features: ((features[:, layers].float().flatten(1) - mean) / spread @ weights / half_gap).numpy()
-
-
-Separated = dict[str, dict[str, float]]  # role, harmful source: mean AUROC over the role's sources
-
-
-def _separated(scored: dict[str, dict[str, np.ndarray]]) -> Separated:
-    return {
-        role: {
-            source: float(np.mean([auroc(found, other) for other in scored[role].values()]))
-            for source, found in scored["harmful"].items()
-        }
-        for role in ROLES
-    }
 
 
 def _line(name: str, separated: Separated) -> str:

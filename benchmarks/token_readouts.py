@@ -10,30 +10,26 @@ ordinary prompts exceed: alone, and with three harmless clauses behind them, bef
 "chained" are harmless clauses alone, five of them. Written to `results/token_readouts.md`.
 """
 
-import argparse
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import atanh
-from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from benchmarks.development import prompts_alone, separated, teacher_and_sets
 from benchmarks.leave_source_out import development_groups
 from benchmarks.record import RESULTS
 from reft.attacks.adaptive import JOINS
 from reft.config import FilteringSettings, Settings
 from reft.conversations.schema import Conversation, from_prompt
 from reft.conversations.tokenization import encode_prompts
-from reft.filtering.inputs import DEFAULT_TEACHER
 from reft.filtering.scorers.refusal_feature import RefusalFeatureScorer
 from reft.refusal_feature.extraction import LabelledPrompts
 from reft.refusal_feature.features import visit_residuals
-from reft.refusal_feature.tokens import MARGIN, WINDOW, TokenSums, asked
-from reft.statistics import auroc
-from reft.teacher.artifact import Teacher
+from reft.refusal_feature.tokens import MARGIN, WINDOW, Reading, TokenSums
 from reft.teacher.preparation import alignment_rows, load_teacher
 
 WINDOWS, TAKEN_OFF = (3, 6, 12), (0.5, 1.0, 1.5)
@@ -44,15 +40,11 @@ Scores = dict[str, dict[str, np.ndarray]]  # role, source, row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the public sets")
-    parser.add_argument("--teacher", type=Path, default=DEFAULT_TEACHER)
-    options = parser.parse_args()
-    settings, teacher = Settings(), Teacher.load(options.teacher)
+    teacher, folder = teacher_and_sets(__doc__)
     if teacher.layered is None:
         raise SystemExit("this teacher has no readout of many layers: train one with today's build")
-    model, tokenizer = load_teacher(teacher, settings.model, max(teacher.layered.layers))
-    groups = development_groups(options.folder)
+    model, tokenizer = load_teacher(teacher, Settings().model, max(teacher.layered.layers))
+    groups = development_groups(folder)
     clauses = [row.instruction for source in CLAUSES for row in groups["ordinary"][source]]
     rows = groups | _among(groups["harmful"], clauses, random.Random(0))
     shipped = RefusalFeatureScorer(
@@ -86,9 +78,9 @@ def _among(
             text += rng.choice(JOINS) + part
         return from_prompt(text)
 
+    asked = {s: [row.instruction for row in rows[:ROWS]] for s, rows in harmful.items() if s not in NO_REQUESTS}
     made: dict[str, dict[str, list[Conversation]]] = {where: {} for where in AMONG}
-    for source, rows in harmful.items():
-        requests = [row.instruction for row in rows[:ROWS]] if source not in NO_REQUESTS else []
+    for source, requests in asked.items():
         for where, (before, behind) in zip(AMONG, ((0, 3), (3, 0), (2, 2)), strict=True):
             made[where][source] = [
                 joined([*rng.sample(clauses, before), request, *rng.sample(clauses, behind)]) for request in requests
@@ -97,9 +89,8 @@ def _among(
 
 
 def _as_the_filter(scorer: RefusalFeatureScorer, rows: Sequence[Conversation]) -> np.ndarray:
-    prompts = [replace(row, messages=row.prompt, unread=()) for row in rows]
     bound = 1 - 1e-6
-    found = scorer.score(prompts, FilteringSettings())
+    found = scorer.score(prompts_alone(rows), FilteringSettings())
     return np.array([atanh(min(max(row.deciding.score, -bound), bound)) for row in found])
 
 
@@ -111,31 +102,25 @@ class Tokens:
         harmful, harmless = (encode_prompts(tokenizer, rows) for rows in alignment_rows(Settings().data))
         sums = TokenSums([*harmful, *harmless], len(harmful), layers)
         visit_residuals(model, tokenizer, [*harmful, *harmless], layers=layers, visit=sums.add)
-        self._readout = sums.readout()
+        readout = sums.readout()
+        self._readout = replace(readout, offset=readout.offset - MARGIN)
 
-    def read(self, rows: Sequence[Conversation]) -> list[np.ndarray]:
+    def read(self, rows: Sequence[Conversation]) -> Reading:
         """Of each row, the tokens that are read."""
-        encoded, found = encode_prompts(self._tokenizer, rows), [np.zeros(0)] * len(rows)
+        encoded = encode_prompts(self._tokenizer, rows)
         slot = {layer: index for index, layer in enumerate(self._layers)}
-        nothing = MARGIN - float(self._readout.offset)
+        reading = Reading(self._readout, encoded, self._model.device)
 
         def add(batch: torch.Tensor, layer: int, residual: torch.Tensor) -> None:
-            scores = (residual.float().cpu() @ self._readout.weights[slot[layer]]).numpy()
-            for place, row in enumerate(batch.tolist()):
-                start, end = asked(encoded[row])
-                found[row] = (found[row] if slot[layer] else nothing) + scores[place, start:end]
+            reading.add(batch, slot[layer], residual)
 
         visit_residuals(self._model, self._tokenizer, encoded, layers=self._layers, visit=add)
-        return found
+        return reading
 
 
-def _higher(base: Scores, read: dict[str, dict[str, list[np.ndarray]]], *, window: int, off: float) -> Scores:
-    def pooled(scores: np.ndarray) -> float:
-        width = min(window, len(scores))
-        return float(np.convolve(scores, np.full(width, 1 / width), "valid").max()) - off
-
+def _higher(base: Scores, read: dict[str, dict[str, Reading]], *, window: int, off: float) -> Scores:
     return {
-        role: {s: np.maximum(own, [pooled(scores) for scores in read[role][s]]) for s, own in sources.items()}
+        role: {s: np.maximum(own, read[role][s].highest(window).numpy() - off) for s, own in sources.items()}
         for role, sources in base.items()
     }
 
@@ -151,17 +136,14 @@ def _heading() -> str:
 
 
 def _line(name: str, scores: Scores) -> str:
-    pairs = {
-        role: np.mean([auroc(h, other) for h in scores["harmful"].values() for other in scores[role].values()])
-        for role in ("lookalikes", "ordinary")
-    }
+    pairs = [np.mean(list(own.values())) for own in separated(scores).values()]
     threshold = np.quantile(np.concatenate(list(scores["ordinary"].values())), 1 - ALLOWED)
     above = {
         role: np.mean([np.mean(own > threshold) for s, own in sources.items() if s not in NO_REQUESTS])
         for role, sources in scores.items()
     }
     shares = [above[role] for role in ("harmful", *AMONG, "lookalikes", "chained")]
-    cells = [f"{value:.3f}" for value in pairs.values()] + [f"{share:.1%}" for share in shares]
+    cells = [f"{value:.3f}" for value in pairs] + [f"{share:.1%}" for share in shares]
     return f"| {name} | {' | '.join(cells)} |"
 
 

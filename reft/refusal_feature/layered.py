@@ -91,7 +91,7 @@ class LayeredFeature:
         visit_residuals(model, tokenizer, rows, layers=self.layers, visit=add)
         read -= self.offsets
         found = [read[:, [PIECES if pieces else WHOLE]], read[:, SHIFTS:]]
-        return torch.cat([*found, tokens.found[:, None]] if tokens else found, 1).amax(1).tolist()
+        return torch.cat([*found, tokens.highest()[:, None]] if tokens else found, 1).amax(1).tolist()
 
     def save(self, folder: Path) -> None:
         """Write `layered.safetensors` and `layered.json` into the folder, and their digests."""

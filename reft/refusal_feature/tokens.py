@@ -28,8 +28,8 @@ def asked(row: Encoded, share: float = 0.0) -> tuple[int, int]:
     Never empty: of an empty turn it is the token before it, at which other readouts take it to end, too.
     """
     end = row.instruction_end + 1
-    start = [first for first, last in row.turns if last == end][-1:] or [0]
-    return min(start[0] + max(SKIPPED, int(share * (end - start[0]))), end - 1), end
+    start = max((first for first, last in row.turns if last == end), default=0)
+    return min(start + max(SKIPPED, int(share * (end - start))), end - 1), end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,14 @@ class TokenReadout:
 
 
 class Reading:
-    """One pass over some rows: of each the highest mean of `WINDOW` tokens in a row.
+    """One pass over some rows.
 
     Attributes:
-        found: [rows].
+        scores: of each row's tokens that are read, [tokens].
     """
 
     def __init__(self, readout: TokenReadout, rows: Sequence[Encoded], device: torch.device) -> None:
-        self.found = torch.zeros(len(rows))
+        self.scores = [torch.zeros(0)] * len(rows)
         self._spans = [asked(row) for row in rows]
         self._weights, self._offset = readout.weights.to(device), float(readout.offset)
         self._sum = torch.zeros(())
@@ -63,10 +63,12 @@ class Reading:
         read = residual.float() @ self._weights[slot]
         self._sum = self._sum + read if slot else read
         if slot == len(self._weights) - 1:
-            for row, scores in zip(batch.tolist(), self._sum.cpu(), strict=True):
-                start, end = self._spans[row]
-                windows = scores[start:end].unfold(0, min(WINDOW, end - start), 1)
-                self.found[row] = windows.mean(1).max() - self._offset
+            for row, scores in zip(batch.tolist(), self._sum.cpu() - self._offset, strict=True):
+                self.scores[row] = scores[slice(*self._spans[row])].clone()  # not the batch that it is a view of
+
+    def highest(self, window: int = WINDOW) -> torch.Tensor:
+        """Of each row the highest mean of so many tokens in a row, [rows]."""
+        return torch.tensor([float(s.unfold(0, min(window, len(s)), 1).mean(1).max()) for s in self.scores])
 
 
 class TokenSums:
