@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-PAIRS = sorted(Path("data/written/hazards").glob("*.tsv"))
+PAIRS = sorted(file for kind in ("hazards", "further_pairs") for file in Path("data/written", kind).glob("*.tsv"))
 FORMS = {"question", "imperative", "write", "code", "story", "roleplay", "persuasion", "list", "turns"}
 REGISTERS = {"plain", "polite", "terse", "slang", "formal", "context"}
 
 
-@pytest.mark.parametrize("file", PAIRS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", PAIRS, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_pairs_are_of_known_forms_and_differ(file):
     lines = [line.split("\t") for line in file.read_text().splitlines()]
     assert {len(fields) for fields in lines} == {4}

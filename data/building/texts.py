@@ -73,10 +73,14 @@ def words(text: str) -> set[str]:
 
 def similar(prompt: str, other: set[str]) -> bool:
     """Two prompts say the same when they share two thirds of their content words."""
-    mine = words(prompt)
-    return len(mine & other) >= 0.66 * len(mine | other)
+    return _alike(words(prompt), other)
 
 
 def says_one_of(row: dict, others: list[set[str]]) -> bool:
     """Whether the row's prompt says the same as one of these, given by their words."""
-    return any(similar(prompt_of(row), other) for other in others)
+    mine = words(prompt_of(row))
+    return any(_alike(mine, other) for other in others)
+
+
+def _alike(mine: set[str], other: set[str]) -> bool:
+    return len(mine & other) >= 0.66 * len(mine | other)

@@ -19,6 +19,7 @@ from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import Encoded, encode_all
 from reft.errors import ConfigurationError, TrainingError, explain
 from reft.models.adapters import frozen_layers, wrap_lora
+from reft.models.compiled import compiled_layers
 from reft.models.hardware import attend_for_training
 from reft.models.head import cross_entropy_sum, hidden_states
 from reft.models.layers import watch_layers
@@ -62,13 +63,13 @@ def train_teacher(
         report: called with (step, steps, losses) after each optimizer step.
 
     Raises:
-        ConfigurationError: the regulariser acts on a layer below all adapters, where nothing can follow it.
+        ConfigurationError: the regulariser acts on a layer below all adapters, or no compiler is there for the layers.
         TrainingError: the loss is not a number.
         DataValidationError: a row is longer than `max_length` tokens.
     """
     _require_trained_layer(model, feature.layer, settings)
     torch.manual_seed(seed)
-    groups = ((harmful, True), (harmless, False))
+    pad_id, groups = tokenizer.pad_token_id, ((harmful, True), (harmless, False))
     rows = [LabelledRow(e, label) for group, label in groups for e in encode_all(tokenizer, group, max_length)]
     attend_for_training(model, max(len(row.encoded) for row in rows))
     trained = (wrap_lora(model, settings.lora) if settings.lora else model).train()
@@ -76,15 +77,15 @@ def train_teacher(
     masters = Masters([p for p in trained.parameters() if p.requires_grad], model.dtype)
     optimizer, schedule = optimizer_and_schedule(masters.parameters, settings.learning_rate, len(batches))
     running = RunningFeature.start(feature, settings.momentum, model.device)
-    for step, batch in enumerate(batches, start=1):
-        pad_id = tokenizer.pad_token_id
-        losses = _step_losses(trained, batch, feature, running=running, settings=settings, pad_id=pad_id)
-        _require_finite(losses["loss"], step)
-        _update(masters, losses["loss"], optimizer, schedule=schedule, max_grad_norm=settings.max_grad_norm)
-        if step % 8 == 0:
-            return_freed_memory()
-        if report:
-            report(step, len(batches), {name: value.item() for name, value in losses.items()})
+    with compiled_layers(trained, settings.compile_layers):
+        for step, batch in enumerate(batches, start=1):
+            losses = _step_losses(trained, batch, feature, running=running, settings=settings, pad_id=pad_id)
+            _require_finite(losses["loss"], step)
+            _update(masters, losses["loss"], optimizer, schedule=schedule, max_grad_norm=settings.max_grad_norm)
+            if step % 8 == 0:
+                return_freed_memory()
+            if report:
+                report(step, len(batches), {name: value.item() for name, value in losses.items()})
     masters.leave()
     return trained.eval()
 

@@ -6,6 +6,8 @@ import torch
 from reft.config import LoraSettings, TeacherSettings
 from reft.conversations.reading import read_conversations
 from reft.errors import ConfigurationError, TrainingError
+from reft.models.compiled import compiled_layers
+from reft.models.layers import decoder_layers
 from reft.models.loading import load_model, load_tokenizer
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
 from reft.teacher.artifact import Teacher
@@ -122,3 +124,32 @@ def test_batches_hold_every_row_once_and_both_classes(tokenizer):
     batches = mixed_batches(rows, 8, 1, rng=random.Random(0))
     assert sorted(id(r) for b in batches for r in b) == sorted(id(r) for r in rows)
     assert all(any(r.harmful for r in b) for b in batches if len(b) == 8)
+
+
+@pytest.mark.slow
+def test_compiled_layers_learn_the_same_and_are_as_before_afterwards(tiny_model, rows):
+    settings = TeacherSettings(lora=LoraSettings(rank=4, alpha=8), epochs=2, batch_size=8, learning_rate=1e-3)
+    losses, weights = [], []
+    for compiled in (False, True):
+        model, tokenizer = load_model(tiny_model, torch.float32), load_tokenizer(tiny_model)
+        prompts = LabelledPrompts(*rows)
+        feature = extract_refusal_feature(model, tokenizer, prompts, held_out=prompts, layers=[2])
+        own, seen = settings.model_copy(update={"compile_layers": compiled}), []
+        trained = fit(
+            model, tokenizer, rows, feature=feature, settings=own, report=lambda *step, seen=seen: seen.append(step[2])
+        )
+        assert not any("forward" in vars(layer) for layer in decoder_layers(trained))
+        losses.append([step["loss"] for step in seen])
+        weights.append([p.detach() for name, p in trained.named_parameters() if "lora_" in name])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    assert losses[0][0] != losses[0][-1]
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(*weights, strict=True))
+
+
+def test_layers_are_not_compiled_without_a_compiler(tiny_model, monkeypatch):
+    model = load_model(tiny_model)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigurationError, match="no-such-compiler"), compiled_layers(model):
+        pass
+    with compiled_layers(model, wanted=False):
+        assert not any("forward" in vars(layer) for layer in decoder_layers(model))
