@@ -207,11 +207,12 @@ def _sources_left_out(path: Path) -> str:
             f"{100 * sum(found['value'] for found in kinds.values()) / len(kinds):.1f} %"
             for kinds in x["refused"].values()
         ]
-        rows.append((", ".join(x["without"]) or "nothing", *means, *(f"{value:.3f}" for value in x["auroc"].values())))
+        aurocs = (f"{value:.3f}" for value in x["auroc"].values())
+        rows.append((" + ".join(map(str, x["rows"])), ", ".join(x["without"]) or "nothing", *means, *aurocs))
     last = records(path)[-1]
     refused = [f"{kind} refused" for kind in last["refused"]]
     return comparison_tables.markdown(
-        ("left out of the training", *refused, *(f"AUROC, {kind}" for kind in last["auroc"])), rows
+        ("alignment rows", "left out of the training", *refused, *(f"AUROC, {kind}" for kind in last["auroc"])), rows
     )
 
 
