@@ -1,7 +1,8 @@
 """What of a row was read: text leaves a row through one gate, so that what nothing read can be named and scored."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from reft.conversations.schema import Unread
@@ -11,6 +12,9 @@ Place = tuple[str | int, ...]
 LONGEST_NAME = 60
 # A key of so many words is a text that somebody put there, not a name.
 WORDS_OF_A_NAME = 4
+# Levels of objects and lists in a row. Rows of tools and their results have some ten.
+LEVELS = 200
+STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class RowError(ValueError):
@@ -159,5 +163,39 @@ def _constant(name: str) -> float | None:
     return None if name == "NaN" else float(name)
 
 
+class RowDecoder:
+    """Reads JSON of as many levels as `LEVELS`, whatever the interpreter would bear.
+
+    Python's own bound is its stack, which is as deep as whoever calls leaves it, and which a library may move:
+    `torch.compile` doubles it for the whole process. A row must not be good in one place and bad in another.
+    """
+
+    def __init__(self, *, pairs: Callable[[list], dict], constant: Callable[[str], float | None] = float) -> None:
+        """With `JSONDecoder`'s hooks: what makes an object of its pairs, and a value of NaN or an infinity."""
+        self._decoder = json.JSONDecoder(parse_constant=constant, object_pairs_hook=pairs)
+
+    def decode(self, text: str) -> Any:
+        """The value of a text.
+
+        Raises:
+            RecursionError: nested more deeply.
+            ValueError: not JSON.
+        """
+        if _is_deep(text):
+            raise RecursionError(f"more than {LEVELS} levels")
+        return self._decoder.decode(text)
+
+
+def _is_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= LEVELS:
+        return False  # as nearly every row
+    depth = 0
+    for found in STRINGS_AND_BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > LEVELS:
+            return True
+    return False
+
+
 # Of whole rows and of JSON text within them.
-DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_unique_keys)
+DECODER = RowDecoder(pairs=_unique_keys, constant=_constant)

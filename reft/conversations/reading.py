@@ -24,6 +24,7 @@ OLD_LINE_ENDS = (
     "a carriage return (CR, the line end of old Macs) stands between rows: save the file with line feeds (LF) as line "
     "ends, as: tr '\\r' '\\n' < file > new"
 )
+DEEP = "nest objects and lists less deeply"
 CARRIAGE_RETURN = r"a carriage return (CR) stands inside the row: write it as \r within a text, or take it out"
 
 
@@ -146,7 +147,7 @@ def parse_row(line: str, row: int, max_characters: int, *, columns: tuple[str, s
     try:
         found = row_of(value, columns)
     except RecursionError as error:
-        raise RowError("not_json", "line", "nest objects and lists less deeply") from error
+        raise RowError("not_json", "line", DEEP) from error
     for index, message in enumerate(found.messages):
         if any(CONTROL.search(text) for text in message.texts):
             raise RowError("control_character", f"message {index}", "remove NUL and other control characters")
@@ -179,6 +180,8 @@ def _remedy(error: Exception, text: str) -> str:
     """What to do about a line that is no JSON."""
     if _rows_between(text):
         return OLD_LINE_ENDS
+    if isinstance(error, RecursionError):
+        return DEEP
     if isinstance(error, json.JSONDecodeError) and text[error.pos : error.pos + 1] == "\r":
         return CARRIAGE_RETURN
     return f"write one JSON object per line ({error})"

@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from reft.models.adapters import begin_as, wrap_lora
 from reft.models.hardware import Hardware, attend_for_training, choose_hardware, take_gpu
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
+from reft.runtime.flags import Flag
 from reft.runtime.processes import end_with_launcher
 from reft.runtime.progress import progress
 from reft.storage.artifacts import write_json, written
@@ -56,7 +56,7 @@ def train(folder: Path) -> None:
     steps = job.plan()
     kept = job.kept_steps(steps)
     student, engine, accumulation = _prepared(job, folder, len(steps), hardware=hardware, pad_id=tokenizer.pad_token_id)
-    asked_to_stop = threading.Event()
+    asked_to_stop = Flag()
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
     done, tokens = load_checkpoint(engine, folder)
     show, started, before = progress(f"[rank {rank}] step"), time.monotonic(), tokens

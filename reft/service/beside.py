@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event as Flag
 
 from sqlalchemy.exc import IntegrityError
 
+from reft.runtime.flags import Flag
 from reft.service.database import AWAY
 from reft.service.service import Service, open_service
 from reft.service.settings import ServiceSettings

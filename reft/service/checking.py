@@ -12,7 +12,6 @@ from collections.abc import Generator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event as Flag
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +20,7 @@ from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from reft.errors import DataFormatError, DataValidationError, ReftError, parts
+from reft.runtime.flags import Flag
 from reft.runtime.processes import end_with_launcher
 from reft.runtime.without_torch import without_torch
 from reft.service.beside import keep_looking, service_of

@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from threading import Event as Flag
 from threading import Lock, Timer
 from typing import cast
 from urllib.parse import SplitResult, urlsplit
@@ -28,6 +27,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from reft.runtime.flags import Flag
 from reft.runtime.processes import end_with_launcher
 from reft.service.beside import keep_looking, service_of
 from reft.service.clock import DAY, now

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from reft.errors import ConfigurationError, explain
+from reft.runtime.flags import Flag
 from reft.runtime.processes import LAUNCHER, new_mark
 from reft.service.app import HANDED_ON
 from reft.service.keys import any_key
@@ -45,7 +46,7 @@ def serve(settings: ServiceSettings, *, say: Callable[[str], object] = print) ->
     if not keyed and not settings.on_loopback:
         what = f"there is no key, and {settings.host} can be reached from elsewhere"
         raise ConfigurationError(explain(what, "--host", f"make one first: {make}"))
-    ending = threading.Event()
+    ending = Flag()
     with _told_to_end(), _listening(settings) as sockets, _beside(settings, ending):
         host, port = sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -74,7 +75,7 @@ def _told_to_end() -> Generator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(settings: ServiceSettings, sockets: list[socket.socket], ending: threading.Event) -> None:
+def _run(settings: ServiceSettings, sockets: list[socket.socket], ending: Flag) -> None:
     config = uvicorn.Config(
         "reft.service.app:app_from_environment", factory=True, workers=settings.workers, log_level="warning",
         access_log=False, server_header=False, timeout_graceful_shutdown=10,
@@ -88,7 +89,7 @@ def _run(settings: ServiceSettings, sockets: list[socket.socket], ending: thread
 class _Server(uvicorn.Server):
     """Answers what it is being asked when it is told to end; those beside it end meanwhile."""
 
-    def __init__(self, config: uvicorn.Config, ending: threading.Event) -> None:
+    def __init__(self, config: uvicorn.Config, ending: Flag) -> None:
         super().__init__(config)
         self._ending = ending
 
@@ -101,7 +102,7 @@ class _Server(uvicorn.Server):
 class _Servers(Multiprocess):
     """The same with several processes."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], ending: threading.Event) -> None:
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], ending: Flag) -> None:
         super().__init__(config, sockets)
         self._ending = ending
 
@@ -125,7 +126,7 @@ def _listening(settings: ServiceSettings) -> Generator[list[socket.socket]]:
 
 
 @contextmanager
-def _beside(settings: ServiceSettings, stop: threading.Event) -> Generator[None]:
+def _beside(settings: ServiceSettings, stop: Flag) -> Generator[None]:
     """The other processes, started again when they die; they end when told to, or with this one, however it ends."""
     file = _left(settings)
     watchers = [threading.Thread(target=_keep, args=(module, file, stop), daemon=True) for module in BESIDE]
@@ -149,7 +150,7 @@ def _left(settings: ServiceSettings) -> Path:
     return coming.replace(file)
 
 
-def _keep(module: str, file: Path, stop: threading.Event) -> None:
+def _keep(module: str, file: Path, stop: Flag) -> None:
     while not stop.is_set():
         environment = {**os.environ, LAUNCHER: new_mark()}
         process = subprocess.Popen([sys.executable, "-m", module, str(file)], env=environment)

@@ -6,7 +6,6 @@ before the server is made, and puts the guard around it.
 """
 
 import asyncio
-import os
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from reft.runtime.flags import Flag
 from reft.tracking.limits import Limits, check_body, ended, over, refused, too_late, too_many
 
 Message = MutableMapping[str, Any]
@@ -31,7 +31,7 @@ BODY_SECONDS = 10.0
 END_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 5
 
-_ending = threading.Event()
+_ending = Flag()
 
 
 class Request:
@@ -205,10 +205,10 @@ def _end_soon_when_told_to() -> None:
         before = signal.getsignal(number)
 
         def end(number: int, frame: Any, before: Any = before) -> None:
+            if not _ending.is_set():
+                # The system's own clock: a handler must take no lock, as starting a thread does.
+                signal.setitimer(signal.ITIMER_REAL, END_SECONDS)
             _ending.set()
-            timer = threading.Timer(END_SECONDS, os._exit, [128 + number])
-            timer.daemon = True
-            timer.start()
             if callable(before):
                 before(number, frame)
 

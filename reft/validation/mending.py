@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from reft.conversations.fields import is_unicode
+from reft.conversations.fields import RowDecoder, is_unicode
 from reft.conversations.reading import CONTROL
 
 # One that nothing closes holds all the rest: else every quote within it would be tried as a beginning.
@@ -55,7 +55,7 @@ def mended(line: str, *, merge_system: bool = False) -> tuple[str, list[str]]:
 def _parsed(text: str) -> dict | None:
     """The object of a line; None where it is none, or where a key stands twice (which one counts is a guess)."""
     try:
-        value = json.loads(text, object_pairs_hook=_pairs)
+        value = DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -65,6 +65,9 @@ def _pairs(pairs: list) -> dict:
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a key stands twice")
     return dict(pairs)
+
+
+DECODER = RowDecoder(pairs=_pairs)
 
 
 def _turns(value: dict) -> list[dict]:
@@ -100,9 +103,7 @@ def _system(value: dict) -> list[str]:
     columns = (key for key in ("system", "system_prompt") if isinstance(value.get(key), str) and value[key].strip())
     if not (system := next(columns, None)):
         return []
-    prompt = next(
-        (key for key in ("instruction", "prompt", "question", "query") if isinstance(value.get(key), str)), ""
-    )
+    prompt = next((key for key in PROMPTS if isinstance(value.get(key), str)), "")
     turn = next((turn for turn in _turns(value) if "user" in turn.values() or "human" in turn.values()), None)
     holder, key = (value, prompt) if prompt else (turn, "value" if turn and "value" in turn else "content")
     if holder is None or not isinstance(holder.get(key), str):

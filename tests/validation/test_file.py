@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 import time
 
 import pytest
@@ -134,9 +135,20 @@ def test_a_row_cut_off_within_a_text_of_many_quotes_takes_no_time():
     assert time.monotonic() - started < 5  # seconds; where every quote is tried as a beginning, more than a minute
 
 
-def test_a_line_nested_too_deeply_to_be_mended_is_left_alone():
-    line = '{"prompt": "a\\u0000", "x": ' + "[" * 900 + "]" * 900 + "}"
-    assert mended(line) == (line, [])
+def test_a_row_may_have_200_levels_whatever_the_interpreters_stack():
+    def line(levels):
+        return '{"prompt": "a\\u0000", "completion": "[\\"[", "x": ' + "[" * levels + "]" * levels + "}"
+
+    def verdicts():
+        return [mended(line(levels))[1] for levels in (199, 200, 900)]
+
+    expected, before = [["1 control characters removed"], [], []], sys.getrecursionlimit()
+    assert verdicts() == expected
+    try:
+        sys.setrecursionlimit(2 * before)
+        assert verdicts() == expected
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_a_line_too_long_for_a_row_is_not_mended(tmp_path, tokenizer):

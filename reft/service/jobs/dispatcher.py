@@ -13,11 +13,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from threading import Event as Flag
 
 import psutil
 from sqlmodel import Session, col, select
 
+from reft.runtime.flags import Flag
 from reft.runtime.processes import LAUNCHER, end_with_launcher
 from reft.service.beside import keep_looking, service_of
 from reft.service.clock import now

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 from sqlmodel import Session, col, select
 
+from reft.runtime.flags import Flag
 from reft.service.database import AWAY
 from reft.service.jobs import leases
 from reft.service.service import Service
@@ -33,7 +34,7 @@ class HeldJob:
     def __init__(self, service: Service, job_id: str, holder: str) -> None:
         self.service, self.id, self.holder = service, job_id, holder
         self.seconds = service.settings.lease_seconds
-        self.lost = threading.Event()  # also: given up
+        self.lost = Flag()  # also: given up
         self._over = threading.Event()
         self._renewed = time.monotonic()
 
