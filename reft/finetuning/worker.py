@@ -35,6 +35,7 @@ from reft.finetuning.saving import complete_output, save_epoch, save_student
 from reft.finetuning.schedule import MicroBatch, share_of
 from reft.finetuning.student_loss import StudentLoss
 from reft.models.adapters import begin_as, wrap_lora
+from reft.models.compiled import compiled_layers
 from reft.models.hardware import Hardware, attend_for_training, choose_hardware, take_gpu
 from reft.models.loading import load_model, load_tokenizer
 from reft.models.memory import return_freed_memory
@@ -60,7 +61,8 @@ def train(folder: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())
     done, tokens = load_checkpoint(engine, folder)
     show, started, before = progress(f"[rank {rank}] step"), time.monotonic(), tokens
-    with (folder / "metrics.jsonl").open("a", buffering=1) as metrics:
+    compiled = compiled_layers(student, job.settings.compile_layers, steps=len(steps))
+    with (folder / "metrics.jsonl").open("a", buffering=1) as metrics, compiled:
         for number, planned in enumerate(steps[done:], start=done + 1):
             step, stop = engine.module.rows(number - 1, planned), asked_to_stop.is_set()
             pieces = share_of(step, rank, world, accumulation=accumulation)

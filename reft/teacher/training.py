@@ -77,7 +77,7 @@ def train_teacher(
     masters = Masters([p for p in trained.parameters() if p.requires_grad], model.dtype)
     optimizer, schedule = optimizer_and_schedule(masters.parameters, settings.learning_rate, len(batches))
     running = RunningFeature.start(feature, settings.momentum, model.device)
-    with compiled_layers(trained, settings.compile_layers):
+    with compiled_layers(trained, settings.compile_layers, steps=len(batches)):
         for step, batch in enumerate(batches, start=1):
             losses = _step_losses(trained, batch, feature, running=running, settings=settings, pad_id=pad_id)
             _require_finite(losses["loss"], step)

@@ -201,6 +201,7 @@ def _end_soon_when_told_to() -> None:
     """Let the server's handlers of signals stop what is being generated, and a process that lingers be gone."""
     if threading.current_thread() is not threading.main_thread():
         return  # signals are not ours to handle
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # it ends a process, whatever hangs; a parent may have had it ignored
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
 

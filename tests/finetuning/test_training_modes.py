@@ -107,6 +107,23 @@ def test_a_teacher_alone_moves_the_refusals(job, tmp_path):
 
 
 @pytest.mark.slow
+def test_compiled_layers_learn_the_same(job, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    _, expected = losses(change(job, compile_layers=False), tmp_path / "as they are")
+    assert not list(tmp_path.glob("compiled/**/*.so"))
+    _, found = losses(change(job, compile_layers=True), tmp_path / "faster")
+    assert list(tmp_path.glob("compiled/**/*.so"))
+    assert len(found) > 4
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("stage", [{"zero_stage": 3}, {"deepspeed": {"zero_optimization": {"stage": 3}}}])
+def test_layers_whose_weights_come_and_go_are_not_compiled(stage):
+    with pytest.raises(ConfigurationError, match="compile_layers needs a zero_stage below 3"):
+        settings(compile_layers=True, **stage)
+
+
+@pytest.mark.slow
 def test_a_quantized_base_under_an_adapter(job, tmp_path):
     pytest.importorskip("bitsandbytes")
     output, curve = losses(change(job, quantized_base=True, epochs=6), tmp_path / "job")
