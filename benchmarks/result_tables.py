@@ -119,6 +119,22 @@ def _rival_ratios(path: Path) -> str:
     return comparison_tables.markdown(("alignment to user rows", "measure", "value"), rows)
 
 
+def _compiled(path: Path) -> str:
+    """The newest measurement of each number format."""
+    newest = {x["dtype"]: x for x in records(path)}
+    rows = [
+        (
+            kind.removeprefix("torch."), "{median:.2f} ({least:.2f} to {most:.2f})".format(**x["times_as_fast"]),
+            f"{x['mean_loss']['False']:.3f}", f"{x['mean_loss']['True']:.3f}", f"{x['compiling_seconds']:.0f}",
+            f"{x['compiling_again_seconds']:.0f}", x["date"][:10],
+        )
+        for kind, x in newest.items()
+    ]  # fmt: skip
+    head = ("format", "times as fast, median of turns", "mean loss as it is", "compiled", "first compiling, s",
+            "in a second process, s", "measured")  # fmt: skip
+    return comparison_tables.markdown(head, rows)
+
+
 def _scan_memory(path: Path) -> str:
     found = records(path)
     rows = [
@@ -234,6 +250,7 @@ TABLES: dict[str, ResultTable] = {
     "stages": ResultTable("finetuning.jsonl", "python -m benchmarks.finetuning --stages", _stages),
     "rival-trainers": ResultTable("rival_trainers.jsonl", "python -m benchmarks.rival_trainers", _rival_trainers),
     "rival-ratios": ResultTable("rival_trainers.jsonl", "python -m benchmarks.rival_trainers", _rival_ratios),
+    "compiled": ResultTable("compiled.jsonl", "python -m benchmarks.compiled", _compiled),
     "scan-memory": ResultTable("scan_memory.jsonl", "python -m benchmarks.scan_memory", _scan_memory),
     "data": ResultTable("data.jsonl", "python -m benchmarks.data", _data),
     "data-peers": ResultTable("data_peers.jsonl", "python -m benchmarks.data_peers", _data_peers),

@@ -52,8 +52,8 @@ class TeacherSettings(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping")
     compile_layers: bool | Literal["auto"] = Field(
         "auto",
-        description="layers by torch.compile; auto: on a CPU with g++, where there are 200 steps or more, "
-        "which then take 0.7 of the time",
+        description="layers by torch.compile: faster steps, after a minute or two of compiling, once; auto: on a CPU "
+        "with g++, where there are 1000 steps or more",
     )
 
     @model_validator(mode="after")

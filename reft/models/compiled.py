@@ -19,8 +19,8 @@ from reft.errors import ConfigurationError, ModelError, explain
 from reft.models.default_model import user_cache
 from reft.models.layers import decoder_layers
 
-# Steps of a training from which compiling pays on a CPU, where it was done before (`benchmarks/compiled.py`).
-STEPS_THAT_PAY = 200
+# Steps of a training from which compiling pays on a CPU though nothing is in the cache yet (`benchmarks/compiled.py`).
+STEPS_THAT_PAY = 1000
 # Kinds of layers, times with gradients or without, times shapes that torch takes for special.
 VARIANTS = 64
 
