@@ -121,7 +121,7 @@ class FinetuningSettings(Section):
     quantized_base: bool = Field(False, description="QLoRA: the frozen base in 4 bits (extra quantized); needs lora")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
     compile_layers: bool = Field(
-        False, description="layers by torch.compile: faster steps, after a minute of compiling; needs g++, not ZeRO 3"
+        False, description="layers by torch.compile: faster steps, once compiled; needs g++ on a CPU, not ZeRO 3"
     )
     optimizer_offload: bool = Field(False, description="optimizer states in the CPU's memory; needs ZeRO 1 or more")
     parameter_offload: bool = Field(False, description="weights in the CPU's memory too; needs ZeRO 3")

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from reft.errors import ConfigurationError, ModelError, explain
+from reft.errors import ConfigurationError, explain
 from reft.models.default_model import user_cache
 from reft.models.layers import decoder_layers
 
@@ -39,13 +39,15 @@ def compiled_layers(model: nn.Module, wanted: bool | Literal["auto"], *, steps: 
 
     Raises:
         ConfigurationError: wanted by all means on a CPU without a C++ compiler.
-        ModelError: wanted by all means of a model that has no list of decoder layers.
+        ModelError: the model has no list of decoder layers.
     """
-    missing = _missing_compiler(next(model.parameters()).device)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    missing = _missing_compiler() if on_cpu else None
     if wanted is True and missing:
         remedy = "install g++, name a compiler in CXX, or leave compile_layers at auto"
         raise ConfigurationError(explain("compiling layers needs a C++ compiler", missing, remedy))
-    if wanted is False or (wanted == "auto" and not _pays(model, steps)):
+    pays = on_cpu and not missing and steps >= STEPS_THAT_PAY
+    if wanted is False or (wanted == "auto" and not pays):
         yield
         return
     with ExitStack() as stack:
@@ -70,19 +72,10 @@ def _swapped(model: nn.Module) -> Generator[None]:
                 layer.forward = forward
 
 
-def _pays(model: nn.Module, steps: int) -> bool:
-    device = next(model.parameters()).device
-    if device.type != "cpu" or steps < STEPS_THAT_PAY or _missing_compiler(device):
-        return False
-    with suppress(ModelError):
-        return bool(decoder_layers(model))
-    return False
-
-
-def _missing_compiler(device: torch.device) -> str | None:
-    """The name of the C++ compiler that a CPU needs and that is not there."""
+def _missing_compiler() -> str | None:
+    """The name of the C++ compiler that a CPU needs, where it is not there."""
     compiler = os.environ.get("CXX", "g++")
-    return compiler if device.type == "cpu" and shutil.which(compiler) is None else None
+    return compiler if shutil.which(compiler) is None else None
 
 
 def _works() -> bool:
@@ -90,7 +83,7 @@ def _works() -> bool:
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.ones(64, requires_grad=True)).sum().backward()
     except Exception as error:  # of a compiler, its headers or the folder: whatever it is, layers run without
-        why = str(error).strip().splitlines()[0]
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         logging.getLogger(__name__).warning("layers are not compiled, so that training takes longer: %s", why)
         return False
     return True
