@@ -3,8 +3,6 @@
 import json
 import os
 import random
-import sys
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +14,6 @@ from reft.conversations.schema import Conversation, Message
 from reft.errors import ConfigurationError
 from reft.validation.file import validate_file
 from reft.validation.findings import is_mojibake, personal_data_in, secrets_in
-from reft.validation.mending import mended
 from reft.validation.repeats import bands_of
 from tests.factories import row, write_jsonl
 
@@ -103,52 +100,6 @@ def test_what_leaks_and_what_repeats_warns(tmp_path, tokenizer):
     assert {c["rule"] for c in found.checks if not c["passed"]} == {"no prompt of the test rows", "few duplicates"}
     found = check(tmp_path, tokenizer, [row(f"q {i}", "card" if i else "other") for i in range(40)], out="one")
     assert {c["rule"] for c in found.checks if not c["passed"]} == {"answers in balance"}
-
-
-@pytest.mark.parametrize(
-    ("line", "expected", "done"),
-    [
-        ('{"prompt": "a, ]", "completion": "b"}', None, []),
-        ('\ufeff{"a": 1}\r', '{"a": 1}', ["byte order mark removed", "line end removed"]),
-        ('{"a": [1, 2,], }', '{"a": [1, 2] }', ["trailing comma removed"]),
-        ('{"a": ",}"},', '{"a": ",}"}', ["trailing comma removed"]),
-        (
-            '{"messages": [{"role": "Human", "content": "q\\u0000"}, {"role": "bot", "content": "a"}]}',
-            '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}',
-            ["role 'Human' is 'user'", "role 'bot' is 'assistant'", "1 control characters removed"],
-        ),
-        ("not json,", None, []),
-        ('{"a": 1, "a": 2,}', None, []),
-        ('{"a": "one, ] \\\\", "b": [1,], }', '{"a": "one, ] \\\\", "b": [1] }', ["trailing comma removed"]),
-        ('{"a": [1,], "b": "cut, ]', None, []),
-        ('{"a": [1,], "b": "cut\\', None, []),
-    ],
-)
-def test_mending_without_guessing(line, expected, done):
-    assert mended(line) == (line if expected is None else expected, done)
-
-
-def test_a_row_cut_off_within_a_text_of_many_quotes_takes_no_time():
-    line = '{"prompt": "a", "completion": "' + 'say \\"hello there\\" ' * 7000
-    started = time.monotonic()
-    assert mended(line) == (line, [])
-    assert time.monotonic() - started < 5  # seconds; where every quote is tried as a beginning, more than a minute
-
-
-def test_a_row_may_have_200_levels_whatever_the_interpreters_stack():
-    def line(levels):
-        return '{"prompt": "a\\u0000", "completion": "[\\"[", "x": ' + "[" * levels + "]" * levels + "}"
-
-    def verdicts():
-        return [mended(line(levels))[1] for levels in (199, 200, 900)]
-
-    expected, before = [["1 control characters removed"], [], []], sys.getrecursionlimit()
-    assert verdicts() == expected
-    try:
-        sys.setrecursionlimit(2 * before)
-        assert verdicts() == expected
-    finally:
-        sys.setrecursionlimit(before)
 
 
 def test_a_line_too_long_for_a_row_is_not_mended(tmp_path, tokenizer):
