@@ -27,7 +27,8 @@ check: setup
 
 # Files of tests beside one another, two at a time or as many as BESIDE says; the tests of a file share what it made.
 BESIDE ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(BESIDE) --dist=loadfile --no-loadscope-reorder
+# A process of tests that dies ends the run by name: with another in its place xdist waits for ever for what it had left.
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(BESIDE) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 # A few minutes: no processes, no training, no waiting. A test that needs one of them is marked slow.
 test-fast: setup
