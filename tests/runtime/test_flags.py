@@ -32,7 +32,7 @@ def signalled_at_every_step(number: int, act: Callable[[], object]) -> int:
     """
     told = 0
 
-    def trace(frame: FrameType, event: str, _: object) -> object:
+    def trace(_frame: FrameType, event: str, _: object) -> object:
         nonlocal told
         if event == "line":
             sys.settrace(None)
