@@ -129,6 +129,7 @@ def _notes(
     notes += [
         f"judge '{v.judge.replace('_', ' ')}' against {v.accuracy.n} human labels of other answers: "
         f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
+        + (f"; of refusals and promises in words that it never saw {percent(vars(v.wordings))}" if v.wordings else "")
         for v in panel.validations if v.accuracy
     ]  # fmt: skip
     if grid.ablations:
