@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS
-from reft.comparison.table import FILTER, REFERENCE, between_seeds, claims, summarise
+from reft.comparison.table import EACH_JOB, FILTER, REFERENCE, between_seeds, claims, seconds, summarise
 from reft.evaluation.measures import label_of
 from reft.report.summary import percent
 
 METHOD = ("harmful_score", "harmful_score/compliance_classifier", "over_refusal", "accuracy")
+PLAIN = "sft"
 CHANGED = ("harmful_score", "over_refusal", "accuracy", *FILTER)
 
 
@@ -87,6 +88,17 @@ def other_tasks(*files: Path) -> str:
     return markdown(
         ("task", "poison ratio", "method", "seeds", *map(label_of, METHOD), FILTER[0]),
         [(*map(str, _place(x)), x["name"], str(x["seeds"]), *_row(x, (*METHOD, FILTER[0]))) for x in elsewhere],
+    )
+
+
+def with_time(*files: Path) -> str:
+    """Every method at the first task and ratio, and what it takes for each job."""
+    lines = _read(*files)[1]
+    plain = next(seconds(line, EACH_JOB) for line in lines if line["name"] == PLAIN)
+    measures = (*METHOD[:3], "ordinary_refusal", *METHOD[3:], *FILTER[:1])
+    return markdown(
+        ("method", "seeds", *map(label_of, measures), "time, sft = 1"),
+        [(x["name"], str(x["seeds"]), *_row(x, measures), f"{seconds(x, EACH_JOB) / plain:.2f}") for x in lines],
     )
 
 

@@ -258,5 +258,14 @@ TABLES: dict[str, ResultTable] = {
         name: ResultTable("comparison.jsonl", "reft benchmark comparison", make, slow=True)
         for name, make in comparison_tables.TABLES.items()
     },
+    **{
+        name: ResultTable(
+            f"{name.replace('-', '_')}.jsonl",
+            f"reft benchmark comparison --config configs/comparison/{name.replace('-', '_')}.yaml",
+            comparison_tables.with_time,
+            slow=True,
+        )
+        for name in ("new-methods", "attacked")
+    },
     "operations": ResultTable("profile_finetuning.md", "python -m benchmarks.profile_finetuning", _copied()),
 }

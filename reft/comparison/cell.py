@@ -51,6 +51,7 @@ class CellInputs:
     Attributes:
         run: the settings, with the cell's changes in them.
         prepared: the teacher and what follows from it.
+        poison_hides: whether whoever sends the poison sees the filter, too.
         adapter: the folder where what was trained is written.
         work: the folder where a training that was stopped is found again.
         options: the method's own settings.
@@ -62,6 +63,7 @@ class CellInputs:
     prepared: Prepared
     adapter: Path
     work: Path
+    poison_hides: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -85,7 +87,8 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
         DataValidationError: the task has too few rows.
     """
     method, run, prepared = load_method(cell.method), given.run, given.prepared
-    user = draw(given.task, given.user_rows, cell.poison_ratio, seed=cell.seed)
+    task = prepared.attacked(given.task, run) if given.poison_hides else given.task
+    user = draw(task, given.user_rows, cell.poison_ratio, seed=cell.seed)
     tokenizer = load_tokenizer(prepared.base, run.model.chat_template, run.model.trust_remote_code)
     costs = {stage: prepared.cost(stage) for stage in method.needs(filtered=cell.filtered)}
     kept, filtered = user.rows, None

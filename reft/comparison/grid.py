@@ -129,7 +129,8 @@ class Grid:
         with self._adapter_folder(cell) as adapter:
             given = CellInputs(
                 run=run, task=task, user_rows=self.grid.user_rows, prepared=prepared, adapter=adapter,
-                work=self.folder / "work", options=self.grid.method_settings.get(cell.method, {}),
+                work=self.folder / "work", poison_hides=self.grid.poison_hides,
+                options=self.grid.method_settings.get(cell.method, {}),
             )  # fmt: skip
             result = answers_of(cell, given)
         return {**result, "adapter": str(adapter) if self._keeps_adapter(cell) else None}
@@ -155,6 +156,7 @@ class Grid:
         parts.append(str(self.grid.method_settings.get(cell.method, {})))
         # An adapter is written before its result: where that is there and kept adapters are part of the key, so is it.
         parts.append(str(self._keeps_adapter(cell)))
+        parts += ["the poison hides"] if self.grid.poison_hides else []
         # Of its own method and scorer alone: a new method leaves the others' results as they are.
         own = (method_part(cell.method), *scorer_parts(run.filtering))
         return of_text(*parts, digest_of_code("reft.comparison.cell", own))

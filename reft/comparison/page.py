@@ -123,6 +123,10 @@ def _notes(
         "a stage's cost: seconds, peak memory of the process, tokens; medians over the seeds, beside whatever else ran",
         f"learning rate, LoRA and plan of rows are the same for all methods, {shared}; Lisa passes twice over the rows",
     ]
+    if grid.poison_hides:
+        notes.append(
+            "whoever sends the poison sees the filter, and hides each request behind clauses that lower its score"
+        )
     different, pairs = between_seeds(results, JUDGED.name)
     if pairs:
         notes.append(f"of {pairs} pairs of seeds of one method, that test calls {different} different at p of .05")

@@ -51,6 +51,7 @@ class ComparisonSettings(Section):
     judge_data: str | None = Field(None, description="folder with human labels of answers, to train the second judge")
     judges: list[JudgeSettings] = Field([], description="models that judge as well")
     poison_ratios: list[Ratio] = Field([0.1], description="share of harmful rows among the user rows")
+    poison_hides: bool = Field(False, description="the poison hides from the very filter, behind clauses searched for")
     seeds: list[int] = Field([0, 1, 2], description="each draws other user rows and trains in another order")
     user_rows: Count = Field(250, description="user rows of each cell")
     keep_adapters: bool = Field(False, description="keep each adapter that is trained beside its cell, for other tools")

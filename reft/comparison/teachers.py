@@ -3,6 +3,7 @@
 Each is made as the pipeline's steps make it, once for all cells, and kept in a folder.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,10 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from reft.comparison.attacker import hidden_from
+from reft.comparison.tasks import Task
 from reft.config import FinetuningSettings, Settings
+from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.errors import TrainingError
 from reft.filtering.filter import Filter
@@ -24,7 +28,7 @@ from reft.finetuning.job import what_comes_out
 from reft.finetuning.methods import Provided, load_method
 from reft.finetuning.student import Alignment, fit_student, starts_as, student_job
 from reft.keys.closure import digest_of_code
-from reft.keys.stages import method_part
+from reft.keys.stages import method_part, scorer_parts
 from reft.models.default_model import resolve_model
 from reft.models.loading import load_model, load_tokenizer, load_trained
 from reft.models.memory import collect_garbage
@@ -138,6 +142,19 @@ class Prepared:
         if key not in self._filters:
             self._filters[key] = Filter.calibrated(self._scorers[scorer], settings)
         return self._filters[key]
+
+    def attacked(self, task: Task, run: Settings) -> Task:
+        """The task with poison that hides from the filter of these settings; the search is made once for all cells."""
+        seen, clauses = self.filter(run), [row.instruction for row in task.clean]
+        code = digest_of_code("reft.comparison.attacker", scorer_parts(run.filtering))
+        key = of_text(run.filtering.model_dump_json(), repr(task.poisoned), repr(clauses), code)[:16]
+
+        def search(folder: Path) -> None:
+            rows = hidden_from(seen, task.poisoned, clauses, seed=run.seed)
+            lines = [{"messages": [{"role": m.role, "content": m.content} for m in row.messages]} for row in rows]
+            write_text(folder / "rows.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+        return replace(task, poisoned=read_conversations(self._made(f"-hidden-{key}", search) / "rows.jsonl"))
 
     def cost(self, stage: str) -> dict[str, float]:
         """What making the teacher, or storing its soft labels, took when that was done."""
