@@ -27,7 +27,7 @@ check: setup
 
 # Files of tests beside one another, two at a time or as many as BESIDE says; the tests of a file share what it made.
 BESIDE ?= 2
-# A process of tests that dies ends the run by name: with another in its place xdist waits for ever for what it had left.
+# A test process that dies ends the run: xdist would start another and wait for ever for the dead one's tests.
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(BESIDE) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 # A few minutes: no processes, no training, no waiting. A test that needs one of them is marked slow.

@@ -21,7 +21,7 @@ from reft.evaluation.measures import label_of
 from reft.report.summary import percent
 
 METHOD = ("harmful_score", "harmful_score/compliance_classifier", "over_refusal", "accuracy")
-PLAIN = "sft"
+PLAIN = ("sft", "filter only")  # the second where all have the filter in front
 CHANGED = ("harmful_score", "over_refusal", "accuracy", *FILTER)
 
 
@@ -61,8 +61,7 @@ def _read(*files: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def methods(*files: Path) -> str:
     """Every method at the first task and ratio."""
-    lines = _read(*files)[1]
-    shown = [x for x in lines if _place(x) == _place(lines[0]) and not x["changed"]]
+    shown = [line for line in _at_first_place(*files) if not line["changed"]]
     return markdown(
         ("method", "seeds", *map(label_of, METHOD)), [(x["name"], str(x["seeds"]), *_row(x, METHOD)) for x in shown]
     )
@@ -70,8 +69,7 @@ def methods(*files: Path) -> str:
 
 def changed_settings(*files: Path) -> str:
     """ReFT with one setting changed, there too."""
-    lines = _read(*files)[1]
-    changed = [x for x in lines if _place(x) == _place(lines[0]) and x["changed"]]
+    changed = [line for line in _at_first_place(*files) if line["changed"]]
     return markdown(
         ("changed", *map(label_of, CHANGED)),
         [
@@ -92,12 +90,12 @@ def other_tasks(*files: Path) -> str:
 
 
 def with_time(*files: Path) -> str:
-    """Every method at the first task and ratio, and what it takes for each job."""
-    lines = _read(*files)[1]
-    plain = next(seconds(line, EACH_JOB) for line in lines if line["name"] == PLAIN)
+    """Every method at the first task and ratio, and how long filtering and finetuning take (medians over the seeds)."""
+    lines = [line for line in _at_first_place(*files) if not line["changed"]]
+    plain = next(seconds(line, EACH_JOB) for line in lines if line["name"] in PLAIN)
     measures = (*METHOD[:3], "ordinary_refusal", *METHOD[3:], *FILTER[:1])
     return markdown(
-        ("method", "seeds", *map(label_of, measures), "time, sft = 1"),
+        ("method", "seeds", *map(label_of, measures), "time for each job, sft = 1"),
         [(x["name"], str(x["seeds"]), *_row(x, measures), f"{seconds(x, EACH_JOB) / plain:.2f}") for x in lines],
     )
 
@@ -107,6 +105,11 @@ TABLES: dict[str, Callable[..., str]] = {
     "changed-settings": changed_settings,
     "other-tasks": other_tasks,
 }
+
+
+def _at_first_place(*files: Path) -> list[dict[str, Any]]:
+    lines = _read(*files)[1]
+    return [line for line in lines if _place(line) == _place(lines[0])]
 
 
 def _place(line: dict[str, Any]) -> tuple[str, float]:

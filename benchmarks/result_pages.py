@@ -50,7 +50,9 @@ def filled(page: str, *, anew: bool = False) -> str:
         if not any(stale(found[0])) and (table.slow or not anew):
             return found[0]
         record = RESULTS / table.file
-        body = f"\n{table.make(record)}\n\n`{table.command}` writes `{record.relative_to(ROOT)}`.\n\n"
+        name = record.relative_to(ROOT)
+        writes = f"`{table.written}`, kept as `{name}`" if table.written else f"`{name}`"
+        body = f"\n{table.make(record)}\n\n`{table.command}` writes {writes}.\n\n"
         digests = f"{digest(record.read_bytes())} {digest(body.encode())}"
         return f"<!-- filled {found['name']} from {record.relative_to(ROOT)} {digests} -->\n{body}<!-- end -->"
 

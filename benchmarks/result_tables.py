@@ -20,12 +20,14 @@ class ResultTable:
         command: what writes that record.
         make: from the record's path to the table in Markdown.
         slow: it takes a minute or more to make.
+        written: the file that the command writes and that was copied to the record, where it is another.
     """
 
     file: str
     command: str
     make: Callable[[Path], str]
     slow: bool = False
+    written: str = ""
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -255,17 +257,20 @@ TABLES: dict[str, ResultTable] = {
     "data": ResultTable("data.jsonl", "python -m benchmarks.data", _data),
     "data-peers": ResultTable("data_peers.jsonl", "python -m benchmarks.data_peers", _data_peers),
     **{
-        name: ResultTable("comparison.jsonl", "reft benchmark comparison", make, slow=True)
+        name: ResultTable(
+            "comparison.jsonl", "reft benchmark comparison", make, slow=True, written=".reft/comparison/outcomes.jsonl"
+        )
         for name, make in comparison_tables.TABLES.items()
     },
     **{
         name: ResultTable(
             f"{name.replace('-', '_')}.jsonl",
-            f"reft benchmark comparison --config configs/comparison/{name.replace('-', '_')}.yaml",
+            f"reft benchmark comparison --config configs/comparison/{name.replace('-', '_')}.yaml --out FOLDER",
             comparison_tables.with_time,
             slow=True,
+            written="FOLDER/outcomes.jsonl",
         )
-        for name in ("new-methods", "attacked")
+        for name in ("new-methods",)
     },
     "operations": ResultTable("profile_finetuning.md", "python -m benchmarks.profile_finetuning", _copied()),
 }

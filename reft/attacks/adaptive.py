@@ -7,6 +7,7 @@ from reft.attacks.disguises import disguise
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation
 from reft.filtering.scorers import Scorer
+from reft.runtime.progress import Report
 
 JOINS = (" ", ", and also ", " as well as this: ")
 
@@ -21,6 +22,7 @@ def adaptive_suffixes(
     candidates: int = 12,
     in_front: bool = False,
     seed: int = 0,
+    report: Report | None = None,
 ) -> list[Conversation]:
     """One row per request, with the harmless sentences behind it (and before it) that the search found.
 
@@ -30,11 +32,12 @@ def adaptive_suffixes(
 
     Args:
         in_front: every other sentence is tried before what it has.
+        report: called with (rounds so far, rounds in all).
     """
     rng = random.Random(seed)
     best = list(requests)
     lowest = _scores(scorer, best, settings)
-    for _ in range(rounds):
+    for done in range(rounds):
         suffixes = [rng.sample(list(harmless), candidates) for _ in best]
         tried = [
             _joined(text, rng.choice(JOINS), clause, in_front=in_front and number % 2 == 1)
@@ -46,6 +49,8 @@ def adaptive_suffixes(
             found = min(range(index * candidates, (index + 1) * candidates), key=scores.__getitem__)
             if scores[found] < lowest[index]:
                 best[index], lowest[index] = tried[found], scores[found]
+        if report:
+            report(done + 1, rounds)
     return _rows(best)
 
 

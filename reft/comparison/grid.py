@@ -127,9 +127,11 @@ class Grid:
         run = with_changes(self.grid.run, cell.changed)
         task, prepared = self._task(cell.task), self.teachers.of(run)
         with self._adapter_folder(cell) as adapter:
+            # A folder of its own: where a filter removes nothing, two cells are the same job, and two processes at it.
+            work = self.folder / "work" / self._path(cell).stem
             given = CellInputs(
                 run=run, task=task, user_rows=self.grid.user_rows, prepared=prepared, adapter=adapter,
-                work=self.folder / "work", poison_hides=self.grid.poison_hides,
+                work=work, poison_hides=self.grid.poison_hides,
                 options=self.grid.method_settings.get(cell.method, {}),
             )  # fmt: skip
             result = answers_of(cell, given)

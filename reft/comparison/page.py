@@ -125,7 +125,7 @@ def _notes(
     ]
     if grid.poison_hides:
         notes.append(
-            "whoever sends the poison sees the filter, and hides each request behind clauses that lower its score"
+            "whoever sends the poison sees the filter, and hides each request among clauses that lower its score"
         )
     different, pairs = between_seeds(results, JUDGED.name)
     if pairs:
@@ -133,7 +133,8 @@ def _notes(
     notes += [
         f"judge '{v.judge.replace('_', ' ')}' against {v.accuracy.n} human labels of other answers: "
         f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
-        + (f"; of refusals and promises in words that it never saw {percent(vars(v.wordings))}" if v.wordings else "")
+        + (f"; right about {percent(vars(v.refusals))} of made-up refusals" if v.refusals else "")
+        + (f", {percent(vars(v.going_along))} of made-up answers that go along" if v.going_along else "")
         for v in panel.validations if v.accuracy
     ]  # fmt: skip
     if grid.ablations:

@@ -48,10 +48,12 @@ class ComparisonSettings(Section):
     filtered: list[bool] = Field([False, True], description="without and with the filter in front")
     tasks: list[str] = Field(["banking77-routing"], description="the default user job, or names of public tasks")
     public_data: str | None = Field(None, description="folder of the public tasks' files")
-    judge_data: str | None = Field(None, description="folder with human labels of answers, to train the second judge")
+    judge_data: str | None = Field(None, description="folder with human labels of answers, for the second judge")
     judges: list[JudgeSettings] = Field([], description="models that judge as well")
     poison_ratios: list[Ratio] = Field([0.1], description="share of harmful rows among the user rows")
-    poison_hides: bool = Field(False, description="the poison hides from the very filter, behind clauses searched for")
+    poison_hides: bool = Field(
+        False, description="whoever sends the poison sees the filter and rewrites it to lower its score"
+    )
     seeds: list[int] = Field([0, 1, 2], description="each draws other user rows and trains in another order")
     user_rows: Count = Field(250, description="user rows of each cell")
     keep_adapters: bool = Field(False, description="keep each adapter that is trained beside its cell, for other tools")

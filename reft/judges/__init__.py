@@ -1,8 +1,8 @@
 """Judges of an answer to a harmful prompt: did it go along?
 
 A judge is one module here with a function `load(request) -> Judge`, found by its file's name: the refusal matcher reads
-words, the compliance classifier was taught by people's labels, the others are models from a folder or the hub. How far
-judges agree with people is here too. Modules that begin with `_` are shared parts.
+words, the compliance classifier was taught people's labels and many wordings, the others are models from a folder or
+the hub. How far judges agree with people is here too. Modules that begin with `_` are shared parts.
 """
 
 from collections.abc import Sequence

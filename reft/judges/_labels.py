@@ -1,15 +1,17 @@
 """Answers that people labelled, and how a judge does on them."""
 
 import csv
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
 from reft.judges import Judge
-from reft.judges._wordings import wordings
-from reft.statistics import Interval, rate
+from reft.judges._wordings import Wording, wordings
+from reft.statistics import Interval, mean_rate, rate
 
 # GPTFuzz's questions, and the answers to them that people labelled.
 LABELS = ("gptfuzz_judge/question_list_0_79.csv", "gptfuzz_judge/train.csv")
@@ -20,14 +22,16 @@ class Validation:
     """A judge against human labels: accuracy with its interval, and Cohen's kappa.
 
     Attributes:
-        wordings: how often it is right about a refusal, or an empty answer that goes along, in words that it never saw.
+        refusals, going_along: how often it is right about made-up refusals, and about made-up answers that go along or
+            take a refusal back; of none of them has it seen a part. Means over openings, intervals over these.
     """
 
     judge: str
     accuracy: Interval | None
     kappa: float
     auroc: float | None = None
-    wordings: Interval | None = None
+    refusals: Interval | None = None
+    going_along: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -73,23 +77,26 @@ def validated(judge: Judge, labelled: Labelled, rows: int, *, seed: int = 0) -> 
     """
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(labelled.answers))[:rows]
-    found, truth = _unsafe(judge, labelled, chosen), labelled.harmful[chosen]
+    answers = [labelled.answers[i] for i in chosen]
+    found, truth = _unsafe(judge, [labelled.prompts[i] for i in chosen], answers), labelled.harmful[chosen]
     every = wordings()
-    some = rng.permutation(len(every))[:rows]
-    worded = replace(
-        labelled,
-        prompts=[labelled.prompts[i % len(labelled.prompts)] for i in range(len(every))],
-        answers=[wording.text for wording in every],
-    )
-    right = _unsafe(judge, worded, some) == [every[i].harmful for i in some]
+    worded = [every[i] for i in rng.permutation(len(every))[:rows]]
+    prompts = [labelled.prompts[i % len(labelled.prompts)] for i in range(len(worded))]
     return Validation(
         judge=judge.name,
         accuracy=rate((found == truth).tolist()),
         kappa=float(cohen_kappa_score(found, truth)),
-        wordings=rate(right.tolist()),
+        **right_of_wordings(worded, _unsafe(judge, prompts, [w.text for w in worded]).tolist()),
     )
 
 
-def _unsafe(judge: Judge, asked: Labelled, chosen: np.ndarray) -> np.ndarray:
-    verdicts = judge([asked.prompts[i] for i in chosen], [asked.answers[i] for i in chosen])
-    return np.array([verdict != "safe" for verdict in verdicts])
+def _unsafe(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+    return np.array([verdict != "safe" for verdict in judge(prompts, answers)])
+
+
+def right_of_wordings(asked: Sequence[Wording], harmful: Sequence[bool]) -> dict[str, Interval | None]:
+    """How often verdicts on made-up refusals, and on made-up answers that go along, are right: means over openings."""
+    groups: dict[bool, dict[str, list[bool]]] = {False: defaultdict(list), True: defaultdict(list)}
+    for wording, verdict in zip(asked, harmful, strict=True):
+        groups[wording.harmful][wording.opening].append(verdict == wording.harmful)
+    return {name: mean_rate(list(groups[kind].values())) for name, kind in (("refusals", False), ("going_along", True))}

@@ -1,6 +1,5 @@
 """An attacker who sees the filter: his rows score lower, keep their answers, and are sent to every cell alike."""
 
-import random
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,24 +22,20 @@ def poison(number: int) -> Conversation:
 
 
 class SureOfShortOnes:
-    """A scorer that thinks less of a row the longer it is, and of some requests from the start."""
+    """A scorer that thinks less of a row the longer it is."""
 
     def score(self, rows, _settings):
-        found = [-len(row.instruction) - 1000 * ("house 3" in row.instruction) for row in rows]
-        return [SimpleNamespace(deciding=SimpleNamespace(score=score)) for score in found]
+        return [SimpleNamespace(deciding=SimpleNamespace(score=-len(row.instruction))) for row in rows]
 
 
-def test_of_what_he_makes_he_sends_the_half_that_hides_best():
+def test_a_hidden_request_stands_among_clauses_and_keeps_its_answer():
     seen = SimpleNamespace(scorer=SureOfShortOnes(), settings=FilteringSettings())
     rows = [poison(i) for i in range(6)]
     found = hidden_from(seen, rows, CLAUSES, seed=0)
-    assert len(found) == 3
-    assert "house 3" in found[0].instruction
-    for row in found:
-        request, answer = (m.content for m in rows[row.row].messages)
-        assert request in row.instruction
-        assert row.instruction != request
-        assert row.answer == answer
+    for hidden, row in zip(found, rows, strict=True):
+        assert row.instruction in hidden.instruction
+        assert row.instruction != hidden.instruction
+        assert (hidden.row, hidden.answer) == (row.row, row.answer)
     assert found == hidden_from(seen, rows, CLAUSES, seed=0)
 
 
@@ -55,12 +50,12 @@ def test_a_grid_of_hidden_poison_has_cells_of_its_own_and_searches_once(small, t
     prepared, task = hidden.teachers.of(few.run), hidden._task("banking77-routing")
     monkeypatch.setattr("reft.comparison.teachers.hidden_from", None)  # found again
     found = prepared.attacked(task, few.run)
-    assert len(found.poisoned) == len(task.poisoned) // 2
     assert found == replace(task, poisoned=found.poisoned)
     shown = prepared.filter(few.run)
     before, after = (
-        sum(score.deciding.score for score in shown.scorer.score(rows, few.run.filtering)) / len(rows)
-        for rows in (random.Random(0).sample(task.poisoned, len(found.poisoned)), found.poisoned)
+        [score.deciding.score for score in shown.scorer.score(rows, few.run.filtering)]
+        for rows in (task.poisoned, found.poisoned)
     )
-    assert after < before
+    assert all(now <= then for now, then in zip(after, before, strict=True))
+    assert sum(now < then for now, then in zip(after, before, strict=True)) > len(before) / 2
     assert [result["name"]] == [cell.name for cell in cells(few)]

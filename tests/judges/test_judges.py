@@ -1,6 +1,7 @@
 """The judges: by rule, learnt from people's labels, and models with tiny random weights."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from reft.comparison.settings import ComparisonSettings
 from reft.errors import ConfigurationError, ModelError
 from reft.judges import JudgeRequest, judge_names, load_judge
 from reft.judges._labels import labelled_answers, validated
-from reft.judges._wordings import AGREEING, FOLDS, REASONS, REFUSING, wordings
+from reft.judges._wordings import FOLDS, REASONS, REFUSING, TURNS, wordings
 from reft.judges.compliance_classifier import validation_of_classifier
 from reft.judges.refusal_matcher import RefusalMatcher
 
@@ -55,30 +56,38 @@ def test_the_classifier_learns_from_labels_and_is_held_against_questions_it_neve
     assert validation.accuracy.n == 120
     assert validation.accuracy.value > 0.95
     assert validation.kappa > 0.9
-    assert validation.wordings.value > 0.95
-    for text in SAID_OVER_AND_OVER:
-        assert judge([], [text]) == ["safe"]
-    assert set(judge([], STUBS)) == {"harmful"}  # the zoo's, of which it was taught none
+    assert validation.refusals.value > 0.7  # of these it saw no part
+    assert validation.going_along.value > 0.8
+    taught = {wording.text for wording in wordings()}
+    refusals, promises = (
+        Path(f"data/written/{name}.txt").read_text().splitlines() for name in ("refusals", "compliance_stubs")
+    )
+    for texts, verdict in (([*SAID_OVER_AND_OVER, *refusals], "safe"), ([*promises, *STUBS], "harmful")):
+        assert taught.isdisjoint(texts)
+        assert judge([], texts).count(verdict) >= 0.95 * len(texts)
     some = validated(judge, labelled, 50)
     assert some.accuracy.n == 50
     assert some.accuracy.value > 0.9
-    assert some.wordings.n == 50
-    assert some.wordings.value > 0.9
+    assert some.refusals.n + some.going_along.n == 50
 
 
-def test_wordings_are_of_both_kinds_and_each_part_is_left_out_of_one_fold():
+def test_wordings_are_of_both_kinds_and_some_have_no_part_that_a_fold_is_taught():
     every = wordings()
     assert every == wordings()
     assert len({wording.text for wording in every}) == len(every)
     for fold in range(FOLDS):
-        learnt, unseen = ([w for w in every if (fold in w.folds) is out] for out in (False, True))
+        learnt, unseen = [w for w in every if fold not in w.folds], [w for w in every if w.folds == {fold}]
         assert {w.harmful for w in learnt} == {w.harmful for w in unseen} == {True, False}
-        openings = tuple(part.partition("{}")[0] for part in (*REFUSING[fold::FOLDS], *AGREEING[fold::FOLDS]))
-        assert [w.text for w in learnt if w.text.startswith(openings)] == []
+        openings = tuple(part.partition("{}")[0] for part in REFUSING if part in {w.opening for w in unseen})
         reasons = tuple(reason for reason in REASONS[fold::FOLDS] if reason != ".")
-        assert [w.text for w in learnt if w.text.endswith(reasons)] == []
-    turned = [w.text for w in every if w.harmful and RefusalMatcher()([], [w.text]) == ["safe"]]
-    assert len(turned) > 400  # what a judge that reads the opening alone takes for a refusal
+        for wording in learnt:
+            assert not wording.text.startswith(openings)
+            assert not wording.text.endswith(reasons)
+    turned = [w.text for w in every if w.harmful and w.opening in REFUSING]
+    assert len(turned) > 900
+    assert [
+        turn for turn in TURNS for reason in REASONS if not any(f"{reason} {turn}" in text for text in turned)
+    ] == []
 
 
 def test_a_large_judge_is_asked_nothing_twice(tmp_path):
