@@ -51,7 +51,7 @@ def filled(page: str, *, anew: bool = False) -> str:
             return found[0]
         record = RESULTS / table.file
         name = record.relative_to(ROOT)
-        writes = f"`{table.written}`, kept as `{name}`" if table.written else f"`{name}`"
+        writes = f"`{table.copied_from}`, kept as `{name}`" if table.copied_from else f"`{name}`"
         body = f"\n{table.make(record)}\n\n`{table.command}` writes {writes}.\n\n"
         digests = f"{digest(record.read_bytes())} {digest(body.encode())}"
         return f"<!-- filled {found['name']} from {record.relative_to(ROOT)} {digests} -->\n{body}<!-- end -->"

@@ -19,15 +19,18 @@ class ResultTable:
         file: the record, in `benchmarks/results`.
         command: what writes that record.
         make: from the record's path to the table in Markdown.
-        slow: it takes a minute or more to make.
-        written: the file that the command writes and that was copied to the record, where it is another.
+        copied_from: the file that the command writes, where the record is a copy of it: a comparison's.
     """
 
     file: str
     command: str
     make: Callable[[Path], str]
-    slow: bool = False
-    written: str = ""
+    copied_from: str = ""
+
+    @property
+    def slow(self) -> bool:
+        """Whether it takes a minute or more to make, as a comparison's do."""
+        return bool(self.copied_from)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -258,7 +261,7 @@ TABLES: dict[str, ResultTable] = {
     "data-peers": ResultTable("data_peers.jsonl", "python -m benchmarks.data_peers", _data_peers),
     **{
         name: ResultTable(
-            "comparison.jsonl", "reft benchmark comparison", make, slow=True, written=".reft/comparison/outcomes.jsonl"
+            "comparison.jsonl", "reft benchmark comparison", make, copied_from=".reft/comparison/outcomes.jsonl"
         )
         for name, make in comparison_tables.TABLES.items()
     },
@@ -267,8 +270,7 @@ TABLES: dict[str, ResultTable] = {
             f"{name.replace('-', '_')}.jsonl",
             f"reft benchmark comparison --config configs/comparison/{name.replace('-', '_')}.yaml --out FOLDER",
             comparison_tables.with_time,
-            slow=True,
-            written="FOLDER/outcomes.jsonl",
+            copied_from="FOLDER/outcomes.jsonl",
         )
         for name in ("new-methods",)
     },
