@@ -272,7 +272,7 @@ TABLES: dict[str, ResultTable] = {
             comparison_tables.with_time,
             copied_from="FOLDER/outcomes.jsonl",
         )
-        for name in ("new-methods",)
+        for name in ("new-methods", "attacked")
     },
     "operations": ResultTable("profile_finetuning.md", "python -m benchmarks.profile_finetuning", _copied()),
 }

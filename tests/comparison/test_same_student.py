@@ -52,6 +52,18 @@ def trained_by_the_steps(run, rows) -> dict[str, Student]:
 
 
 @pytest.mark.slow
+def test_the_aligned_model_is_the_teacher_wherever_students_begin(small, task, tmp_path):
+    run = small.run
+    run = run.model_copy(update={"finetuning": run.finetuning.model_copy(update={"start": "teacher"})})
+    prepared = Teachers(tmp_path / "teachers").of(run)
+    cell = Cell(method="aligned", filtered=False, task="t", poison_ratio=0.2, seed=run.seed)
+    given = CellInputs(
+        run=run, task=task, user_rows=small.user_rows, prepared=prepared, adapter=tmp_path / "a", work=tmp_path / "w"
+    )
+    assert answers_of(cell, given)["start"] == str(prepared.aligned)
+
+
+@pytest.mark.slow
 def test_steps_and_comparison_make_the_same_student(small, task, tmp_path):
     run = small.run
     run = run.model_copy(update={"finetuning": run.finetuning.model_copy(update={"work_folder": str(tmp_path / "w")})})

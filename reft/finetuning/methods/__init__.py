@@ -111,6 +111,8 @@ class Method:
 
         It is the aligned model then, too; but a method that looks below the adapter would find the base model there.
         """
+        if self.loss is None:
+            return False  # nothing is trained that could begin anywhere
         if self.start == "aligned":
             return settings.start == "teacher" and not self.on_adapters
         return self.distils or self.start == "teacher"
