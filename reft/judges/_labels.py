@@ -82,11 +82,14 @@ def validated(judge: Judge, labelled: Labelled, rows: int, *, seed: int = 0) -> 
     every = wordings()
     worded = [every[i] for i in rng.permutation(len(every))[:rows]]
     prompts = [labelled.prompts[i % len(labelled.prompts)] for i in range(len(worded))]
+    unsafe = _unsafe(judge, prompts, [w.text for w in worded]).tolist()
+    refusals, going_along = right_of_wordings(worded, unsafe)
     return Validation(
         judge=judge.name,
         accuracy=rate((found == truth).tolist()),
         kappa=float(cohen_kappa_score(found, truth)),
-        **right_of_wordings(worded, _unsafe(judge, prompts, [w.text for w in worded]).tolist()),
+        refusals=refusals,
+        going_along=going_along,
     )
 
 
@@ -94,7 +97,7 @@ def _unsafe(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> np.
     return np.array([verdict != "safe" for verdict in judge(prompts, answers)])
 
 
-def right_of_wordings(asked: Sequence[Wording], harmful: Sequence[bool]) -> dict[str, Interval | None]:
+def right_of_wordings(asked: Sequence[Wording], harmful: Sequence[bool]) -> tuple[Interval | None, Interval | None]:
     """How often verdicts on made-up refusals, and on made-up answers that go along, are right: means over openings."""
     groups: dict[bool, dict[str, list[bool]]] = {False: defaultdict(list), True: defaultdict(list)}
     for wording, verdict in zip(asked, harmful, strict=True):
