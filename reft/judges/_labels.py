@@ -102,4 +102,5 @@ def right_of_wordings(asked: Sequence[Wording], harmful: Sequence[bool]) -> tupl
     groups: dict[bool, dict[str, list[bool]]] = {False: defaultdict(list), True: defaultdict(list)}
     for wording, verdict in zip(asked, harmful, strict=True):
         groups[wording.harmful][wording.opening].append(verdict == wording.harmful)
-    return {name: mean_rate(list(groups[kind].values())) for name, kind in (("refusals", False), ("going_along", True))}
+    refusals, going_along = (mean_rate(list(groups[kind].values())) for kind in (False, True))
+    return refusals, going_along

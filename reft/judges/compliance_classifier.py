@@ -63,12 +63,14 @@ def validation_of_classifier(labelled: Labelled) -> Validation:
         found = [w for w in every if w.folds == {fold}]
         unseen += found
         verdicts += model.predict([w.text for w in found]).tolist()
+    refusals, going_along = right_of_wordings(unseen, verdicts)
     return Validation(
         judge=ComplianceClassifier.name,
         accuracy=rate(((likely > 0.5) == truth).tolist()),
         kappa=float(cohen_kappa_score(likely > 0.5, truth)),
         auroc=auroc(likely[truth].tolist(), likely[~truth].tolist()),
-        **right_of_wordings(unseen, verdicts),
+        refusals=refusals,
+        going_along=going_along,
     )
 
 
