@@ -39,6 +39,15 @@ def test_a_hidden_request_stands_among_clauses_and_keeps_its_answer():
     assert found == hidden_from(seen, rows, CLAUSES, seed=0)
 
 
+def test_cells_that_are_the_same_job_train_in_folders_of_their_own(small, tmp_path, monkeypatch):
+    """Where the filter removes nothing, filtered and not are one job, and two processes may be at it at one moment."""
+    folders = []
+    monkeypatch.setattr("reft.comparison.grid.answers_of", lambda _cell, given: folders.append(given.work) or {})
+    grid = Grid(small.model_copy(update={"methods": ["sft"], "ablations": {}}), tmp_path)
+    grid.run()
+    assert len(set(folders)) == len(list(cells(grid.grid))) == 2
+
+
 @pytest.mark.slow
 def test_a_grid_of_hidden_poison_has_cells_of_its_own_and_searches_once(small, tmp_path, monkeypatch):
     few = small.model_copy(update={"filtered": [True], "methods": ["sft"], "ablations": {}, "poison_ratios": [0.3]})
@@ -56,6 +65,6 @@ def test_a_grid_of_hidden_poison_has_cells_of_its_own_and_searches_once(small, t
         [score.deciding.score for score in shown.scorer.score(rows, few.run.filtering)]
         for rows in (task.poisoned, found.poisoned)
     )
-    assert all(now <= then for now, then in zip(after, before, strict=True))
+    assert sum(after) < sum(before)
     assert sum(now < then for now, then in zip(after, before, strict=True)) > len(before) / 2
     assert [result["name"]] == [cell.name for cell in cells(few)]
