@@ -52,7 +52,7 @@ class ComparisonSettings(Section):
     judges: list[JudgeSettings] = Field([], description="models that judge as well")
     poison_ratios: list[Ratio] = Field([0.1], description="share of harmful rows among the user rows")
     poison_hides: bool = Field(
-        False, description="whoever sends the poison sees the filter and rewrites it to lower its score"
+        False, description="whoever sends the poison sees the filter and rewrites each request to lower its score"
     )
     seeds: list[int] = Field([0, 1, 2], description="each draws other user rows and trains in another order")
     user_rows: Count = Field(250, description="user rows of each cell")

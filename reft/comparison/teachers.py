@@ -19,7 +19,7 @@ from reft.comparison.attacker import hidden_from
 from reft.comparison.tasks import Task
 from reft.config import FinetuningSettings, Settings
 from reft.conversations.reading import read_conversations
-from reft.conversations.schema import Conversation
+from reft.conversations.schema import Conversation, written
 from reft.errors import TrainingError
 from reft.filtering.filter import Filter
 from reft.filtering.inputs import read_inputs, save_inputs
@@ -151,8 +151,8 @@ class Prepared:
 
         def search(folder: Path) -> None:
             rows = hidden_from(seen, task.poisoned, clauses, seed=run.seed)
-            lines = [{"messages": [{"role": m.role, "content": m.content} for m in row.messages]} for row in rows]
-            write_text(folder / "rows.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+            lines = (json.dumps({"messages": written(row.messages)}) + "\n" for row in rows)
+            write_text(folder / "rows.jsonl", "".join(lines))
 
         return replace(task, poisoned=read_conversations(self._made(f"-hidden-{key}", search) / "rows.jsonl"))
 

@@ -1,6 +1,7 @@
 """The canonical form of a row: a conversation of messages, with the row's place in its file."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -99,3 +100,8 @@ class Conversation:
 def from_prompt(prompt: str, row: int = 0) -> Conversation:
     """A conversation of a single user turn."""
     return Conversation(row=row, messages=(Message(role="user", content=prompt),))
+
+
+def written(messages: Iterable[Message]) -> list[dict[str, str]]:
+    """Role and content of each message, as a row's JSON has them under `messages`."""
+    return [{"role": message.role, "content": message.content} for message in messages]

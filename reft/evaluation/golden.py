@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reft.conversations.schema import Conversation
+from reft.conversations.schema import Conversation, written
 from reft.conversations.tokenization import encode_prompts, encode_text
 from reft.evaluation.generation import generate
 from reft.evaluation.language import LanguageModel
@@ -53,7 +53,7 @@ def side_by_side(rows: Sequence[Conversation], before: Answered, after: Answered
     parts = zip(rows, before.answers, after.answers, before.losses, after.losses, strict=True)
     return [
         {
-            "row": row.row, "messages": [{"role": m.role, "content": m.content} for m in row.prompt],
+            "row": row.row, "messages": written(row.prompt),
             "expected": row.answer, "before": old, "after": new, "loss_before": old_loss, "loss_after": new_loss,
         }
         for row, old, new, old_loss, new_loss in parts

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reft.conversations.reading import BadRow
-from reft.conversations.schema import Conversation
+from reft.conversations.schema import Conversation, written
 from reft.filtering.decisions import Decision
 from reft.filtering.filter import Filter
 from reft.filtering.screening import LEFT_OUT, ROWS, UNUSABLE, WHOLE
@@ -44,7 +44,7 @@ def _decided(row: Conversation, decision: Decision, chosen: Filter) -> dict[str,
         "span": span_of(row, decision.where),
     }
     if decision.decision != "keep":
-        line["messages"] = [{"role": m.role, "content": m.content} for m in row.messages]
+        line["messages"] = written(row.messages)
     return line
 
 

@@ -82,9 +82,7 @@ def wordings() -> list[Wording]:
         Wording(f"{opening}, {promise}{end}", True, opening, folds)
         for opening, end, promise, folds in _combined(AGREEING, ENDS, PROMISES)
     ]
-    rng = random.Random(0)
-    turned = [_turned(refusals, going_along, fold=k % FOLDS if k % 2 else None, rng=rng) for k in range(TURNED)]
-    return [*refusals, *going_along, *dict.fromkeys(turned)]
+    return [*refusals, *going_along, *dict.fromkeys(_turned(refusals, going_along))]
 
 
 def _combined(
@@ -95,12 +93,14 @@ def _combined(
         yield opening, middle, other, frozenset({i % FOLDS, j % FOLDS})
 
 
-def _turned(
-    refusals: Sequence[Wording], going_along: Sequence[Wording], *, fold: int | None, rng: random.Random
-) -> Wording:
-    """A refusal that turns into its opposite, of parts of any fold or of one."""
-    refusal, compliance = (
-        rng.choice([w for w in some if fold is None or w.folds == {fold}]) for some in (refusals, going_along)
-    )
-    text = f"{refusal.text} {rng.choice(TURNS)}{compliance.text}"
-    return Wording(text, True, refusal.opening, refusal.folds | compliance.folds)
+def _turned(refusals: Sequence[Wording], going_along: Sequence[Wording]) -> Iterator[Wording]:
+    """Refusals that turn into their opposite, of parts of any fold and of one in turn."""
+    within = {
+        fold: [[w for w in kind if w.folds == {fold}] for kind in (refusals, going_along)] for fold in range(FOLDS)
+    }
+    rng = random.Random(0)
+    for number in range(TURNED):
+        kinds = within[number % FOLDS] if number % 2 else [refusals, going_along]
+        refusal, compliance = map(rng.choice, kinds)
+        text = f"{refusal.text} {rng.choice(TURNS)}{compliance.text}"
+        yield Wording(text, True, refusal.opening, refusal.folds | compliance.folds)

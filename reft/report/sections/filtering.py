@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from reft.conversations.schema import Conversation
+from reft.conversations.schema import Conversation, written
 from reft.filtering.decisions import Decision
 from reft.filtering.spans import span_of
 from reft.pages.marking import Turn, marked, turns_of
@@ -35,8 +35,7 @@ def values(result: RunResult) -> dict[str, Any]:
 def deciding(row: Conversation, where: str) -> list[Turn]:
     """The turn that a decision was made by, with its deciding words marked; of other readings what was read."""
     span = span_of(row, where)
-    messages = [{"role": m.role, "content": m.content} for m in row.messages]
-    found = [turn for turn in turns_of({"messages": messages}, where, span) if turn.decides]
+    found = [turn for turn in turns_of({"messages": written(row.messages)}, where, span) if turn.decides]
     return found or [Turn(role=f"read at {where}", pieces=marked(span), decides=True, cut=False)]
 
 
