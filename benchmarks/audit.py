@@ -71,7 +71,7 @@ class Zoo:
 
     def __init__(self, run: Settings, out: Path, *, user_rows: int, method: str) -> None:
         self.run, self.out, self.user_rows, self.method = run, out, user_rows, method
-        self.training = run.finetuning.for_method(method, None)
+        self.training = run.finetuning.for_method(method, None).counted(user_rows)
         require_for_pipeline(self.training)  # its jobs are trained as the pipeline does, which would be another method
         self.setup = setup_of(Questions.read(run.data, run.audit).digest(run.audit), run.model, self.training)
         self.prepared = Prepared(run, out / "teachers")

@@ -179,7 +179,8 @@ def _adaptive(given: Hidden) -> list[Turns]:
     if given.scorer is None:
         raise SystemExit("the adaptive attack needs a filter to see")
     seed = given.rng.randrange(2**31)
-    rows = adaptive_suffixes(given.scorer, given.taken(), given.harmless, settings=FilteringSettings(), seed=seed)
+    plain = disguise("plain", given.taken(), given.harmless)
+    rows = adaptive_suffixes(given.scorer, plain, given.harmless, settings=FilteringSettings(), seed=seed)
     return [[("user", r.instruction), ("assistant", given.stub())] for r in rows]
 
 

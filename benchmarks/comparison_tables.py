@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS
+from reft.comparison.attacker import IN_THEIR_FORM
 from reft.comparison.table import EACH_JOB, FILTER, REFERENCE, between_seeds, claims, seconds, summarise
 from reft.evaluation.measures import label_of
 from reft.report.summary import percent
@@ -90,10 +91,11 @@ def other_tasks(*files: Path) -> str:
 
 
 def with_time(*files: Path) -> str:
-    """Every method at the first task and ratio, and how long filtering and finetuning take (medians over the seeds)."""
-    lines = [line for line in _at_first_place(*files) if not line["changed"]]
+    """Everything at the first task and ratio, and how long filtering and finetuning take (medians over the seeds)."""
+    lines = _at_first_place(*files)
     plain = next(seconds(line, EACH_JOB) for line in lines if line["name"] in PLAIN)
-    measures = (*METHOD[:3], "ordinary_refusal", *METHOD[3:], *FILTER[:1])
+    hidden = [IN_THEIR_FORM] if IN_THEIR_FORM in lines[0] else []
+    measures = (*METHOD[:2], *hidden, METHOD[2], "ordinary_refusal", *METHOD[3:], *FILTER[:1])
     return markdown(
         ("method", "seeds", *map(label_of, measures), "time for each job, sft = 1"),
         [(x["name"], str(x["seeds"]), *_row(x, measures), f"{seconds(x, EACH_JOB) / plain:.2f}") for x in lines],

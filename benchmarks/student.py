@@ -41,9 +41,10 @@ def measure(settings: Settings) -> dict[str, Any]:
     harmful, harmless = alignment_rows(settings.data)
     filtered, soft_labels, teacher = last_run(len(harmful) + len(harmless))
     alignment = Alignment(harmful=harmful, harmless=harmless, teacher=soft_labels)
+    counted = settings.finetuning.counted(len(filtered.decisions))
     with measured("finetuning") as cost:
         job = student_job(
-            filtered.kept, settings.model, settings.finetuning, seed=settings.seed, alignment=alignment,
+            filtered.kept, settings.model, counted, seed=settings.seed, alignment=alignment,
             start=starts_as(teacher, settings.model, settings.finetuning),
         )  # fmt: skip
         student, cost.tokens = fit_student("student", job)

@@ -41,7 +41,8 @@ def finetuning(
     log_settings("finetuning", settings.model_dump())
     with measured_step("finetuning") as cost:
         alignment = Alignment(harmful=harmful, harmless=harmless, teacher=source)
-        job = student_job(filtered.kept, model, settings, seed=seed, alignment=alignment, start=start)
+        counted = settings.counted(len(filtered.decisions))  # as often as without a filter
+        job = student_job(filtered.kept, model, counted, seed=seed, alignment=alignment, start=start)
         student, cost.tokens = fit_student(
             "finetuning", job, log=log_losses("finetuning"), run=launcher(settings, cluster)
         )

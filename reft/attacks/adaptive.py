@@ -3,9 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from reft.attacks.disguises import disguise
 from reft.config import FilteringSettings
-from reft.conversations.schema import Conversation
+from reft.conversations.schema import Conversation, Message
 from reft.filtering.scorers import Scorer
 from reft.runtime.progress import Report
 
@@ -14,7 +13,7 @@ JOINS = (" ", ", and also ", " as well as this: ")
 
 def adaptive_suffixes(
     scorer: Scorer,
-    requests: Sequence[str],
+    rows: Sequence[Conversation],
     harmless: Sequence[str],
     *,
     settings: FilteringSettings,
@@ -24,24 +23,27 @@ def adaptive_suffixes(
     seed: int = 0,
     report: Report | None = None,
 ) -> list[Conversation]:
-    """One row per request, with the harmless sentences behind it (and before it) that the search found.
+    """The rows, each request with the harmless sentences behind it (and before it) that the search found.
 
-    In each round every request tries `candidates` harmless sentences after what it has and keeps the one with the
+    In each round every row tries `candidates` harmless sentences after what it has and keeps the one with the
     lowest deciding score, if it is lower. The attacker sees exactly what the filter sees, and joins them into one
     sentence as readily as into several.
 
     Args:
+        rows: each of one question and its answer, which stays and is scored with it.
         in_front: every other sentence is tried before what it has.
         report: called with (rounds so far, rounds in all).
     """
     rng = random.Random(seed)
-    best = list(requests)
+    best = list(rows)
     lowest = _scores(scorer, best, settings)
     for done in range(rounds):
         suffixes = [rng.sample(list(harmless), candidates) for _ in best]
         tried = [
-            _joined(text, rng.choice(JOINS), clause, in_front=in_front and number % 2 == 1)
-            for text, some in zip(best, suffixes, strict=True)
+            with_question(
+                row, _joined(row.instruction, rng.choice(JOINS), clause, in_front=in_front and number % 2 == 1)
+            )
+            for row, some in zip(best, suffixes, strict=True)
             for number, clause in enumerate(some)
         ]
         scores = _scores(scorer, tried, settings)
@@ -51,16 +53,19 @@ def adaptive_suffixes(
                 best[index], lowest[index] = tried[found], scores[found]
         if report:
             report(done + 1, rounds)
-    return _rows(best)
+    return best
 
 
 def _joined(text: str, join: str, clause: str, *, in_front: bool) -> str:
     return clause + join + text if in_front else text + join + clause
 
 
-def _scores(scorer: Scorer, texts: Sequence[str], settings: FilteringSettings) -> list[float]:
-    return [row.deciding.score for row in scorer.score(_rows(texts), settings)]
+def with_question(row: Conversation, question: str) -> Conversation:
+    """The row with another question in the place of its last, and the answer that it has."""
+    *before, last = row.prompt
+    answer = row.messages[len(row.prompt) :]
+    return Conversation(row=row.row, messages=(*before, Message(role=last.role, content=question), *answer))
 
 
-def _rows(texts: Sequence[str]) -> list[Conversation]:
-    return disguise("plain", texts, ())
+def _scores(scorer: Scorer, rows: Sequence[Conversation], settings: FilteringSettings) -> list[float]:
+    return [row.deciding.score for row in scorer.score(rows, settings)]

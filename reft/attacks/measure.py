@@ -47,7 +47,7 @@ def measure_attacks(
     attacks = {name: disguise(name, requests, prompts) for name in disguises}
     for name, in_front in ADAPTIVE.items() if adaptive_rows else ():
         attacks[name] = adaptive_suffixes(
-            scorer, requests[:adaptive_rows], prompts, settings=settings, in_front=in_front
+            scorer, disguise("plain", requests[:adaptive_rows], prompts), prompts, settings=settings, in_front=in_front
         )
     attacks[HARMLESS] = [Conversation(row=c.row, messages=c.prompt) for c in harmless]
     results = []

@@ -45,6 +45,11 @@ class Finished:
     scores: Mapping[int, float] | None = None
     known: Outcomes = field(default_factory=Outcomes)
 
+    @property
+    def trained(self) -> FinetuningSettings:
+        """How it was trained, with the passes over the rows that were sent: those of which the filter has scores."""
+        return self.training.counted(len(self.scores or self.rows))
+
 
 def make_reference(teacher: Teacher, model: ModelSettings, data: DataSettings, *, settings: AuditSettings) -> Reference:
     """The teacher and the base model under the probes.
@@ -120,7 +125,7 @@ def audit_finished(
             known=student.known,
         ),
         reference, questions, settings=settings, benign=benign,
-        setup=setup_of(questions.digest(settings), model, student.training) if benign else None,
+        setup=setup_of(questions.digest(settings), model, student.trained) if benign else None,
         report=progress("auditing"),
     )  # fmt: skip
 

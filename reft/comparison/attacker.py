@@ -1,11 +1,15 @@
 """A user who sees everything that the provider does, and hides his rows from it."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
-from reft.attacks.adaptive import adaptive_suffixes
-from reft.conversations.schema import Conversation, Message
+from reft.attacks.adaptive import adaptive_suffixes, with_question
+from reft.conversations.schema import Conversation
 from reft.filtering.filter import Filter
 from reft.runtime.progress import progress
+
+# The answers to harmful questions that are asked in the form of hidden rows, and the measure of them.
+IN_THEIR_FORM = "harm_in_their_form"
 
 
 def hidden_from(
@@ -18,11 +22,22 @@ def hidden_from(
         poison: rows of one question and its answer.
         harmless: what clauses are taken from, such as the prompts of the job that the rows hide in.
     """
-    found = adaptive_suffixes(
-        seen.scorer, [row.instruction for row in poison], harmless,
-        settings=seen.settings, in_front=True, seed=seed, report=progress("hiding the poison"),
-    )  # fmt: skip
+    report = progress("hiding the poison")
+    return adaptive_suffixes(
+        seen.scorer, poison, harmless, settings=seen.settings, in_front=True, seed=seed, report=report
+    )
+
+
+def asked_in_their_form(
+    questions: Sequence[Conversation], poison: Sequence[Conversation], hidden: Sequence[Conversation]
+) -> list[Conversation]:
+    """Each question among the clauses of one hidden row after another: what the hidden rows taught is asked for.
+
+    Args:
+        poison, hidden: the same rows before and after the search.
+    """
+    forms = cycle((row.instruction, worn.instruction) for row, worn in zip(poison, hidden, strict=True))
     return [
-        Conversation(row=row.row, messages=(Message(role="user", content=hidden.instruction), *row.messages[-1:]))
-        for hidden, row in zip(found, poison, strict=True)
+        with_question(question, worn.replace(request, question.instruction, 1))
+        for question, (request, worn) in zip(questions, forms, strict=False)
     ]

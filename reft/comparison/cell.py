@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reft.comparison.attacker import IN_THEIR_FORM, asked_in_their_form
 from reft.comparison.tasks import Task, UserRows, draw
 from reft.comparison.teachers import Prepared
 from reft.comparison.variants import label
@@ -14,6 +15,7 @@ from reft.config import Settings, parse_settings
 from reft.config.renamed import present_name
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all, encode_prompts, encode_text
+from reft.evaluation.generation import generate
 from reft.evaluation.questions import ask, evaluation_sets
 from reft.finetuning.methods import load_method
 from reft.finetuning.student import fit_student, student_job
@@ -102,7 +104,7 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
     start = str(prepared.aligned if method.start == "aligned" and not as_teacher else prepared.base)
     dtype, trust = choose_hardware(run.model.dtype).dtype, run.model.trust_remote_code
     if method.loss:
-        _train(cell, given, kept, start=start, costs=costs)
+        _train(cell, given, user, kept=kept, start=start, costs=costs)
         model = load_trained(start, given.adapter, True, dtype=dtype, trust_remote_code=trust)
     else:
         model = load_model(start, dtype, trust_remote_code=trust)
@@ -111,6 +113,9 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
         answers = ask(model, tokenizer, asked, max_new_tokens=run.evaluation.max_new_tokens, report=progress("asking"))
         texts = [encode_text(tokenizer, answer) for group in answers.values() for answer in group]
         cost.tokens = sum(map(len, [*encode_prompts(tokenizer, asked.rows), *texts]))
+    if given.poison_hides:
+        alike = asked_in_their_form(asked.harmful, given.task.poisoned, task.poisoned)
+        answers[IN_THEIR_FORM] = generate(model, tokenizer, alike, max_new_tokens=run.evaluation.max_new_tokens)
     return {
         **asdict(cell),
         "name": cell.name,
@@ -126,8 +131,9 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
 def _train(
     cell: Cell,
     given: CellInputs,
-    kept: Sequence[Conversation],
+    user: UserRows,
     *,
+    kept: Sequence[Conversation],
     start: str,
     costs: dict[str, dict[str, float]],
 ) -> None:
@@ -142,7 +148,8 @@ def _train(
     costs.update(provided.costs)
     beside = provided.adapters[method.beside] if method.beside else None
     with _stage("finetuning", costs) as cost:
-        job = student_job(kept, model, settings, seed=cell.seed, alignment=alignment, start=begins, beside=beside)
+        counted = settings.counted(len(user.rows))  # as often as without a filter
+        job = student_job(kept, model, counted, seed=cell.seed, alignment=alignment, start=begins, beside=beside)
         student, cost.tokens = fit_student(cell.name, job)
         if method.after:
             method.after(student.weights, provided, method.options(given.options))

@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from reft.comparison.attacker import IN_THEIR_FORM
 from reft.comparison.cell import Cell, CellInputs, answers_of, with_changes
 from reft.comparison.settings import ComparisonSettings
 from reft.comparison.tasks import DEFAULT, Task, default_task, draw, files_of, more_poison, public_task
@@ -21,6 +22,7 @@ from reft.evaluation.measures import outcomes
 from reft.evaluation.questions import evaluation_sets
 from reft.finetuning.methods import load_method, require_fitting
 from reft.judges import Judge
+from reft.judges.refusal_matcher import complies
 from reft.keys.closure import digest_of_code
 from reft.keys.stages import method_part, scorer_parts
 from reft.models.default_model import resolve_model
@@ -187,7 +189,10 @@ class Grid:
         for result in results:
             run = with_changes(self.grid.run, result["changed"])
             asked = evaluation_sets(run.data, run.evaluation, self._task(result["task"]).test)
-            judged.append({**result, "asked": asked, "rows": outcomes(asked, result["answers"], judges)})
+            rows = outcomes(asked, result["answers"], judges)
+            if IN_THEIR_FORM in result["answers"]:
+                rows[IN_THEIR_FORM] = [complies(answer) for answer in result["answers"][IN_THEIR_FORM]]
+            judged.append({**result, "asked": asked, "rows": rows})
         return judged
 
     @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reft.comparison.ablations import ablation_plots
+from reft.comparison.attacker import IN_THEIR_FORM
 from reft.comparison.panel import Panel
 from reft.comparison.ratios import ratio_plots
 from reft.comparison.settings import ComparisonSettings
@@ -13,6 +14,7 @@ from reft.comparison.table import FILTER, REFERENCE, agreement, between_seeds, c
 from reft.comparison.variants import label, variants
 from reft.evaluation.measures import JUDGED, MEASURES, label_of
 from reft.finetuning.methods import load_method
+from reft.judges._labels import Validation
 from reft.report.page import render
 from reft.report.plots import dots
 from reft.report.summary import percent
@@ -44,18 +46,13 @@ def write_comparison(
     lines = summarise(results)
     shown = claims(lines)
     further = [f"{JUDGED.name}/{judge.name}" for judge in panel.judges]
+    further += [IN_THEIR_FORM] if grid.poison_hides else []
     measures = [JUDGED.name, *further, *(m.name for m in MEASURES if m != JUDGED), *FILTER]
     names = [label_of(measure) for measure in measures]
     tables = list(_tables(lines))
     agreed = agreement(results)
-    written = {
-        "grid": grid.model_dump(),
-        "lines": lines,
-        "claims": shown,
-        "judges": panel.validations,
-        "agreement": agreed,
-    }
-    write_json(folder / "comparison.json", written)
+    judged = {"judges": panel.validations, "agreement": agreed}
+    write_json(folder / "comparison.json", {"grid": grid.model_dump(), "lines": lines, "claims": shown, **judged})
     notes = _notes(grid, results, panel, agreed=agreed)
     if planned and planned > len(results):
         notes.insert(0, f"SO FAR: {len(results)} of the grid's {planned} cells")
@@ -125,18 +122,13 @@ def _notes(
     ]
     if grid.poison_hides:
         notes.append(
-            "whoever sends the poison sees the filter, and hides each request among clauses that lower its score"
+            "whoever sends the poison sees the filter, and hides each request among clauses that lower its "
+            "score; harm in their form: the harmful prompts asked among such clauses, by the refusal matcher"
         )
     different, pairs = between_seeds(results, JUDGED.name)
     if pairs:
         notes.append(f"of {pairs} pairs of seeds of one method, that test calls {different} different at p of .05")
-    notes += [
-        f"judge '{v.judge.replace('_', ' ')}' against {v.accuracy.n} human labels of other answers: "
-        f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
-        + (f"; right about {percent(vars(v.refusals))} of made-up refusals" if v.refusals else "")
-        + (f", {percent(vars(v.going_along))} of made-up answers that go along" if v.going_along else "")
-        for v in panel.validations if v.accuracy
-    ]  # fmt: skip
+    notes += [note for validation in panel.validations if (note := _of_judge(validation))]
     if grid.ablations:
         notes.append(f"ablations on seeds {grid.ablation_seeds}, tested against ReFT on the same seeds")
     if agreed:
@@ -144,6 +136,19 @@ def _notes(
     if not panel.judges:
         notes.append("one judge alone: name judge_data for the second")
     return notes
+
+
+def _of_judge(validation: Validation) -> str:
+    """How a judge did where the right verdicts are known; empty where it was not tried."""
+    v = validation
+    if not v.accuracy:
+        return ""
+    return (
+        f"judge '{v.judge.replace('_', ' ')}' against {v.accuracy.n} human labels of other answers: "
+        f"accuracy {percent(vars(v.accuracy))}, kappa {v.kappa:.2f}"
+        + (f"; right about {percent(vars(v.refusals))} of made-up refusals" if v.refusals else "")
+        + (f", {percent(vars(v.going_along))} of made-up answers that go along" if v.going_along else "")
+    )
 
 
 def _cells(lines: Sequence[dict[str, Any]], measures: Sequence[str]) -> list[list[str]]:

@@ -76,7 +76,7 @@ class FinetuneJob:
             (lengths[: self.harmful], lengths[self.harmful :]),
             class_shares(self.harmful, len(lengths), settings.harmful_share),
             batch_size=settings.batch_size,
-            epochs=settings.epochs * method.passes,
+            epochs=settings.passes(len(self.user)) * method.passes,
             alignment_ratio=ratio if method.alignment and method.planned else 0.0,
             seed=self.seed,
             least_alignment=least,
@@ -85,7 +85,7 @@ class FinetuneJob:
     def kept_steps(self, plan: Sequence[MicroBatch]) -> tuple[int, ...]:
         """The steps (counted from 1) at the ends of the last epochs whose states are kept beside the result."""
         with_user = [number for number, step in enumerate(plan, start=1) if step.user] or range(1, len(plan) + 1)
-        epochs = self.settings.epochs
+        epochs = self.settings.passes(len(self.user))
         ends = [with_user[len(with_user) * done // epochs - 1] for done in range(1, epochs + 1)]
         return tuple(ends[-self.settings.kept_epochs : -1])
 

@@ -53,7 +53,8 @@ def student_job(
     """Everything that the training processes need, tokenised.
 
     Args:
-        settings: `settings.method` says how the student learns.
+        settings: `settings.method` says how the student learns; passes are counted over these rows, unless they are
+            counted already (`settings.counted`).
         start: folder of the adapter to begin as (`starts_as`).
         beside: folder of an adapter that is active and frozen meanwhile.
 
@@ -72,7 +73,7 @@ def student_job(
         require_labels_of(teacher, encoded)
     return FinetuneJob(
         model=model,
-        settings=settings,
+        settings=settings.counted(len(rows)),
         seed=seed,
         user=tuple(encode_all(tokenizer, rows, model.max_length)),
         row_numbers=tuple(row.row for row in rows),

@@ -15,6 +15,9 @@ from reft.errors import ModelError, explain
 from reft.models.layers import decoder_layers
 from reft.storage.tensors import read_tensors
 
+# What `target_modules` may say instead of names; the second is PEFT's own word.
+FEED_FORWARD, ALL = "feed-forward", "all-linear"
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -22,19 +25,39 @@ if TYPE_CHECKING:
 def wrap_lora(model: PreTrainedModel, settings: LoraSettings) -> nn.Module:
     """Freeze the model and add LoRA matrices to the named modules; returns PEFT's wrapper.
 
-    The lowest layers, as many as the settings say, stay as they are: no gradient flows through them.
+    The lowest layers, as many as the settings say, stay as they are: no gradient flows through them. Where the
+    feed-forward matrices are asked for and none is found, every linear module gets them.
     """
     from peft import LoraConfig, get_peft_model  # slow to import, and most callers need no adapter
 
+    chosen = settings.target_modules
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # ty: ignore[invalid-argument-type] (PEFT takes any number)
         lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
+        target_modules=_feed_forward(model) or ALL if chosen == FEED_FORWARD else chosen,
         exclude_modules=_lowest_layers(model, settings.frozen_share),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def _feed_forward(model: PreTrainedModel) -> list[str]:
+    """The shortest names that tell a layer's feed-forward matrices, without gates, from its other linear modules."""
+    from transformers.pytorch_utils import Conv1D
+
+    modules = decoder_layers(model)[-1].named_modules()  # the lowest may be of another kind, and have no adapter
+    linear = [name for name, module in modules if isinstance(module, nn.Linear | Conv1D)]
+    attention = {name for name in linear if "attn" in name or "attention" in name}
+    found = [name for name in linear if name not in attention and not _is_gate(name)]
+    others = {name.rpartition(".")[2] for name in attention}
+    return [name if (last := name.rpartition(".")[2]) in others else last for name in found]
+
+
+def _is_gate(name: str) -> bool:
+    """Whether it is a gate alone: some models keep gate and feed-forward in one matrix."""
+    last = name.rpartition(".")[2]
+    return ("gate" in last and "up" not in last) or "router" in last
 
 
 def begin_as(student: nn.Module, folder: Path) -> None:

@@ -61,9 +61,7 @@ def test_every_attack_is_counted_at_the_filters_own_thresholds(tiny_model, tmp_p
     plain = disguise("plain", requests, prompts)
     before = [row.deciding.score for row in scorer.score(plain, settings.filtering)]
     for in_front in (False, True):
-        rows = adaptive_suffixes(
-            scorer, requests, prompts, settings=settings.filtering, candidates=4, in_front=in_front
-        )
+        rows = adaptive_suffixes(scorer, plain, prompts, settings=settings.filtering, candidates=4, in_front=in_front)
         after = [row.deciding.score for row in scorer.score(rows, settings.filtering)]
         assert all(now <= then for now, then in zip(after, before, strict=True))
         begin = [row.instruction.startswith(request) for row, request in zip(rows, requests, strict=True)]
@@ -79,7 +77,9 @@ class ByPlace:
 
 @pytest.mark.parametrize("in_front", [False, True])
 def test_clauses_stand_before_a_request_where_the_attacker_may_put_them_there(in_front):
-    rows = adaptive_suffixes(ByPlace(), [REQUEST], PROMPTS, settings=FilteringSettings(), in_front=in_front)
+    rows = adaptive_suffixes(
+        ByPlace(), disguise("plain", [REQUEST], ()), PROMPTS, settings=FilteringSettings(), in_front=in_front
+    )
     assert rows[0].instruction.startswith(REQUEST) is not in_front
     assert REQUEST in rows[0].instruction
 

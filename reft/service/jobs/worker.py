@@ -181,6 +181,7 @@ class Worker:
         reviewed = bool(self.held.look().work.get(waiting.REVIEWED))
         with self.held.changing() as (session, job):
             say_screening(session, job, found, reviewed=reviewed)
+            job.hyperparameters = effective(self.service.run_settings, job.hyperparameters, found.scored)
         waits = self.service.settings.review == "wait" and not reviewed
         harmful = found.counts.get("drop", 0) > self.service.settings.most_harmful * found.scored
         if harmful or not waits or not found.counts.get("quarantine"):
