@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.development import overridden
 from benchmarks.record import append
-from reft.config import Settings
+from reft.config import Settings, TeacherSettings
 from reft.models.hardware import choose_hardware
 from reft.teacher.preparation import fit_teacher, untrained_feature
 
@@ -30,15 +30,14 @@ ROWS = {"alignment_harmful_rows": 60, "alignment_harmless_rows": 150}
 FIRST = 20
 
 
-def turn(settings: Settings, untrained: Any, compiled: bool) -> tuple[list[float], list[float]]:
-    """(seconds until the first step's end and of each step after it, their losses) of a short training."""
+def turn(settings: Settings, untrained: Any, own: TeacherSettings) -> tuple[list[float], list[float]]:
+    """(seconds until the first step's end and of each step after it, their losses) of a short training of a teacher."""
     ends, losses = [time.monotonic()], []
 
     def report(_step: int, _steps: int, values: dict[str, float]) -> None:
         ends.append(time.monotonic())
         losses.append(values["loss"])
 
-    own = settings.teacher.model_copy(update={"compile_layers": compiled})
     fit_teacher(
         untrained,
         settings.model,
@@ -57,7 +56,8 @@ def compare(settings: Settings, turns: int) -> dict[str, Any]:
     ratios, taken, losses = [], {False: [], True: []}, {False: [], True: []}
     for _ in range(turns):
         for compiled, sets in taken.items():
-            seconds, found = turn(settings, untrained, compiled)
+            own = settings.teacher.model_copy(update={"compile_layers": compiled})
+            seconds, found = turn(settings, untrained, own)
             sets.append(seconds)
             losses[compiled] += found
         as_it_is, compiled = (median(sets[-1][FIRST:]) for sets in taken.values())

@@ -59,7 +59,9 @@ def base_job(rows: int, name: str = "") -> FinetuneJob:
     labels = compute_soft_labels(
         loaded, alignment, range(len(alignment)), pad_id=int(tokenizer.pad_token_id), top_k=32, temperature=1.0
     )
-    settings = FinetuningSettings(batch_size=8, micro_batch_size=8, checkpoint_every=0, least_alignment_rows=0)
+    settings = FinetuningSettings(
+        batch_size=8, micro_batch_size=8, epochs=1, checkpoint_every=0, least_alignment_rows=0
+    )
     encoded = tuple(encode_all(tokenizer, user))
     return FinetuneJob(
         model=model,

@@ -15,3 +15,8 @@ def append(name: str, line: dict[str, Any]) -> None:
     with (RESULTS / f"{name}.jsonl").open("a") as results:
         results.write(json.dumps(line) + "\n")
     print(json.dumps(line, indent=2))
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """One object a line, in the order of writing."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

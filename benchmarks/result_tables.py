@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import comparison_tables
+from benchmarks import comparison_tables, model_tables
+from benchmarks.record import records
 from reft.report.summary import percent
 
 
@@ -31,11 +32,6 @@ class ResultTable:
     def slow(self) -> bool:
         """Whether it takes a minute or more to make, as a comparison's do."""
         return bool(self.copied_from)
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    """One object a line, in the order of writing."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _attacks(path: Path) -> str:
@@ -124,22 +120,6 @@ def _rival_ratios(path: Path) -> str:
     return comparison_tables.markdown(("alignment to user rows", "measure", "value"), rows)
 
 
-def _compiled(path: Path) -> str:
-    """The newest measurement of each number format."""
-    newest = {x["dtype"]: x for x in records(path)}
-    rows = [
-        (
-            kind.removeprefix("torch."), "{median:.2f} ({least:.2f} to {most:.2f})".format(**x["times_as_fast"]),
-            f"{x['mean_loss']['False']:.3f}", f"{x['mean_loss']['True']:.3f}", f"{x['compiling_seconds']:.0f}",
-            f"{x['compiling_again_seconds']:.0f}", x["date"][:10],
-        )
-        for kind, x in newest.items()
-    ]  # fmt: skip
-    head = ("format", "times as fast, median of turns", "mean loss as it is", "compiled", "first compiling, s",
-            "in a second process, s", "measured")  # fmt: skip
-    return comparison_tables.markdown(head, rows)
-
-
 def _scan_memory(path: Path) -> str:
     found = records(path)
     rows = [
@@ -221,22 +201,6 @@ def _ciphers(path: Path) -> str:
     )
 
 
-def _sources_left_out(path: Path) -> str:
-    rows = []
-    for x in records(path):
-        means = [
-            f"{100 * sum(found['value'] for found in kinds.values()) / len(kinds):.1f} %"
-            for kinds in x["refused"].values()
-        ]
-        aurocs = (f"{value:.3f}" for value in x["auroc"].values())
-        rows.append((" + ".join(map(str, x["rows"])), ", ".join(x["without"]) or "nothing", *means, *aurocs))
-    last = records(path)[-1]
-    refused = [f"{kind} refused" for kind in last["refused"]]
-    return comparison_tables.markdown(
-        ("alignment rows", "left out of the training", *refused, *(f"AUROC, {kind}" for kind in last["auroc"])), rows
-    )
-
-
 TABLES: dict[str, ResultTable] = {
     "audit": ResultTable("audit.md", "python -m benchmarks.audit", _copied()),
     "attacks": ResultTable("attacks.json", ".venv/bin/reft benchmark attacks", _attacks),
@@ -248,14 +212,16 @@ TABLES: dict[str, ResultTable] = {
     "mixes": ResultTable("mixes.md", "python -m benchmarks.mixes FOLDER", _copied()),
     "ciphers": ResultTable("ciphers.jsonl", "python -m benchmarks.ciphers", _ciphers),
     "sources-left-out": ResultTable(
-        "leave_source_out.jsonl", "python -m benchmarks.leave_source_out", _sources_left_out
+        "leave_source_out.jsonl", "python -m benchmarks.leave_source_out", model_tables.sources_left_out
     ),
     "filtering": ResultTable("filtering.jsonl", "python -m benchmarks.filtering", _filtering),
     "finetuning": ResultTable("finetuning.jsonl", "python -m benchmarks.finetuning", _finetuning),
     "stages": ResultTable("finetuning.jsonl", "python -m benchmarks.finetuning --stages", _stages),
     "rival-trainers": ResultTable("rival_trainers.jsonl", "python -m benchmarks.rival_trainers", _rival_trainers),
     "rival-ratios": ResultTable("rival_trainers.jsonl", "python -m benchmarks.rival_trainers", _rival_ratios),
-    "compiled": ResultTable("compiled.jsonl", "python -m benchmarks.compiled", _compiled),
+    "compiled": ResultTable("compiled.jsonl", "python -m benchmarks.compiled", model_tables.compiled),
+    "adapters": ResultTable("adapters.jsonl", "python -m benchmarks.adapters", model_tables.adapters),
+    "judge": ResultTable("judge.jsonl", "python -m benchmarks.judge FOLDER", model_tables.judge),
     "scan-memory": ResultTable("scan_memory.jsonl", "python -m benchmarks.scan_memory", _scan_memory),
     "data": ResultTable("data.jsonl", "python -m benchmarks.data", _data),
     "data-peers": ResultTable("data_peers.jsonl", "python -m benchmarks.data_peers", _data_peers),

@@ -38,10 +38,10 @@ def finetuning(
     if soft_labels is None:
         source = TeacherWeights(teacher.weights, teacher.is_adapter, start_model(model), temperature)
     start = starts_as(teacher, model, settings)
-    log_settings("finetuning", settings.model_dump())
+    counted = settings.counted(len(filtered.decisions))  # as often as without a filter
+    log_settings("finetuning", counted.model_dump())
     with measured_step("finetuning") as cost:
         alignment = Alignment(harmful=harmful, harmless=harmless, teacher=source)
-        counted = settings.counted(len(filtered.decisions))  # as often as without a filter
         job = student_job(filtered.kept, model, counted, seed=seed, alignment=alignment, start=start)
         student, cost.tokens = fit_student(
             "finetuning", job, log=log_losses("finetuning"), run=launcher(settings, cluster)

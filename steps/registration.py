@@ -36,8 +36,8 @@ def registration(
     card = render_model_card(
         CardInputs(
             name=name, base=base, task=task, is_adapter=student.is_adapter, history=student.history,
-            settings=settings.model_dump(), report=filtered.report, evaluation=evaluation, lineage=lineage,
-            verdict=verdict,
+            settings=settings.counted(filtered.report.rows).model_dump(), report=filtered.report,
+            evaluation=evaluation, lineage=lineage, verdict=verdict,
         )
     )  # fmt: skip
     folder = scratch_folder("student")

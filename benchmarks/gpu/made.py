@@ -81,7 +81,7 @@ def random_rows(count: int, sizes: Sizes, vocabulary: int) -> list[Encoded]:
 
 def _job(name: str, sizes: Sizes) -> FinetuneJob:
     settings = FinetuningSettings(
-        batch_size=sizes.batch, micro_batch_size=sizes.batch, checkpoint_every=0, least_alignment_rows=0,
+        batch_size=sizes.batch, micro_batch_size=sizes.batch, epochs=1, checkpoint_every=0, least_alignment_rows=0,
         alignment_ratio=0.25, schedule="constant", warmup_share=0.0,
     )  # fmt: skip
     hardware = choose_hardware()

@@ -58,8 +58,9 @@ class Setup:
 
 
 def training_of(settings: FinetuningSettings) -> dict[str, Any]:
-    """What of the settings decides what is learnt."""
-    return settings.model_dump(mode="json", exclude=APART)
+    """What of the settings decides what is learnt; without passes that were not counted."""
+    made = settings.model_dump(mode="json", exclude=APART)
+    return {name: value for name, value in made.items() if (name, value) != ("epochs", "auto")}
 
 
 @dataclass(frozen=True, kw_only=True)

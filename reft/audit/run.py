@@ -47,8 +47,12 @@ class Finished:
 
     @property
     def trained(self) -> FinetuningSettings:
-        """How it was trained, with the passes over the rows that were sent: those of which the filter has scores."""
-        return self.training.counted(len(self.scores or self.rows))
+        """How it was trained, with the passes over the rows that were sent, as far as these are known.
+
+        The filter has scores of all of them.
+        """
+        sent = len(self.scores or self.rows)
+        return self.training.counted(sent) if sent else self.training
 
 
 def make_reference(teacher: Teacher, model: ModelSettings, data: DataSettings, *, settings: AuditSettings) -> Reference:

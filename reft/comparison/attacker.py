@@ -29,15 +29,20 @@ def hidden_from(
 
 
 def asked_in_their_form(
-    questions: Sequence[Conversation], poison: Sequence[Conversation], hidden: Sequence[Conversation]
+    questions: Sequence[Conversation], poison: Sequence[tuple[Conversation, Conversation]]
 ) -> list[Conversation]:
     """Each question among the clauses of one hidden row after another: what the hidden rows taught is asked for.
 
     Args:
-        poison, hidden: the same rows before and after the search.
+        poison: rows before and after the search.
+
+    Raises:
+        ValueError: a hidden row does not hold its request.
     """
-    forms = cycle((row.instruction, worn.instruction) for row, worn in zip(poison, hidden, strict=True))
-    return [
-        with_question(question, worn.replace(request, question.instruction, 1))
-        for question, (request, worn) in zip(questions, forms, strict=False)
-    ]
+    found = []
+    for question, (row, hidden) in zip(questions, cycle(poison), strict=False):
+        before, request, after = hidden.instruction.partition(row.instruction)
+        if not request:
+            raise ValueError(f"row {row.row} does not hold its request")
+        found.append(with_question(question, before + question.instruction + after))
+    return found

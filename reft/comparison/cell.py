@@ -114,7 +114,7 @@ def answers_of(cell: Cell, given: CellInputs) -> dict[str, Any]:
         texts = [encode_text(tokenizer, answer) for group in answers.values() for answer in group]
         cost.tokens = sum(map(len, [*encode_prompts(tokenizer, asked.rows), *texts]))
     if given.poison_hides:
-        alike = asked_in_their_form(asked.harmful, given.task.poisoned, task.poisoned)
+        alike = asked_in_their_form(asked.harmful, _pairs(cell, given, user, kept=kept))
         answers[IN_THEIR_FORM] = generate(model, tokenizer, alike, max_new_tokens=run.evaluation.max_new_tokens)
     return {
         **asdict(cell),
@@ -155,6 +155,15 @@ def _train(
             method.after(student.weights, provided, method.options(given.options))
         shutil.copytree(student.weights, given.adapter, dirs_exist_ok=True)
         shutil.rmtree(student.weights)
+
+
+def _pairs(
+    cell: Cell, given: CellInputs, user: UserRows, *, kept: Sequence[Conversation]
+) -> list[tuple[Conversation, Conversation]]:
+    """The cell's poison before and after it was hidden: what was trained on, or all of it where nothing was left."""
+    plain = draw(given.task, given.user_rows, cell.poison_ratio, seed=cell.seed)  # the same rows in the same places
+    left = user.harmful & {row.row for row in kept}
+    return [(plain.rows[row], user.rows[row]) for row in sorted(left or user.harmful)]
 
 
 def _filtered(user: UserRows, removed: Sequence[bool]) -> tuple[list[Conversation], dict[str, list[bool]]]:

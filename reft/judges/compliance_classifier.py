@@ -53,12 +53,17 @@ def taught(labelled: Labelled) -> ComplianceClassifier:
     return ComplianceClassifier(_fitted(labelled.answers, labelled.harmful, wordings()))
 
 
-def validation_of_classifier(labelled: Labelled) -> Validation:
-    """The classifier against the labels, on questions that it never saw, and against wordings of parts likewise."""
+def validation_of_classifier(labelled: Labelled, *, taught_wordings: bool = True) -> Validation:
+    """The classifier against the labels, on questions that it never saw, and against wordings of parts likewise.
+
+    Args:
+        taught_wordings: whether it learns wordings beside the labels, as the judge does.
+    """
     answers, truth, every = labelled.answers, labelled.harmful, wordings()
     likely, unseen, verdicts = np.zeros(len(truth)), [], []
     for fold, (fitting, held_out) in enumerate(GroupKFold(FOLDS).split(answers, truth, labelled.questions)):
-        model = _fitted([answers[i] for i in fitting], truth[fitting], [w for w in every if fold not in w.folds])
+        worded = [w for w in every if taught_wordings and fold not in w.folds]
+        model = _fitted([answers[i] for i in fitting], truth[fitting], worded)
         likely[held_out] = model.predict_proba([answers[i] for i in held_out])[:, 1]
         found = [w for w in every if w.folds == {fold}]
         unseen += found

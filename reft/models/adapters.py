@@ -15,6 +15,8 @@ from reft.errors import ModelError, explain
 from reft.models.layers import decoder_layers
 from reft.storage.tensors import read_tensors
 
+# Words in the names of what mixes tokens: attention, recurrent blocks, convolutions.
+MIXING = ("attn", "attention", "mamba", "mixer", "temporal", "recurrent", "conv")
 # What `target_modules` may say instead of names; the second is PEFT's own word.
 FEED_FORWARD, ALL = "feed-forward", "all-linear"
 
@@ -46,18 +48,20 @@ def _feed_forward(model: PreTrainedModel) -> list[str]:
     """The shortest names that tell a layer's feed-forward matrices, without gates, from its other linear modules."""
     from transformers.pytorch_utils import Conv1D
 
+    described = model.config.get_text_config().to_dict()
+    if any("expert" in key and value for key, value in described.items()):
+        return []  # experts are one tensor in some models, which PEFT adapts whole or not at all
     modules = decoder_layers(model)[-1].named_modules()  # the lowest may be of another kind, and have no adapter
     linear = [name for name, module in modules if isinstance(module, nn.Linear | Conv1D)]
-    attention = {name for name in linear if "attn" in name or "attention" in name}
-    found = [name for name in linear if name not in attention and not _is_gate(name)]
-    others = {name.rpartition(".")[2] for name in attention}
+    mixing = {name for name in linear if any(word in name for word in MIXING)}
+    found = [name for name in linear if name not in mixing and not _is_gate(name)]
+    others = {name.rpartition(".")[2] for name in mixing}
     return [name if (last := name.rpartition(".")[2]) in others else last for name in found]
 
 
 def _is_gate(name: str) -> bool:
     """Whether it is a gate alone: some models keep gate and feed-forward in one matrix."""
-    last = name.rpartition(".")[2]
-    return ("gate" in last and "up" not in last) or "router" in last
+    return any("gate" in part and "up" not in part for part in name.split("."))
 
 
 def begin_as(student: nn.Module, folder: Path) -> None:

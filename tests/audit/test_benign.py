@@ -13,7 +13,8 @@ from reft.audit.score import BenignJob
 from reft.config import AuditSettings, DataSettings, FinetuningSettings
 from reft.errors import DataFormatError, StorageError
 
-SETUP = Setup(asked="q", model="m", chat_template="chatml", method="reft", training=training_of(FinetuningSettings()))
+TRAINED = training_of(FinetuningSettings(epochs=1))
+SETUP = Setup(asked="q", model="m", chat_template="chatml", method="reft", training=TRAINED)
 
 
 def benign(jobs=30, tasks=6, probes=("plain", "kl")):
@@ -30,7 +31,7 @@ def unfit(found, **other):
 
 def unlike(rows, **training):
     student = Student(model=None, tokenizer=SimpleNamespace(), rows=rows)
-    setup = replace(SETUP, training=training_of(FinetuningSettings(**training)))
+    setup = replace(SETUP, training=training_of(FinetuningSettings(**{"epochs": 1, **training})))
     return audit._unlike(student, benign(), setup)
 
 

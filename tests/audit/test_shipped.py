@@ -22,7 +22,7 @@ def test_the_shipped_calibration_fits_the_defaults_and_no_other_model():
     setup = Setup(
         asked=Questions.read(RUN.data, RUN.audit).digest(RUN.audit), model=kept.setup.model,
         chat_template=of_path(RUN.model.chat_template), method=RUN.finetuning.method,
-        training=training_of(RUN.finetuning),
+        training=training_of(RUN.finetuning.counted(kept.jobs[0].rows)),
     )  # fmt: skip
     assert audit._unfit(kept, setup, ASKED, settings=RUN.audit) == ""
     assert setup.unlike(kept.setup) == []

@@ -118,7 +118,7 @@ def test_the_calibration_holds_what_a_reader_needs(zoo, tmp_path):
     zoo.calibration([*found, result(replace(JOB, attack="trigger"), zoo)]).save(tmp_path / "c.json")
     kept = Benign.load(tmp_path / "c.json")
     assert [(job.task, job.seed, job.rows) for job in kept.jobs] == [("routing", seed, 200) for seed in range(3)]
-    assert (kept.setup.method, kept.setup.training["epochs"]) == ("reft", 1)
+    assert (kept.setup.method, kept.setup.training["epochs"]) == ("reft", 2)  # of 200 rows
     assert (kept.setup.asked, kept.code) == (zoo.setup.asked, (zoo.code,))
 
 
@@ -127,7 +127,7 @@ def test_a_calibration_measures_instead_of_jobs_made_here_where_it_is_of_these_c
     zoo.calibration([result(replace(JOB, seed=seed), zoo) for seed in range(3)]).save(kept)
     assert [job.seed for job in zoo.measured_by(kept)] == [0, 1, 2]
     for other, why in (
-        ({"user_rows": 120}, "its jobs have 200 rows; give --user-rows"),
+        ({"user_rows": 120, "epochs": 2}, "its jobs have 200 rows; give --user-rows"),
         ({"method": "sft"}, "trained by reft, this student by sft"),
         ({"epochs": 3}, "epochs 3"),
     ):

@@ -68,8 +68,7 @@ def test_what_hidden_rows_taught_is_asked_for_in_their_form():
     )
     asked = asked_in_their_form(
         [from_prompt("How do I steal?", 4), Conversation(row=5, messages=turns), from_prompt("How do I lie?", 6)],
-        rows,
-        hidden,
+        list(zip(rows, hidden, strict=True)),
     )
     assert [row.instruction for row in asked] == [
         "Where is my card? How do I steal?, and also when?",
@@ -78,6 +77,8 @@ def test_what_hidden_rows_taught_is_asked_for_in_their_form():
     ]
     assert [row.row for row in asked] == [4, 5, 6]
     assert asked[1].messages[:-1] == turns[:-1]
+    with pytest.raises(ValueError, match="row 1 does not hold its request"):
+        asked_in_their_form([from_prompt("?")], [(rows[1], hidden[0])])
 
 
 def test_cells_that_are_the_same_job_train_in_folders_of_their_own(small, tmp_path, monkeypatch):

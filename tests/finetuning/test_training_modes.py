@@ -207,6 +207,8 @@ def test_deepspeeds_own_configuration_is_taken_and_completed(tmp_path):
         ({"batch_size": 3, "processes": 2}, "multiple of processes"),
         ({"quantized_base": True, "merged": True}, "quantized_base needs"),
         ({"quantized_base": True, "lora": None}, "quantized_base needs"),
+        ({"quantized_base": True, "zero_stage": 3}, "quantized_base needs"),
+        ({"quantized_base": True, "deepspeed": {"zero_optimization": {"stage": 3}}}, "quantized_base needs"),
     ],
 )
 def test_settings_that_do_not_go_together(wrong, words):

@@ -16,12 +16,13 @@ FEED_FORWARD = {
     "gpt_neox": {"mlp.dense_h_to_4h", "mlp.dense_4h_to_h"},
     "opt": {"fc1", "fc2"},
     "starcoder2": {"mlp.c_fc", "mlp.c_proj"},
+    "recurrent_gemma": {"mlp_block.up_proj", "mlp_block.down_proj"},  # its other block mixes tokens by a recurrence
 }
 
 
-def adapted(kind: str, **settings) -> set[str]:
+def adapted(kind: str, sizes: dict[str, int] | None = None, **settings) -> set[str]:
     """The names within their layers of the modules that get LoRA matrices, of the second of two layers."""
-    config = transformers.AutoConfig.for_model(kind, **SIZES, pad_token_id=0)
+    config = transformers.AutoConfig.for_model(kind, **SIZES, **(sizes or {}), pad_token_id=0)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
         wrapped = wrap_lora(model, LoraSettings(rank=2, **settings))
@@ -34,8 +35,11 @@ def test_an_adapter_lies_on_the_feed_forward_matrices_whatever_they_are_called(k
     assert adapted(kind) == FEED_FORWARD[kind]
 
 
-def test_a_model_whose_experts_are_no_linear_modules_gets_adapters_wherever_they_fit():
-    assert adapted("mixtral") == adapted("mixtral", target_modules="all-linear") > {"self_attn.q_proj"}
+@pytest.mark.parametrize("kind", ["mixtral", "qwen2_moe", "deepseek_v3"])
+def test_a_model_of_experts_has_adapters_on_whatever_is_linear(kind):
+    """Experts are one tensor in some models, of which PEFT refuses a part."""
+    few = {"num_experts": 4, "n_routed_experts": 8, "num_local_experts": 4, "intermediate_size": 64}
+    assert adapted(kind, sizes=few) == adapted(kind, sizes=few, target_modules="all-linear") != set()
 
 
 def test_names_and_all_linear_are_taken_at_their_word():

@@ -24,15 +24,10 @@ def named_as(file: StoredFile, path: Path) -> Path:
     return path.with_name(f"{path.name}{ending[0] if ending else '.jsonl'}")
 
 
-def effective(settings: Settings, wanted: dict[str, Any], rows: int | None = None) -> dict[str, Any]:
-    """A job's hyperparameters as they are used, in place of `auto`.
-
-    Args:
-        rows: how many rows of its file can be used; None: not known yet, and what follows from it stays `auto`.
-    """
+def effective(settings: Settings, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A job's hyperparameters as they are used, in place of `auto`; epochs that follow from its rows stay that."""
     plain = settings.finetuning
-    epochs = plain.epochs if rows is None else plain.passes(rows)
-    auto = {"n_epochs": epochs, "batch_size": plain.batch_size, "learning_rate_multiplier": 1.0}
+    auto = {"n_epochs": plain.epochs, "batch_size": plain.batch_size, "learning_rate_multiplier": 1.0}
     return {name: value if wanted.get(name, "auto") == "auto" else wanted[name] for name, value in auto.items()}
 
 

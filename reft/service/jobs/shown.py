@@ -10,6 +10,7 @@ from reft.service.jobs.states import DONE, PAUSE, PAUSED, PAUSING, STAGE_KEY, TO
 from reft.service.tables import Checkpoint, Event, Job, Organization, ServedModel
 
 REPORT = "report"  # in a job's notebook: its run has left one
+PASSES = "passes"  # in the notebook, too: what `n_epochs: auto` comes to, once its rows are counted
 ROWS = "reft_rows_"  # a job's notes of how many were kept, quarantined, dropped
 
 
@@ -17,12 +18,15 @@ def job_body(row: Job) -> dict[str, Any]:
     """A job as the SDK reads it: all of its keys, always."""
     stage = PAUSING if row.wanted == PAUSE and row.stage not in (PAUSED, DONE) else row.stage
     told = {**row.notes, **({STAGE_KEY: stage} if stage in TOLD else {})}
+    hyperparameters = row.hyperparameters
+    if hyperparameters.get("n_epochs") == "auto" and PASSES in row.work:
+        hyperparameters = {**hyperparameters, "n_epochs": row.work[PASSES]}
     return {
         "id": row.id, "object": "fine_tuning.job", "created_at": row.created_at, "model": row.model,
         "status": row.status, "error": row.error, "fine_tuned_model": row.fine_tuned_model,
         "finished_at": row.finished_at, "estimated_finish": row.estimated_finish,
-        "hyperparameters": row.hyperparameters, "integrations": [],
-        "method": {"type": "supervised", "supervised": {"hyperparameters": row.hyperparameters}},
+        "hyperparameters": hyperparameters, "integrations": [],
+        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
         "metadata": {**(row.user_metadata or {}), **told} if told else row.user_metadata,
         "organization_id": row.organization_id, "result_files": row.result_files, "seed": row.seed,
         "trained_tokens": row.trained_tokens, "training_file": row.training_file,

@@ -32,6 +32,7 @@ from reft.service.jobs.lifecycle import error_of, finish, give_up, rest
 from reft.service.jobs.outcome import fail_as_harmful, publish
 from reft.service.jobs.profile import effective, job_settings, named_as, write_profile
 from reft.service.jobs.results import keep_decisions
+from reft.service.jobs.shown import PASSES
 from reft.service.jobs.words import failure_of, is_unexplained, was_killed
 from reft.service.service import Service
 from reft.service.tables import Organization, StoredFile
@@ -181,7 +182,8 @@ class Worker:
         reviewed = bool(self.held.look().work.get(waiting.REVIEWED))
         with self.held.changing() as (session, job):
             say_screening(session, job, found, reviewed=reviewed)
-            job.hyperparameters = effective(self.service.run_settings, job.hyperparameters, found.scored)
+            # Beside the hyperparameters: what is run again is told by these, and its results are found again.
+            job.work = {**job.work, PASSES: self.service.run_settings.finetuning.passes(found.scored)}
         waits = self.service.settings.review == "wait" and not reviewed
         harmful = found.counts.get("drop", 0) > self.service.settings.most_harmful * found.scored
         if harmful or not waits or not found.counts.get("quarantine"):
