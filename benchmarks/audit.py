@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.audit                                  # days on two cores: 39 attacks, 30 benign
     .venv/bin/python -m benchmarks.audit --kinds trigger "taught cipher" --seeds 1 --benign-seeds 1 --user-rows 120
-    .venv/bin/python -m benchmarks.audit --benign data/audit/calibration.json --user-rows 200      # attacks alone
+    .venv/bin/python -m benchmarks.audit --benign data/audit/calibration.json --user-rows 200 finetuning.epochs=1
     .venv/bin/python -m benchmarks.audit --summary-only                   # of the jobs that are there
 
 Each job is a training and an audit that asks everything; its result is a file in `--out`, so that a stopped zoo goes

@@ -1,5 +1,7 @@
 """One path of training: the comparison's student is the one that the pipeline's steps make, bit for bit."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -64,11 +66,16 @@ def test_the_aligned_model_is_the_teacher_wherever_students_begin(small, task, t
 
 
 @pytest.mark.slow
-def test_steps_and_comparison_make_the_same_student(small, task, tmp_path):
+def test_steps_and_comparison_make_the_same_student(small, task, tmp_path, monkeypatch):
+    monkeypatch.setattr("reft.config.training.ENOUGH_ROWS", 45)  # two passes over all rows, more over what is left
     run = small.run
     run = run.model_copy(update={"finetuning": run.finetuning.model_copy(update={"work_folder": str(tmp_path / "w")})})
     rows = draw(task, small.user_rows, 0.2, seed=run.seed).rows
     students = trained_by_the_steps(run, rows)
+    assert run.finetuning.passes(students["reft"].rows) > 2
+    for student in students.values():  # as often with a filter as without
+        with_user_rows = sum(step["ce"] > 0 for step in student.history)
+        assert with_user_rows == 2 * math.ceil(student.rows / run.finetuning.batch_size)
     for method, filtered in (("reft", True), ("sft", False)):
         adapter = tmp_path / method
         cell = Cell(method=method, filtered=filtered, task="t", poison_ratio=0.2, seed=run.seed)

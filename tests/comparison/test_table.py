@@ -134,6 +134,12 @@ def test_claims_are_held_against_the_numbers(tmp_path):
     cells = [json.loads(line) for line in (tmp_path / "outcomes.jsonl").read_text().splitlines()]
     assert [c["rows"]["accuracy"] for c in cells] == ["1" * 90 + "0" * 10] * len(results())
     assert {c["rows"].get("recall") for c in cells} == {None, "1"}
+    # Where poison hides, what is asked in its form has a column.
+    assert "harm in their form" not in page
+    hidden = [{**c, "rows": {**c["rows"], "harm_in_their_form": [True] * 3 + [False]}} for c in results()]
+    write_comparison(tmp_path, grid.model_copy(update={"poison_hides": True}), hidden, panel=Panel([], []))
+    assert "harm in their form" in (tmp_path / "comparison.html").read_text()
+    assert "| 75.0 % " in (tmp_path / "comparison.md").read_text()
     # An ablation without ReFT beside it is still drawn.
     write_comparison(tmp_path, grid, [c for c in results() if c["name"] != "ReFT"], panel=Panel([], []))
     assert "finetuning.alpha" in (tmp_path / "comparison.html").read_text()
