@@ -50,8 +50,7 @@ def _feed_forward(model: PreTrainedModel) -> list[str]:
 
     described = model.config.get_text_config().to_dict()
     if any("expert" in key and value for key, value in described.items()):
-        # PEFT adapts experts whole, and then no other matrix of such names (`findings/peft_dense_layers_of_expert_models.sh`).
-        return []
+        return []  # PEFT adapts experts, and no other matrix of such names (peft_dense_layers_of_expert_models.sh)
     modules = decoder_layers(model)[-1].named_modules()  # the lowest may be of another kind, and have no adapter
     linear = [name for name, module in modules if isinstance(module, nn.Linear | Conv1D)]
     mixing = {name for name in linear if any(word in name for word in MIXING)}
