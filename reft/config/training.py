@@ -161,7 +161,7 @@ class FinetuningSettings(Section):
         return math.ceil(self.batch_size // self.processes / self.micro_batch_size)
 
     def passes(self, rows: int) -> int:
-        """Passes over so many user rows: a task of 250 is half learnt after one (`docs/results/methods.md`)."""
+        """Passes over so many user rows: few of them, seen once, teach too little."""
         if self.epochs != "auto":
             return self.epochs
         return min(MOST_PASSES, max(1, round(ENOUGH_ROWS / rows))) if rows else 1
