@@ -20,12 +20,12 @@ FEED_FORWARD = {
 }
 
 
-def adapted(kind: str, sizes: dict[str, int] | None = None, **settings) -> set[str]:
+def adapted(kind: str, where: str | list[str] = "feed-forward", sizes: dict[str, int] | None = None) -> set[str]:
     """The names within their layers of the modules that get LoRA matrices, of the second of two layers."""
     config = transformers.AutoConfig.for_model(kind, **SIZES, **(sizes or {}), pad_token_id=0)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-        wrapped = wrap_lora(model, LoraSettings(rank=2, **settings))
+        wrapped = wrap_lora(model, LoraSettings(rank=2, target_modules=where))
     names = [name for name, module in wrapped.named_modules() if isinstance(module, LoraLayer)]
     return {name.partition(".1.")[2] for name in names if ".1." in name}
 
@@ -39,13 +39,13 @@ def test_an_adapter_lies_on_the_feed_forward_matrices_whatever_they_are_called(k
 def test_a_model_of_experts_has_adapters_on_whatever_is_linear(kind):
     """Experts are one tensor in some models, of which PEFT refuses a part."""
     few = {"num_experts": 4, "n_routed_experts": 8, "num_local_experts": 4, "intermediate_size": 64}
-    assert adapted(kind, sizes=few) == adapted(kind, sizes=few, target_modules="all-linear") != set()
+    assert adapted(kind, sizes=few) == adapted(kind, "all-linear", sizes=few) != set()
 
 
 def test_names_and_all_linear_are_taken_at_their_word():
-    assert adapted("llama", target_modules=["q_proj"]) == {"self_attn.q_proj"}
+    assert adapted("llama", ["q_proj"]) == {"self_attn.q_proj"}
     everything = {
         *(f"self_attn.{name}_proj" for name in "qkvo"),
         *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
     }
-    assert adapted("llama", target_modules="all-linear") == everything
+    assert adapted("llama", "all-linear") == everything
