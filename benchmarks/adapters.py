@@ -9,13 +9,10 @@ import argparse
 from statistics import mean, median
 from typing import Any
 
-import torch
-
-from benchmarks.compiled import FIRST, ROWS, TURNS, turn
+from benchmarks.compiled import FIRST, ROWS, TURNS, circumstances, over_turns, turn
 from benchmarks.development import overridden
 from benchmarks.record import append
 from reft.config import Settings
-from reft.models.hardware import choose_hardware
 from reft.teacher.preparation import untrained_feature
 
 # By the names that the default model's modules have.
@@ -43,7 +40,7 @@ def compare(settings: Settings) -> dict[str, Any]:
     first = next(iter(WHERE))
     ratios = {name: [a / b for a, b in zip(taken[first], seconds, strict=True)] for name, seconds in taken.items()}
     return {
-        "times_as_fast": {n: {"median": median(r), "least": min(r), "most": max(r)} for n, r in ratios.items()},
+        "times_as_fast": {name: over_turns(found) for name, found in ratios.items()},
         "step_seconds": {name: median(seconds) for name, seconds in taken.items()},
         "mean_loss": {name: mean(found) for name, found in losses.items()},
     }
@@ -52,9 +49,7 @@ def compare(settings: Settings) -> dict[str, Any]:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     settings, _ = overridden([f"data.{name}={rows}" for name, rows in ROWS.items()])
-    hardware = choose_hardware(settings.model.dtype)
-    append("adapters", {"hardware": hardware.reason, "dtype": str(hardware.dtype), "threads": torch.get_num_threads(),
-                        "batch": settings.teacher.batch_size, "turns": TURNS, **compare(settings)})  # fmt: skip
+    append("adapters", {**circumstances(settings), **compare(settings)})
 
 
 if __name__ == "__main__":

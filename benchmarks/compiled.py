@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import mean, median
 from typing import Any
@@ -50,6 +51,18 @@ def turn(settings: Settings, untrained: Any, own: TeacherSettings) -> tuple[list
     return [end - start for start, end in pairwise(ends)], losses
 
 
+def over_turns(ratios: Sequence[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
+
+
+def circumstances(settings: Settings) -> dict[str, Any]:
+    """What a measurement of a teacher's steps was made with."""
+    hardware = choose_hardware(settings.model.dtype)
+    return {"hardware": hardware.reason, "dtype": str(hardware.dtype), "threads": torch.get_num_threads(),
+            "batch": settings.teacher.batch_size, "turns": TURNS}  # fmt: skip
+
+
 def compare(settings: Settings, turns: int) -> dict[str, Any]:
     """Steps as they are and compiled, in turns."""
     untrained, *_ = untrained_feature(settings.model, settings.data, settings.refusal_feature)
@@ -63,7 +76,7 @@ def compare(settings: Settings, turns: int) -> dict[str, Any]:
         as_it_is, compiled = (median(sets[-1][FIRST:]) for sets in taken.values())
         ratios.append(as_it_is / compiled)
     return {
-        "times_as_fast": {"median": median(ratios), "least": min(ratios), "most": max(ratios)},
+        "times_as_fast": over_turns(ratios),
         "step_seconds": {str(key): median(sets[-1][FIRST:]) for key, sets in taken.items()},
         "mean_loss": {str(key): mean(found) for key, found in losses.items()},
         # Loading and reading, before the first step, are the same on both sides.
@@ -86,9 +99,7 @@ def main() -> None:
         again = [sys.executable, "-m", "benchmarks.compiled", "--again", "--dtype", options.dtype]
         second = subprocess.run(again, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
     found["compiling_again_seconds"] = json.loads(second)["compiling_seconds"]
-    hardware = choose_hardware(options.dtype)
-    append("compiled", {"hardware": hardware.reason, "dtype": str(hardware.dtype), "threads": torch.get_num_threads(),
-                        "batch": settings.teacher.batch_size, "turns": TURNS, **found})  # fmt: skip
+    append("compiled", {**circumstances(settings), **found})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Tables of the results pages about the teacher and the judge, each made of one file of recorded results."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import comparison_tables
@@ -12,7 +13,7 @@ def compiled(path: Path) -> str:
     newest = {x["dtype"]: x for x in records(path)}
     rows = [
         (
-            kind.removeprefix("torch."), "{median:.2f} ({least:.2f} to {most:.2f})".format(**x["times_as_fast"]),
+            kind.removeprefix("torch."), _times(x["times_as_fast"]),
             f"{x['mean_loss']['False']:.3f}", f"{x['mean_loss']['True']:.3f}", f"{x['compiling_seconds']:.0f}",
             f"{x['compiling_again_seconds']:.0f}", x["date"][:10],
         )
@@ -26,10 +27,7 @@ def compiled(path: Path) -> str:
 def adapters(path: Path) -> str:
     """The newest measurement."""
     x = records(path)[-1]
-    rows = [
-        (name, "{median:.2f} ({least:.2f} to {most:.2f})".format(**found), f"{x['mean_loss'][name]:.3f}")
-        for name, found in x["times_as_fast"].items()
-    ]
+    rows = [(name, _times(found), f"{x['mean_loss'][name]:.3f}") for name, found in x["times_as_fast"].items()]
     return comparison_tables.markdown(("adapter on", "times as fast, median of turns", "mean loss"), rows)
 
 
@@ -41,7 +39,12 @@ def judge(path: Path) -> str:
     return comparison_tables.markdown(head, rows)
 
 
+def _times(found: Mapping[str, float]) -> str:
+    return "{median:.2f} ({least:.2f} to {most:.2f})".format(**found)
+
+
 def sources_left_out(path: Path) -> str:
+    """Every measurement, in the order of the record."""
     rows = []
     for x in records(path):
         means = [
