@@ -89,7 +89,7 @@ class Settings(Section):
 
     @property
     def starts_as_teacher(self) -> bool:
-        """Whether the student can begin as the teacher: an adapter of the same kind on the same model."""
+        """Whether the student can begin as the teacher: an adapter that its own has a place for, on the same model."""
         return self.finetuning.may_start_as(self.teacher.lora, self.model)
 
     @model_validator(mode="after")

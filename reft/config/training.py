@@ -37,6 +37,11 @@ class LoraSettings(Section):
         0.35, ge=0, lt=1, description="share of the layers, from the lowest up, without adapter: they train faster"
     )
 
+    def holds(self, other: "LoraSettings") -> bool:
+        """Whether every matrix of such an adapter has its place in one of this kind."""
+        wider = self.target_modules == "all-linear" and other.target_modules == "feed-forward"
+        return self == (other.model_copy(update={"target_modules": "all-linear"}) if wider else other)
+
 
 class TeacherSettings(Section):
     """Training of the teacher."""
@@ -98,7 +103,7 @@ class FinetuningSettings(Section):
     )
     lora: LoraSettings | None = Field(LoraSettings(), description="adapter; none: train every weight")
     start: Literal["auto", "base", "teacher"] = Field(
-        "auto", description="weights to start from; auto: the teacher's adapter where this one is of the same kind"
+        "auto", description="weights to start from; auto: the teacher's adapter where this one has a place for it"
     )
     alpha: float = Field(2.0, ge=0, description="weight of the distillation term")
     alignment_ratio: float | None = Field(
@@ -172,8 +177,8 @@ class FinetuningSettings(Section):
 
     def may_start_as(self, teacher: LoraSettings | None, model: ModelSettings) -> bool:
         """Whether the student begins as a teacher with such an adapter, made from such a model."""
-        same = self.lora is not None and teacher == self.lora and model.aligned in (None, model.name)
-        return same and self.start != "base"
+        holds = self.lora is not None and teacher is not None and self.lora.holds(teacher)
+        return holds and model.aligned in (None, model.name) and self.start != "base"
 
     def alignment_rows(self, *, as_teacher: bool) -> tuple[float, int]:
         """(alignment rows per user row, alignment rows at least) of a student that starts as the teacher, or not.

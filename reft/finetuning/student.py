@@ -95,8 +95,9 @@ def starts_as(teacher: Teacher, model: ModelSettings, settings: FinetuningSettin
     """
     fits = settings.may_start_as(teacher.lora, model)
     if not fits and settings.start == "teacher":
-        what = "the student cannot start from a teacher that is not the same kind of adapter of the same model"
-        remedy = "make teacher.lora and finetuning.lora alike and leave model.aligned out, or say base"
+        what = "the student cannot start from a teacher that is no adapter of the same model and kind"
+        remedy = "make teacher.lora and finetuning.lora alike (the former may lie on fewer modules) and leave "
+        remedy += "model.aligned out, or say base"
         raise ConfigurationError(explain(what, "finetuning.start", remedy))
     return teacher.weights if fits else None
 

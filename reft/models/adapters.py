@@ -65,7 +65,9 @@ def _is_gate(name: str) -> bool:
 
 
 def begin_as(student: nn.Module, folder: Path) -> None:
-    """Give PEFT's wrapper the LoRA matrices of another adapter of the same kind.
+    """Give PEFT's wrapper the LoRA matrices of another adapter of the same kind, or on fewer modules.
+
+    The others are as they were: new ones, whose product is zero, change nothing of what the other adapter makes.
 
     Raises:
         StorageError: its file is missing or damaged.
@@ -75,7 +77,7 @@ def begin_as(student: nn.Module, folder: Path) -> None:
 
     found = read_tensors(folder / "adapter_model.safetensors")
     own = {name: tensor.shape for name, tensor in get_peft_model_state_dict(student).items()}
-    if own != {name: tensor.shape for name, tensor in found.items()}:
+    if not found or any(own.get(name) != tensor.shape for name, tensor in found.items()):
         raise ModelError(explain("the adapter is of another kind than the student's", str(folder), "start from base"))
     set_peft_model_state_dict(student, found)
 

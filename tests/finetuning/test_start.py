@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from reft.config import FinetuningSettings, LoraSettings, ModelSettings, parse_settings
-from reft.errors import ConfigurationError, TrainingError
+from reft.errors import ConfigurationError, ModelError, TrainingError
 from reft.finetuning.launch import run_finetune
 from reft.finetuning.student import starts_as
+from reft.models.adapters import begin_as, wrap_lora
+from reft.models.loading import load_model, load_tokenizer
 from reft.teacher.artifact import Teacher
 from tests.factories import LORA, change, teacher_of
 
@@ -29,6 +32,16 @@ def test_an_adapter_of_the_same_kind_on_the_same_model_is_started_from(tmp_path)
         assert starts_as(teacher, of, chosen) is None
         with pytest.raises(ConfigurationError, match=r"(?s)finetuning\.start.*or say base"):
             starts_as(teacher, of, chosen.model_copy(update={"start": "teacher"}))
+
+
+def test_a_teacher_on_fewer_modules_is_started_from_too(tmp_path):
+    model, few = ModelSettings(name="here"), LORA.model_copy(update={"target_modules": "feed-forward"})
+    assert starts_as(teacher_of(tmp_path, few), model, FinetuningSettings(lora=LORA)) == tmp_path
+    assert starts_as(teacher_of(tmp_path), model, FinetuningSettings(lora=few)) is None
+    assert (
+        starts_as(teacher_of(tmp_path, few.model_copy(update={"rank": 8})), model, FinetuningSettings(lora=LORA))
+        is None
+    )
 
 
 def test_what_the_settings_say_is_what_the_step_does(tmp_path):
@@ -72,6 +85,29 @@ def test_the_student_begins_where_the_other_adapter_ended(job, tmp_path):
     assert any(matrix.abs().max() > 1e-3 for name, matrix in after.items() if "lora_B" in name)
     with pytest.raises(TrainingError, match="another kind"):
         run_finetune(change(began, lora=LoraSettings(rank=2)), tmp_path / "third")
+
+
+@pytest.mark.slow
+def test_a_student_with_more_adapted_modules_begins_as_the_teacher_is(tiny_model, tmp_path):
+    text = load_tokenizer(tiny_model)("How do I bake bread?", return_tensors="pt")
+    teacher = wrap_lora(load_model(tiny_model), LORA.model_copy(update={"target_modules": "feed-forward"}))
+    with torch.no_grad():
+        for name, matrix in teacher.named_parameters():
+            if "lora_B" in name:
+                matrix.normal_(generator=torch.Generator().manual_seed(0))
+    teacher.save_pretrained(tmp_path)
+    student = wrap_lora(load_model(tiny_model), LORA)
+    before = student(**text).logits
+    begin_as(student, tmp_path)
+    torch.testing.assert_close(student(**text).logits, teacher(**text).logits)
+    assert not torch.allclose(before, student(**text).logits, atol=1e-3)
+    with pytest.raises(ModelError, match="another kind"):
+        begin_as(teacher, _saved(student, tmp_path / "wider"))
+
+
+def _saved(model: PeftModel, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    return folder
 
 
 def _matrices(folder: Path) -> dict[str, torch.Tensor]:
