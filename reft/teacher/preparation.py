@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from reft.config import DataSettings, ModelSettings, RefusalFeatureSettings, TeacherSettings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
 from reft.conversations.tokenization import encode_all
+from reft.keys.closure import digest_of_code
 from reft.models.default_model import resolve_model
 from reft.models.hardware import choose_hardware
 from reft.models.loading import load_model, load_tokenizer, load_trained
@@ -18,7 +21,9 @@ from reft.refusal_feature.feature import RefusalFeature
 from reft.refusal_feature.layered import LayeredFeature, fit_layered
 from reft.runtime.progress import progress
 from reft.storage.artifacts import scratch_folder
+from reft.storage.fingerprint import of_path, of_text
 from reft.teacher.artifact import Teacher
+from reft.teacher.checkpoints import Checkpoints, checkpoints_of
 from reft.teacher.training import StepReport, train_teacher
 
 if TYPE_CHECKING:
@@ -94,14 +99,17 @@ def make_teacher(
     show = progress("training the teacher")
 
     def report(step: int, steps: int, losses: dict[str, float]) -> None:
-        show(step, steps)
+        if step > checkpoints.found:  # the steps of an earlier process took no time now
+            show(step, steps)
         history.append({"step": step, **losses})
         if log:
             log(history[-1])
 
-    trained, tokenizer, own = fit_teacher(
-        feature, model, data, settings=settings, selection=selection, seed=seed, report=report
-    )
+    with checkpoints_of(_training_key(feature, model, data, settings=settings, seed=seed)) as checkpoints:
+        trained, tokenizer, own = fit_teacher(
+            feature, model, data, settings=settings, selection=selection, seed=seed, report=report,
+            checkpoints=checkpoints if settings.lora else None,
+        )  # fmt: skip
     layered = layered_feature(trained, tokenizer, data, own=own, settings=settings)
     folder = scratch_folder("teacher")
     trained.save_pretrained(folder)
@@ -114,6 +122,21 @@ def make_teacher(
     ), tokens  # fmt: skip
 
 
+def _training_key(
+    feature: RefusalFeature, model: ModelSettings, data: DataSettings, *, settings: TeacherSettings, seed: int
+) -> str:
+    """A digest of all that decides about a training: code, data, models, settings, the hardware's number format."""
+    files = ("alignment_harmful", "alignment_harmless", "calibration_harmful", "calibration_harmless")
+    rows = data.model_dump_json(include={"alignment_harmful_rows", "alignment_harmless_rows", "lookalike_share"})
+    parts = [
+        digest_of_code("reft.teacher.training"), *(of_path(getattr(data, name)) for name in files), rows,
+        model.model_dump_json(), of_path(start_model(model)), of_path(model.chat_template), settings.model_dump_json(),
+        str(seed), str(choose_hardware(model.dtype).dtype),
+        torch.cat([feature.direction, feature.midpoint]).numpy().tobytes().hex(),
+    ]  # fmt: skip
+    return of_text(*parts)
+
+
 def fit_teacher(
     feature: RefusalFeature,
     model: ModelSettings,
@@ -123,6 +146,7 @@ def fit_teacher(
     selection: RefusalFeatureSettings,
     seed: int,
     report: StepReport,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Any, PreTrainedTokenizerBase, RefusalFeature]:
     """The trained teacher, its tokenizer, and its own refusal feature; `feature` is the untrained one."""
     loaded, tokenizer = load_start(model)
@@ -143,6 +167,7 @@ def fit_teacher(
         seed=seed,
         max_length=model.max_length,
         report=report,
+        checkpoints=checkpoints,
     )
     own = extract_refusal_feature(
         trained, tokenizer, fitting, held_out=held_out, layers=selection.layers, positions=selection.positions,

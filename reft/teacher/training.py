@@ -27,6 +27,7 @@ from reft.models.masters import Masters
 from reft.models.memory import return_freed_memory
 from reft.refusal_feature.feature import RefusalFeature
 from reft.refusal_feature.features import token_index
+from reft.teacher.checkpoints import Checkpoints, Learning
 from reft.teacher.loss import RunningFeature, cosine_regulariser
 
 if TYPE_CHECKING:
@@ -54,13 +55,15 @@ def train_teacher(
     seed: int,
     max_length: int,
     report: StepReport | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> nn.Module:
     """Train in place and return the model, wrapped by PEFT where the settings ask for LoRA.
 
     Args:
         harmful, harmless: alignment rows; each ends with the answer to learn.
         feature: an untrained refusal feature; its layer and position are where the regulariser acts.
-        report: called with (step, steps, losses) after each optimizer step.
+        report: called with (step, steps, losses) after each optimizer step; for those of an earlier process at once.
+        checkpoints: of this very training; None: a killed one begins anew.
 
     Raises:
         ConfigurationError: the regulariser acts on a layer below all adapters, or no compiler is there for the layers.
@@ -74,20 +77,27 @@ def train_teacher(
     attend_for_training(model, max(len(row.encoded) for row in rows))
     trained = (wrap_lora(model, settings.lora) if settings.lora else model).train()
     batches = mixed_batches(rows, settings.batch_size, settings.epochs, rng=random.Random(seed))
-    masters = Masters([p for p in trained.parameters() if p.requires_grad], model.dtype)
-    optimizer, schedule = optimizer_and_schedule(masters.parameters, settings.learning_rate, len(batches))
-    running = RunningFeature.start(feature, settings.momentum, model.device)
+    learning = _learning(trained, feature, settings=settings, dtype=model.dtype, steps=len(batches))
+    kept, tell = checkpoints or Checkpoints(), report or (lambda *_: None)
+    begun = kept.resume(learning)
+    for step, losses in enumerate(kept.losses, start=1):
+        tell(step, len(batches), losses)
     with compiled_layers(trained, settings.compile_layers, steps=len(batches)):
-        for step, batch in enumerate(batches, start=1):
-            losses = _step_losses(trained, batch, feature, running=running, settings=settings, pad_id=pad_id)
-            _require_finite(losses["loss"], step)
-            _update(masters, losses["loss"], optimizer, schedule=schedule, max_grad_norm=settings.max_grad_norm)
-            if step % 8 == 0:
-                return_freed_memory()
-            if report:
-                report(step, len(batches), {name: value.item() for name, value in losses.items()})
-    masters.leave()
+        for step, batch in enumerate(batches[begun:], start=begun + 1):
+            found = _step_losses(trained, batch, feature, running=learning.running, settings=settings, pad_id=pad_id)
+            _update(learning, found["loss"], step=step, max_grad_norm=settings.max_grad_norm)
+            tell(step, len(batches), kept.after(learning, found))
+    learning.masters.leave()
     return trained.eval()
+
+
+def _learning(
+    trained: nn.Module, feature: RefusalFeature, *, settings: TeacherSettings, dtype: torch.dtype, steps: int
+) -> Learning:
+    masters = Masters([p for p in trained.parameters() if p.requires_grad], dtype)
+    optimizer, schedule = optimizer_and_schedule(masters.parameters, settings.learning_rate, steps)
+    running = RunningFeature.start(feature, settings.momentum, masters.used[0].device)
+    return Learning(masters=masters, optimizer=optimizer, schedule=schedule, running=running)
 
 
 def optimizer_and_schedule(
@@ -128,16 +138,17 @@ def _step_losses(
     return {"loss": ce + settings.lam * regulariser, "ce": ce, "regulariser": regulariser}
 
 
-def _update(
-    masters: Masters, loss: torch.Tensor, optimizer: Optimizer, *, schedule: LambdaLR, max_grad_norm: float
-) -> None:
-    """One optimizer step down the loss."""
+def _update(learning: Learning, loss: torch.Tensor, *, step: int, max_grad_norm: float) -> None:
+    """One optimizer step down the loss, which must be a number."""
+    _require_finite(loss, step)
     loss.backward()
-    masters.take_gradients()
-    nn.utils.clip_grad_norm_(masters.parameters, max_grad_norm)
-    optimizer.step()
-    schedule.step()
-    masters.give_back()
+    learning.masters.take_gradients()
+    nn.utils.clip_grad_norm_(learning.masters.parameters, max_grad_norm)
+    learning.optimizer.step()
+    learning.schedule.step()
+    learning.masters.give_back()
+    if step % 8 == 0:
+        return_freed_memory()
 
 
 def _require_finite(loss: torch.Tensor, step: int) -> None:
