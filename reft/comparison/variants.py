@@ -31,7 +31,10 @@ def label(method: str, *, filtered: bool) -> str:
 
 
 def variants(names: Sequence[str] | None, filtered: Sequence[bool]) -> list[tuple[str, bool]]:
-    """Each method without and with the filter in front, where a filter can change anything; None names them all.
+    """Each method as asked without and with the filter in front, once where no filter can change anything.
+
+    Args:
+        names: None for all methods.
 
     Raises:
         ConfigurationError: there is no method of a name.
@@ -40,6 +43,5 @@ def variants(names: Sequence[str] | None, filtered: Sequence[bool]) -> list[tupl
     return [
         (name, front)
         for name, method in found
-        for front in filtered
-        if not (front and (method.loss is None or method.oracle))
+        for front in ((False,) if method.loss is None or method.oracle else filtered)
     ]

@@ -17,7 +17,7 @@ from reft.comparison.panel import load_panel
 from reft.comparison.run import run_comparison
 from reft.comparison.settings import ComparisonSettings, read_comparison_settings
 from reft.comparison.tasks import Task, draw, more_poison, public_task, split
-from reft.comparison.variants import label
+from reft.comparison.variants import label, variants
 from reft.config import Settings
 from reft.conversations.reading import read_conversations
 from reft.errors import ConfigurationError, DataValidationError, TrainingError
@@ -270,3 +270,9 @@ def test_a_grid_that_cannot_be_read(tmp_path):
     (tmp_path / "grid.yaml").write_text("")
     assert read_comparison_settings(tmp_path / "grid.yaml").seeds == [0, 1, 2]
     assert label("sft", filtered=True) == "filter only"
+
+
+def test_a_model_that_no_filter_changes_stands_in_every_grid_once():
+    asked = ["aligned", "reft"]
+    assert variants(asked, [True]) == [("aligned", False), ("reft", True)]
+    assert variants(asked, [False, True]) == [("aligned", False), ("reft", False), ("reft", True)]
