@@ -79,8 +79,6 @@ def test_after_a_kill_it_learns_what_it_would_have_learnt(tiny_model, tmp_path, 
     assert [losses for *_, losses in again] == [pytest.approx(losses, rel=1e-5) for *_, losses in told]
     for name, matrix in whole.items():
         torch.testing.assert_close(resumed[name], matrix, rtol=1e-4, atol=1e-6)
-    begun_anew, _ = train(tiny_model, rows, dtype=getattr(torch, dtype), checkpoints=Checkpoints(tmp_path / "other"))
-    assert begun_anew.keys() == whole.keys()
 
 
 @pytest.mark.slow
