@@ -32,7 +32,7 @@ from reft.audit.benign import Benign
 from reft.audit.reference import Questions, Reference
 from reft.audit.run import Finished, audit_finished, make_reference, setup_of
 from reft.audit.score import BenignJob
-from reft.comparison.teachers import DATA, Prepared
+from reft.comparison.teachers import Prepared
 from reft.config import Settings
 from reft.conversations.schema import Conversation
 from reft.filtering.inputs import read_inputs
@@ -45,6 +45,7 @@ from reft.runtime.cost import measured
 from reft.runtime.progress import progress
 from reft.storage.artifacts import read_json, write_json, write_text
 from reft.storage.fingerprint import of_path, of_text
+from reft.teacher.preparation import DATA
 
 UNTOLD = "not noted"  # the code of a job that was made before it was
 

@@ -56,7 +56,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "evidence.settings": ("comparison.settings",),
     "evidence.table": ("comparison.table",),
     "evidence.tasks": ("comparison.tasks",),
-    "evidence.teachers": ("comparison.teachers",),
+    "evidence.teachers": ("comparison.teachers", "teacher.preparation"),
     "evidence.training": ("finetuning.student",),
     "files": ("storage.files",),
     "filtering.guards": ("filtering.scorers.guard",),

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +43,9 @@ from reft.teacher.preparation import (
     calibration_prompts,
     make_teacher,
     start_model,
+    teacher_key,
     untrained_feature,
 )
-
-# The data settings that a teacher, its labels or its filter follow from; the user's own rows are not among them.
-DATA = (
-    "alignment_harmful", "alignment_harmless", "alignment_harmful_rows", "alignment_harmless_rows",
-    "alignment_identities", "calibration_harmful", "calibration_harmless", "lookalike_share",
-)  # fmt: skip
-
 
 # What adapters that a provider makes are trained by.
 SFT = "sft"
@@ -68,14 +61,8 @@ class Prepared:
     def __init__(self, run: Settings, root: Path) -> None:
         self._run = run
         self.base = resolve_model(run.model.name)
-        data = {name: getattr(run.data, name) for name in DATA}
-        parts = [
-            str(data), *(part.model_dump_json() for part in (run.model, run.refusal_feature, run.teacher)),
-            str(run.seed), of_path(self.base), of_path(start_model(run.model)), of_path(run.model.chat_template),
-            *(of_path(value) for value in data.values() if isinstance(value, str)),
-            digest_of_code("reft.teacher.preparation"),
-        ]  # fmt: skip
-        self._folder = root / blake2b(":".join(parts).encode(), digest_size=12).hexdigest()
+        teacher = teacher_key(run.model, run.data, settings=run.teacher, selection=run.refusal_feature, seed=run.seed)
+        self._folder = root / of_text(teacher, of_path(self.base))
         self._scorers: dict[str, Scorer] = {}
         self._filters: dict[str, Filter] = {}
 

@@ -91,15 +91,19 @@ class Checkpoints:
 
 
 @contextmanager
-def checkpoints_of(key: str) -> Generator[Checkpoints]:
+def checkpoints_of(key: str | None) -> Generator[Checkpoints]:
     """Those of the training with this key: found again after a kill or Ctrl-C, gone after success and after an error.
 
-    They lie in the user's cache folder; where that cannot be written, nothing is kept.
+    They lie in the user's cache folder, until a training with another key begins; where that cannot be written, nothing
+    is kept.
 
     Args:
-        key: a digest of all that decides about the training.
+        key: a digest of all that decides about the training; None: nothing is kept.
     """
     root = user_cache() / "teachers"
+    if key is None:
+        yield Checkpoints()
+        return
     with suppress(OSError):
         root.mkdir(parents=True, exist_ok=True)
     if not os.access(root, os.W_OK | os.X_OK):

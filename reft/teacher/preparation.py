@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from reft.config import DataSettings, ModelSettings, RefusalFeatureSettings, TeacherSettings
 from reft.conversations.reading import read_conversations
 from reft.conversations.schema import Conversation
@@ -28,6 +26,13 @@ from reft.teacher.training import StepReport, train_teacher
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+# The data settings that a teacher, its labels or its filter follow from; the user's own rows are not among them.
+DATA = (
+    "alignment_harmful", "alignment_harmless", "alignment_harmful_rows", "alignment_harmless_rows",
+    "alignment_identities", "calibration_harmful", "calibration_harmless", "lookalike_share",
+)  # fmt: skip
 
 
 def alignment_rows(data: DataSettings) -> tuple[list[Conversation], list[Conversation]]:
@@ -78,6 +83,29 @@ def untrained_feature(
     return feature, tokenizer, fitting, held_out
 
 
+def teacher_key(
+    model: ModelSettings,
+    data: DataSettings,
+    *,
+    settings: TeacherSettings,
+    selection: RefusalFeatureSettings,
+    seed: int,
+) -> str:
+    """A digest of all that decides about a teacher: code, rows, start model, settings, this machine's number format."""
+    chosen = {name: getattr(data, name) for name in DATA}
+    return of_text(
+        digest_of_code("reft.teacher.preparation"),
+        str(chosen),
+        *(
+            of_path(value)
+            for value in (*chosen.values(), start_model(model), model.chat_template)
+            if isinstance(value, str)
+        ),
+        *(part.model_dump_json() for part in (model, selection, settings)),
+        f"{seed} {choose_hardware(model.dtype).dtype}",
+    )
+
+
 def make_teacher(
     feature: RefusalFeature,
     model: ModelSettings,
@@ -95,22 +123,23 @@ def make_teacher(
         selection: how the teacher's own refusal feature is chosen.
         log: called with each step's losses.
     """
-    history: list[dict[str, float]] = []
     show = progress("training the teacher")
 
     def report(step: int, steps: int, losses: dict[str, float]) -> None:
         if step > checkpoints.found:  # the steps of an earlier process took no time now
             show(step, steps)
-        history.append({"step": step, **losses})
         if log:
-            log(history[-1])
+            log({"step": step, **losses})
 
-    with checkpoints_of(_training_key(feature, model, data, settings=settings, seed=seed)) as checkpoints:
+    # Of a model whose every weight is trained, states would take gigabytes.
+    key = teacher_key(model, data, settings=settings, selection=selection, seed=seed) if settings.lora else None
+    with checkpoints_of(key) as checkpoints:
         trained, tokenizer, own = fit_teacher(
             feature, model, data, settings=settings, selection=selection, seed=seed, report=report,
-            checkpoints=checkpoints if settings.lora else None,
+            checkpoints=checkpoints,
         )  # fmt: skip
-    layered = layered_feature(trained, tokenizer, data, own=own, settings=settings)
+        layered = layered_feature(trained, tokenizer, data, own=own, settings=settings)
+    history = [{"step": step, **losses} for step, losses in enumerate(checkpoints.losses, start=1)]
     folder = scratch_folder("teacher")
     trained.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -120,21 +149,6 @@ def make_teacher(
         weights=folder, is_adapter=settings.lora is not None, feature=own, untrained=feature, history=history,
         layered=layered, lora=settings.lora,
     ), tokens  # fmt: skip
-
-
-def _training_key(
-    feature: RefusalFeature, model: ModelSettings, data: DataSettings, *, settings: TeacherSettings, seed: int
-) -> str:
-    """A digest of all that decides about a training: code, data, models, settings, the hardware's number format."""
-    files = ("alignment_harmful", "alignment_harmless", "calibration_harmful", "calibration_harmless")
-    rows = data.model_dump_json(include={"alignment_harmful_rows", "alignment_harmless_rows", "lookalike_share"})
-    parts = [
-        digest_of_code("reft.teacher.training"), *(of_path(getattr(data, name)) for name in files), rows,
-        model.model_dump_json(), of_path(start_model(model)), of_path(model.chat_template), settings.model_dump_json(),
-        str(seed), str(choose_hardware(model.dtype).dtype),
-        torch.cat([feature.direction, feature.midpoint]).numpy().tobytes().hex(),
-    ]  # fmt: skip
-    return of_text(*parts)
 
 
 def fit_teacher(

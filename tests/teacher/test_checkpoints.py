@@ -14,10 +14,11 @@ from reft.config import DataSettings, LoraSettings, ModelSettings, Settings, Tea
 from reft.conversations.reading import read_conversations
 from reft.models.default_model import user_cache
 from reft.models.loading import load_model, load_tokenizer
+from reft.models.masters import Masters
 from reft.refusal_feature.extraction import LabelledPrompts, extract_refusal_feature
-from reft.refusal_feature.feature import RefusalFeature
-from reft.teacher.checkpoints import STATE, Checkpoints, checkpoints_of
-from reft.teacher.preparation import _training_key
+from reft.teacher.checkpoints import STATE, Checkpoints, Learning, checkpoints_of
+from reft.teacher.loss import RunningFeature
+from reft.teacher.preparation import teacher_key
 from reft.teacher.training import train_teacher
 from tests.factories import row, write_jsonl
 
@@ -118,6 +119,10 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, monkeypatch):
         assert checkpoints.resume(None) == 0
         assert checkpoints.after(None, dict.fromkeys(("loss", "ce", "regulariser"), torch.tensor(1.0)))["ce"] == 1.0
     assert user_cache().parent.is_file()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with checkpoints_of(None) as checkpoints:  # nobody asked for it
+        assert not checkpoints.resume(None)
+    assert not user_cache().exists()
 
 
 def test_a_full_disk_costs_the_checkpoints_and_not_the_training(tmp_path, capfd):
@@ -129,36 +134,32 @@ def test_a_full_disk_costs_the_checkpoints_and_not_the_training(tmp_path, capfd)
     assert capfd.readouterr().err.count("kept no further") == 1
 
 
-def test_whatever_decides_about_a_training_is_in_its_key(tmp_path):
+def test_whatever_decides_about_a_teacher_is_in_its_key(tmp_path):
     defaults = Settings()
-    feature = RefusalFeature(
-        direction=torch.ones(2), midpoint=torch.zeros(2), layer=1, position="template", separations=(), fingerprint=""
-    )
     harmful, harmless = files(tmp_path)
+    (tmp_path / "model").mkdir()
     data = DataSettings(alignment_harmful=str(harmful), alignment_harmless=str(harmless))
-    model = ModelSettings(name=str(tmp_path))
+    model = ModelSettings(name=str(tmp_path / "model"))
 
-    def key(feature=feature, model=model, data=data, settings=defaults.teacher, seed=0):
-        return _training_key(feature, model, data, settings=settings, seed=seed)
+    def key(model=model, data=data, settings=defaults.teacher, selection=defaults.refusal_feature, seed=0):
+        return teacher_key(model, data, settings=settings, selection=selection, seed=seed)
 
     first = key()
     assert key(data=data.model_copy(update={"user": "another.jsonl"})) == first
     changed = [
-        key(feature=RefusalFeature(**{**vars(feature), "midpoint": torch.ones(2)})),
+        key(selection=defaults.refusal_feature.model_copy(update={"rows": 5})),
         key(model=model.model_copy(update={"max_length": 77})),
         key(data=data.model_copy(update={"alignment_harmful_rows": 3})),
         key(settings=SETTINGS), key(seed=1),
     ]  # fmt: skip
     harmful.write_text(harmful.read_text() * 2)
     changed.append(key())
-    assert len({first, *changed}) == 7
+    (tmp_path / "model" / "weights").touch()
+    changed.append(key())
+    assert len({first, *changed}) == 8
 
 
 def _nothing_learnt():
-    from reft.models.masters import Masters
-    from reft.teacher.checkpoints import Learning
-    from reft.teacher.loss import RunningFeature
-
     parameter = torch.nn.Parameter(torch.zeros(2))
     optimizer = torch.optim.AdamW([parameter])
     return Learning(
