@@ -74,9 +74,9 @@ def _rows(section: type[Section], before: str, *, top: bool = False) -> Iterator
             if not top:
                 yield from _rows(type(field.default), f"{before}{key}.")
             continue
-        value = str(field.get_default(call_default_factory=True)).replace(
-            f"{Path(sys.executable).parent}/", ".venv/bin/"
-        )
+        # By whatever name this interpreter was started: python, python3 or python3.11.
+        value = str(field.get_default(call_default_factory=True)).replace(sys.executable, ".venv/bin/python")
+        value = value.replace(f"{Path(sys.executable).parent}/", ".venv/bin/")
         default = "" if field.is_required() else f"`{value}`"
         yield f"| `{before}{key}` | {_cell(default)} | {_words(field.description)} |"
 

@@ -118,6 +118,11 @@ class FinetuningSettings(Section):
     harmful_share: float | None = Field(
         0.2, gt=0, lt=1, description="share of harmful rows among those alignment rows; none: as in the data"
     )
+    wrapped_share: Share = Field(
+        0.0,
+        description="share of the alignment rows that are asked among words of the user's own rows; 0.5, with "
+        "harmful_share 0.4, against users who know the filter",
+    )
     distillation: Literal["stored", "online"] = Field(
         "stored", description="soft labels made once and stored sparsely, or the teacher in memory and its whole word"
     )

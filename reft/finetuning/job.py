@@ -38,6 +38,7 @@ class FinetuneJob:
     Attributes:
         user: tokenised user rows to learn; without any, the teacher alone is learnt from.
         alignment: tokenised alignment rows, as many as the soft labels have; empty for SFT.
+        taught: the same rows as an online teacher reads them, with the same answers; empty: as the student does.
         harmful: how many of the alignment rows, the first ones, have harmful prompts.
         sources: where each alignment row comes from; empty: that is not known.
         soft_labels: the teacher's, made beforehand; None for SFT or an online teacher.
@@ -53,6 +54,7 @@ class FinetuneJob:
     user: tuple[Encoded, ...]
     row_numbers: tuple[int, ...]
     alignment: tuple[Encoded, ...] = ()
+    taught: tuple[Encoded, ...] = ()
     soft_labels: SoftLabels | None = None
     harmful: int = 0
     sources: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ class FinetuneJob:
             "user": [_pack(row) for row in self.user],
             "row_numbers": self.row_numbers,
             "alignment": [_pack(row) for row in self.alignment],
+            "taught": [_pack(row) for row in self.taught],
             "harmful": self.harmful,
             "sources": self.sources,
             "distil": self.soft_labels is not None,
@@ -124,6 +127,7 @@ class FinetuneJob:
             user=tuple(_unpack(row) for row in described["user"]),
             row_numbers=tuple(described["row_numbers"]),
             alignment=tuple(_unpack(row) for row in described["alignment"]),
+            taught=tuple(_unpack(row) for row in described["taught"]),
             soft_labels=SoftLabels.load(folder) if described["distil"] else None,
             harmful=described["harmful"],
             sources=tuple(described["sources"]),

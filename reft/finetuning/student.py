@@ -3,11 +3,14 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reft.config import FinetuningSettings, ModelSettings
 from reft.conversations.schema import Conversation
-from reft.conversations.tokenization import encode_all
+from reft.conversations.tokenization import Encoded, encode, encode_all
+from reft.conversations.wrapping import wrapped
 from reft.errors import ConfigurationError, explain
 from reft.finetuning.artifact import EPOCHS, Student
 from reft.finetuning.checkpoints import last_step
@@ -21,6 +24,9 @@ from reft.soft_labels.agreement import require_labels_of, require_read_alike
 from reft.soft_labels.labels import SoftLabels
 from reft.storage.artifacts import scratch_folder, written
 from reft.teacher.artifact import Teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # (job, its folder, called with each step's metrics) -> the folder of the result
 RunJob = Callable[[FinetuneJob, Path, Callable[[dict[str, float]], None]], Path]
@@ -38,6 +44,11 @@ class Alignment:
     harmful: Sequence[Conversation] = ()
     harmless: Sequence[Conversation] = ()
     teacher: SoftLabels | TeacherWeights | None = None
+
+    @cached_property
+    def rows(self) -> list[Conversation]:
+        """All of them, harmful ones first."""
+        return [*self.harmful, *self.harmless]
 
 
 def student_job(
@@ -65,26 +76,36 @@ def student_job(
     alignment = alignment or Alignment()
     model = model.model_copy(update={"name": resolve_model(model.name)})
     tokenizer = load_tokenizer(model.name, model.chat_template, model.trust_remote_code)
-    aligned = [*alignment.harmful, *alignment.harmless]
-    teacher, encoded = alignment.teacher, encode_all(tokenizer, aligned, model.max_length)
-    if teacher is not None:
-        require_read_alike(aligned, model)
-    if isinstance(teacher, SoftLabels):
-        require_labels_of(teacher, encoded)
+    teacher, alone = alignment.teacher, _alone(alignment, model, tokenizer)
+    among = wrapped(alignment.rows, rows, share=settings.wrapped_share if teacher else 0.0, seed=seed)
+    longer = {i: encode(tokenizer, row) for i, row in enumerate(among) if row is not alignment.rows[i]}
+    # What would be too long so is asked alone.
+    asked = [longer[i] if i in longer and len(longer[i]) <= model.max_length else row for i, row in enumerate(alone)]
     return FinetuneJob(
         model=model,
         settings=settings.counted(len(rows)),
         seed=seed,
         user=tuple(encode_all(tokenizer, rows, model.max_length)),
         row_numbers=tuple(row.row for row in rows),
-        alignment=tuple(encoded),
+        alignment=tuple(asked),
+        taught=tuple(alone) if isinstance(teacher, TeacherWeights) else (),
         soft_labels=teacher if isinstance(teacher, SoftLabels) else None,
         harmful=len(alignment.harmful),
-        sources=tuple(row.source for row in aligned),
+        sources=tuple(row.source for row in alignment.rows),
         teacher=teacher if isinstance(teacher, TeacherWeights) else None,
         start=start,
         beside=beside,
     )
+
+
+def _alone(alignment: Alignment, model: ModelSettings, tokenizer: "PreTrainedTokenizerBase") -> list[Encoded]:
+    """The alignment rows as they are, once it is seen that the teacher's word fits them."""
+    encoded = encode_all(tokenizer, alignment.rows, model.max_length)
+    if alignment.teacher is not None:
+        require_read_alike(alignment.rows, model)
+    if isinstance(alignment.teacher, SoftLabels):
+        require_labels_of(alignment.teacher, encoded)
+    return encoded
 
 
 def starts_as(teacher: Teacher, model: ModelSettings, settings: FinetuningSettings) -> Path | None:

@@ -7,7 +7,6 @@ L = CE(user completions) + alpha * T^2 * KL(teacher || student) on alignment com
 import torch
 
 from reft.conversations.completions import completion_batch
-from reft.conversations.tokenization import Encoded
 from reft.finetuning.kl import full_kl_sum, sparse_kl_sum
 from reft.finetuning.methods import Method
 from reft.finetuning.methods._losses import Losses, StepLoss, completion_tokens, losses
@@ -29,20 +28,18 @@ class Distillation(StepLoss):
         kl = self._distillation(
             hidden[user_tokens : user_tokens + alignment_tokens],
             piece,
-            rows=alignment,
             chunks=training.chunks(whole_alignment),
         )
         kl = kl / max(1, completion_tokens(whole_alignment))
         return losses(ce + job.settings.alpha * job.temperature**2 * kl, ce, kl)
 
-    def _distillation(
-        self, hidden: torch.Tensor, piece: MicroBatch, *, rows: list[Encoded], chunks: int
-    ) -> torch.Tensor:
+    def _distillation(self, hidden: torch.Tensor, piece: MicroBatch, *, chunks: int) -> torch.Tensor:
         job, model, teacher = self.training.job, self.training.model, self.training.teacher
         labels, temperature = job.soft_labels, job.temperature
         if teacher is not None:
             # On every rank of every step, with rows or without: ZeRO 3 gathers the shared weights together.
-            some = rows or [job.alignment[0]]
+            read = job.taught or job.alignment
+            some = [read[i] for i in piece.alignment] or [read[0]]
             states = teacher.states(
                 completion_batch(some, self.training.pad_id, hidden.device, packed=job.settings.packing)
             )[: len(hidden)]
