@@ -53,10 +53,10 @@ def _before(lender: Conversation, rng: random.Random) -> list[Message]:
     system = [
         m.model_copy(update={"content": _piece(m.content, rng)}) for m in lender.messages[:1] if m.role == "system"
     ]
-    if lender.answer is None or rng.random() >= AFTER:
+    asked, answer = (text.strip()[:LONGEST].strip() for text in (lender.instruction, lender.answer or ""))
+    if not answer or rng.random() >= AFTER:
         return system
-    said = (("user", lender.instruction), ("assistant", lender.answer))
-    return [*system, *(Message(role=role, content=text[:LONGEST], learn=False) for role, text in said)]
+    return [*system, Message(role="user", content=asked), Message(role="assistant", content=answer, learn=False)]
 
 
 def _piece(text: str, rng: random.Random) -> str:

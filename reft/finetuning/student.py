@@ -88,7 +88,7 @@ def student_job(
         user=tuple(encode_all(tokenizer, rows, model.max_length)),
         row_numbers=tuple(row.row for row in rows),
         alignment=tuple(asked),
-        taught=tuple(alone) if isinstance(teacher, TeacherWeights) else (),
+        taught=tuple(alone) if longer and isinstance(teacher, TeacherWeights) else (),
         soft_labels=teacher if isinstance(teacher, SoftLabels) else None,
         harmful=len(alignment.harmful),
         sources=tuple(row.source for row in alignment.rows),

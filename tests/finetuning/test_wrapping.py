@@ -47,6 +47,9 @@ def test_system_turns_and_exchanges_of_the_user_come_before_and_are_not_learnt()
     roles = {tuple(m.role for m in row.messages) for row in found}
     assert roles == {("system", "user", "assistant"), ("system", "user", "assistant", "user", "assistant")}
     assert all([m.learn for m in row.messages if m.role == "assistant"][:-1] in ([], [False]) for row in found)
+    for answer in ("", " \n"):  # a template may drop an empty turn
+        silent = [replace(row, messages=(row.messages[0], Message(role="assistant", content=answer))) for row in USER]
+        assert all(len(row.messages) == 2 for row in wrapped(ROWS, silent, share=1.0, seed=0))
     own = [replace(row, messages=(Message(role="system", content="Be kind."), *row.messages)) for row in ROWS]
     assert all(row.messages[0].content == "Be kind." for row in wrapped(own, user, share=1.0, seed=0))
 
