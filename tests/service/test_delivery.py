@@ -227,9 +227,10 @@ def test_an_attempt_counts_before_it_is_made_and_nobody_makes_it_meanwhile(tiny_
 
 
 def test_whoever_takes_long_holds_up_no_other_organization_and_gets_one_message_at_a_time(
-    tiny_model, tmp_path, receiver
+    tiny_model, tmp_path, monkeypatch, receiver
 ):
     url, got, _ = receiver
+    monkeypatch.setattr(delivery, "ANSWER", 90)  # nobody slow is given up meanwhile, however slow this machine
     with (
         dripping(b"H") as (slow, calls, ending),
         served(settings_for(tmp_path, tiny_model, private_webhooks=True), checks=False) as server,
@@ -238,8 +239,8 @@ def test_whoever_takes_long_holds_up_no_other_organization_and_gets_one_message_
             add_endpoint(server, "slow", slow, 3)
         add_endpoint(server, "acme", url, 5)
         with sending(Sender(server.service)):
-            until(lambda: len(got) == 5, delivery.ANSWER - 1)
-            assert len(calls) == delivery.AT_ONCE
+            until(lambda: len(got) == 5)
+            until(lambda: len(calls) == delivery.AT_ONCE)
             with server.service.database.reading() as session:
                 tried = session.exec(select(WebhookDelivery).where(col(WebhookDelivery.attempts) > 0)).all()
             ids = [row.endpoint_id for row in tried if row.delivered_at is None]
