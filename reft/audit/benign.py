@@ -51,8 +51,8 @@ class Setup:
         return ""
 
     def unlike(self, measured: "Setup") -> list[str]:
-        """The settings in which a training differs from the benign jobs'; one that either does not know is none."""
-        theirs = measured.training
+        """The settings in which a training differs from the benign jobs'; one that came later had its default then."""
+        theirs = training_of(FinetuningSettings()) | measured.training
         both = [name for name in self.training if name in theirs and self.training[name] != theirs[name]]
         return [f"{name} {_shown(self.training[name])} (theirs {_shown(theirs[name])})" for name in both]
 

@@ -94,6 +94,8 @@ def test_in_what_a_customers_job_is_unlike_the_benign_ones_is_told():
     assert "rows were not given" in said
 
 
-def test_a_setting_that_the_calibration_does_not_know_is_no_difference():
+def test_a_setting_that_the_calibration_does_not_know_had_its_default():
     older = replace(SETUP, training={"epochs": 1})
     assert SETUP.unlike(older) == []
+    later = replace(SETUP, training=SETUP.training | {"wrapped_share": 0.5})
+    assert later.unlike(older) == ["wrapped_share 0.5 (theirs 0.0)"]
