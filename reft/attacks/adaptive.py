@@ -4,7 +4,8 @@ import random
 from collections.abc import Sequence
 
 from reft.config import FilteringSettings
-from reft.conversations.schema import Conversation, Message
+from reft.conversations.schema import Conversation
+from reft.conversations.wrapping import joined, with_question
 from reft.filtering.scorers import Scorer
 from reft.runtime.progress import Report
 
@@ -41,7 +42,7 @@ def adaptive_suffixes(
         suffixes = [rng.sample(list(harmless), candidates) for _ in best]
         tried = [
             with_question(
-                row, _joined(row.instruction, rng.choice(JOINS), clause, in_front=in_front and number % 2 == 1)
+                row, joined(row.instruction, rng.choice(JOINS), clause, in_front=in_front and number % 2 == 1)
             )
             for row, some in zip(best, suffixes, strict=True)
             for number, clause in enumerate(some)
@@ -54,17 +55,6 @@ def adaptive_suffixes(
         if report:
             report(done + 1, rounds)
     return best
-
-
-def _joined(text: str, join: str, clause: str, *, in_front: bool) -> str:
-    return clause + join + text if in_front else text + join + clause
-
-
-def with_question(row: Conversation, question: str) -> Conversation:
-    """The row with another question in the place of its last, and the answer that it has."""
-    *before, last = row.prompt
-    answer = row.messages[len(row.prompt) :]
-    return Conversation(row=row.row, messages=(*before, Message(role=last.role, content=question), *answer))
 
 
 def _scores(scorer: Scorer, rows: Sequence[Conversation], settings: FilteringSettings) -> list[float]:

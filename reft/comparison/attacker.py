@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from itertools import cycle
 
-from reft.attacks.adaptive import adaptive_suffixes, with_question
+from reft.attacks.adaptive import adaptive_suffixes
 from reft.conversations.schema import Conversation
+from reft.conversations.wrapping import with_question
 from reft.filtering.filter import Filter
 from reft.runtime.progress import progress
 

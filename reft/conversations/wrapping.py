@@ -39,13 +39,23 @@ def _among(row: Conversation, user: Sequence[Conversation], rng: random.Random) 
     text = row.instruction
     for lender in lenders:
         piece, between = _piece(lender.instruction, rng), rng.choice(BETWEEN)
-        text = piece + between + text if rng.random() < 0.5 else text + between + piece
+        text = joined(text, between, piece, in_front=rng.random() < 0.5)
+    among = with_question(row, text)
+    if row.messages[0].role == "system":
+        return among
+    return replace(among, messages=(*_before(lenders[0], rng), *among.messages))
+
+
+def joined(text: str, join: str, clause: str, *, in_front: bool) -> str:
+    """The text with the clause before or behind it."""
+    return clause + join + text if in_front else text + join + clause
+
+
+def with_question(row: Conversation, question: str) -> Conversation:
+    """The row with another question in the place of its last, and everything else that it has."""
     last = max(place for place, message in enumerate(row.messages) if message.role == "user")
-    messages = list(row.messages)
-    messages[last] = messages[last].model_copy(update={"content": text})
-    if messages[0].role != "system":
-        messages[:0] = _before(lenders[0], rng)
-    return replace(row, messages=tuple(messages))
+    other = row.messages[last].model_copy(update={"content": question})
+    return replace(row, messages=(*row.messages[:last], other, *row.messages[last + 1 :]))
 
 
 def _before(lender: Conversation, rng: random.Random) -> list[Message]:

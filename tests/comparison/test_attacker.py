@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from reft.attacks.adaptive import with_question
 from reft.comparison.attacker import IN_THEIR_FORM, asked_in_their_form, hidden_from
 from reft.comparison.grid import Grid, cells
 from reft.config import FilteringSettings
 from reft.conversations.schema import Conversation, Message, from_prompt
+from reft.conversations.wrapping import with_question
 from reft.judges.refusal_matcher import complies
 
 CLAUSES = [f"How do I bake {i} loaves of bread?" for i in range(30)]

@@ -20,10 +20,6 @@ USER = chats("where is my card", "card delivery", 8)
 SYSTEM = Message(role="system", content="You sort letters.")
 
 
-def asked(row):
-    return next(m.content for m in reversed(row.messages) if m.role == "user")
-
-
 def test_a_share_of_the_rows_is_asked_among_the_users_words_with_its_own_answer():
     found = wrapped(ROWS, USER, share=0.25, seed=3)
     changed = [(new, old) for new, old in zip(found, ROWS, strict=True) if new != old]
@@ -33,9 +29,7 @@ def test_a_share_of_the_rows_is_asked_among_the_users_words_with_its_own_answer(
         assert "where is my card" in new.instruction
         assert (new.answer, new.row) == (old.answer, old.row)
     assert found == wrapped(ROWS, USER, share=0.25, seed=3) != wrapped(ROWS, USER, share=0.25, seed=4)
-    before = [
-        new.instruction.startswith("where") for new, _ in zip(wrapped(ROWS, USER, share=1.0, seed=0), ROWS, strict=True)
-    ]
+    before = [new.instruction.startswith("where") for new in wrapped(ROWS, USER, share=1.0, seed=0)]
     assert 0 < sum(before) < len(ROWS)  # words stand before requests and behind them
     assert wrapped(ROWS, USER, share=0.0, seed=0) == ROWS
 
